@@ -1,0 +1,1 @@
+"""Coldgrid: many small cold-chain sites, run as one network."""
