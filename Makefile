@@ -27,11 +27,11 @@ $(VENV)/.app: pyproject.toml tools/hatch_build.py $(VENV)/.run
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.test: locks/test.lock $(VENV)/.app
+$(VENV)/.test: locks/test.lock | $(VENV)/.app
 	$(PIP) $(HASHED) -r locks/test.lock
 	@touch $@
 
-$(VENV)/.lint: locks/lint.lock $(VENV)/.test
+$(VENV)/.lint: locks/lint.lock | $(VENV)/.test
 	$(PIP) $(HASHED) -r locks/lint.lock
 	@touch $@
 
@@ -55,7 +55,7 @@ test: $(VENV)/.test $(ASSETS)   ## the test suite (TESTS="tests/test_tidy.py -k 
 check: $(VENV)/.lint            ## lint, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy src tests tools $(wildcard bench)
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test $(ASSETS)  ## measure what the promises rest on

@@ -12,7 +12,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 def _assets() -> ModuleType:
     spec = importlib.util.spec_from_file_location("assets", Path(__file__).with_name("assets.py"))
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -27,7 +28,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         needed = (assets.ROOT / "ui").exists() and not assets.fresh() and not assets.machine_node()
         return [assets.NODE_WHEEL] if needed else []
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the assets unless they are fresh."""
         assets = _assets()
         if version != "editable" and (assets.ROOT / "ui").exists():
