@@ -111,6 +111,18 @@ def test_only_the_edges_open_connections(path: Path) -> None:
     assert not opened, f"{where} uses {opened}; that belongs to {', '.join(OUTSIDE)}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=room_path)
+def test_an_import_for_types_stays_within_its_room(path: Path) -> None:
+    """The import contracts leave such imports out, so that modules of one room may name each other's types."""
+    room = room_path(path).split("/")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            named = set(imports(ast.Module(node.body, [])))
+            foreign = sorted(name for name in named if within(name, {"coldgrid"}))
+            foreign = [name for name in foreign if not within(name, {f"coldgrid.{room}"})]
+            assert not foreign, f"{room_path(path)} names {foreign} for types"
+
+
 def test_a_table_is_named_only_where_it_is_defined() -> None:
     trees = {path: ast.parse(path.read_text()) for path in FILES}
     owners = {
