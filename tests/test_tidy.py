@@ -113,7 +113,7 @@ def test_only_the_edges_open_connections(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=room_path)
 def test_an_import_for_types_stays_within_its_room(path: Path) -> None:
-    """The import contracts leave such imports out, so that modules of one room may name each other's types."""
+    """The import contracts leave such imports out, so that neighbours in one room may name types."""
     room = room_path(path).split("/")[0]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
@@ -152,11 +152,14 @@ def names_used(tree: ast.Module) -> set[str]:
     return found
 
 
-def test_templates_lie_beside_their_room() -> None:
+def test_templates_lie_beside_their_room_and_use_their_own_or_the_shell() -> None:
     for path in sorted({*ROOT.rglob("*.html"), *ROOT.rglob("*.jinja*"), *ROOT.rglob("*.j2")}):
         parts = path.relative_to(ROOT).parts
         if "static" in parts:
             continue
+        uses = re.findall(r"{%-?\s*(?:extends|include|import|from)\s+[\"'](\w+)/", path.read_text())
+        foreign = sorted(set(uses) - {parts[0], "webkit"})
+        assert not foreign, f"{'/'.join(parts)} uses templates of {foreign}; fill a slot instead"
         assert len(parts) >= 3, f"{'/'.join(parts)} lies in no room's templates"
         assert parts[1] == "templates", f"{'/'.join(parts)} lies in no room's templates"
         assert (ROOT / parts[0] / "__init__.py").exists(), f"{parts[0]} is no room"
