@@ -152,6 +152,11 @@ def names_used(tree: ast.Module) -> set[str]:
     return found
 
 
+def test_every_folder_with_code_is_a_package() -> None:
+    """The import contracts see packages only."""
+    assert not [room_path(path) for path in FILES if not (path.parent / "__init__.py").exists()]
+
+
 def test_templates_lie_beside_their_room_and_use_their_own_or_the_shell() -> None:
     for path in sorted({*ROOT.rglob("*.html"), *ROOT.rglob("*.jinja*"), *ROOT.rglob("*.j2")}):
         parts = path.relative_to(ROOT).parts
