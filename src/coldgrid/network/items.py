@@ -1,0 +1,195 @@
+"""Kinds of master data: what a change may hold, and how a raw item becomes a checked one.
+
+Invariants
+    I1  Every kind is registered once, with its struct, its check and the function that makes it so.
+    I2  Reading an item reports every wrong field at once, with the fix where one can be told.
+
+A room registers its kinds when it is imported; this room knows none but its own. On the wire an item is its
+struct's fields and `kind`, so no struct may have a field of that wire name: a site's own kind is `site_kind`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import Problem
+from coldgrid.kernel.tx import Tx
+
+KIND_FIELD = "kind"
+Raw = Mapping[str, Any]
+
+
+class Batch:
+    """The items of one change, by kind and key: they may refer to each other."""
+
+    def __init__(self, items: Iterable[tuple[str, str, Any]] = ()) -> None:
+        self._items = {(kind, key): item for kind, key, item in items}
+
+    def get(self, kind: str, key: str) -> Any | None:
+        """Return one item of this change, or None."""
+        return self._items.get((kind, key))
+
+    def of(self, kind: str) -> list[Any]:
+        """Return all items of one kind."""
+        return [item for (of_kind, _), item in self._items.items() if of_kind == kind]
+
+
+Check = Callable[[Reader, Any, Batch], Sequence[Problem]]
+Define = Callable[[Tx, Any], None]
+
+
+class Privacy(msgspec.Struct, frozen=True):
+    """How a kind with personal data is stored: its struct with ciphertext, and the way there and back."""
+
+    stored: type[msgspec.Struct]
+    seal: Callable[[Tx, Any], Any]
+    open: Callable[[Reader, Any], Any]
+
+
+class ItemKind(msgspec.Struct, frozen=True):
+    """One kind of master data. `key_field` is the wire name of what identifies an item."""
+
+    kind: str
+    struct: type[msgspec.Struct]
+    check: Check
+    define: Define
+    key_field: str
+    privacy: Privacy | None
+
+    @property
+    def stored(self) -> type[msgspec.Struct]:
+        """The struct in which items are kept in the log."""
+        return self.struct if self.privacy is None else self.privacy.stored
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A raw item that could be read."""
+
+    kind: str
+    key: str
+    value: Any
+
+
+_kinds: dict[str, ItemKind] = {}
+
+
+def register_item(
+    kind: str,
+    struct: type[msgspec.Struct],
+    check: Check,
+    define: Define,
+    *,
+    privacy: Privacy | None = None,
+) -> None:
+    """Register a kind of master data (I1). Its first field identifies an item.
+
+    Args:
+        kind: The wire name of the kind, such as `zone`.
+        struct: The fields of an item; unknown ones are refused.
+        check: Returns what is wrong with a read item: names, bounds, references. Reads, never writes.
+        define: Records the event that makes an approved item so. It gets the stored form.
+        privacy: How personal data in it is stored; None where there is none.
+    """
+    fields = msgspec.structs.fields(struct)
+    assert kind not in _kinds, f"item kind {kind} is already registered"
+    assert all(field.encode_name != KIND_FIELD for field in fields), f"{kind}: rename the field `kind`"
+    _kinds[kind] = ItemKind(kind, struct, check, define, fields[0].encode_name, privacy)
+
+
+def item_kinds() -> Mapping[str, ItemKind]:
+    """Return every registered kind by name."""
+    return _kinds
+
+
+def read_items(raws: Sequence[Any]) -> tuple[list[Item | None], list[Problem]]:
+    """Read the items of a change. One that cannot be read is None; its problems begin with `items[n]`."""
+    read: list[Item | None] = []
+    problems: list[Problem] = []
+    seen: dict[tuple[str, str], int] = {}
+    for index, raw in enumerate(raws):
+        item, wrong = read_item(raw)
+        if item is not None and (first := seen.setdefault((item.kind, item.key), index)) != index:
+            message = f"{item.kind} {item.key} is in this change twice, first as items[{first}]"
+            wrong = [Problem(field=_kinds[item.kind].key_field, message=message, fix="keep one of them")]
+        read.append(item)
+        problems += within(f"items[{index}]", wrong)
+    return read, problems
+
+
+def read_item(raw: Any) -> tuple[Item | None, list[Problem]]:
+    """Read one raw item; with every problem when it is None."""
+    if not isinstance(raw, Mapping):
+        return None, [Problem(field="", message="an item is an object with a kind and its fields")]
+    kind = _kinds.get(str(raw.get(KIND_FIELD, "")))
+    if kind is None:
+        return None, [_unknown_kind(raw.get(KIND_FIELD))]
+    values = {name: value for name, value in raw.items() if name != KIND_FIELD}
+    value, problems = read_fields(values, kind.struct)
+    if problems:
+        return None, problems
+    return Item(kind.kind, getattr(value, msgspec.structs.fields(kind.struct)[0].name), value), []
+
+
+def _unknown_kind(name: Any) -> Problem:
+    if name is None:
+        return Problem(field=KIND_FIELD, message="is missing", fix=f"one of {', '.join(sorted(_kinds))}")
+    close = get_close_matches(str(name)[:64], list(_kinds), n=1)
+    fix = f"did you mean {close[0]}?" if close else f"one of {', '.join(sorted(_kinds))}"
+    return Problem(field=KIND_FIELD, message=f"there is no kind {str(name)[:64]!r}", fix=fix)
+
+
+def read_fields(values: Raw, struct: type[msgspec.Struct]) -> tuple[Any, list[Problem]]:
+    """Convert values to a struct, field by field, so that every wrong one is reported (I2)."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    problems = [_unknown_field(name, list(fields)) for name in values if name not in fields]
+    read: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name not in values:
+            if field.required:
+                problems.append(Problem(field=name, message="is missing"))
+            continue
+        if not _finite(values[name]):
+            problems.append(Problem(field=name, message="NaN and infinity are no values"))
+            continue
+        try:
+            read[field.name] = msgspec.convert(values[name], field.type)
+        except msgspec.ValidationError as error:
+            problems.append(_wrong_value(name, str(error)))
+    return (None, problems) if problems else (struct(**read), [])
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    return all(map(_finite, value)) if isinstance(value, list) else True
+
+
+def _unknown_field(name: Any, known: list[str]) -> Problem:
+    shown = str(name)[:64]
+    close = get_close_matches(shown, known, n=1)
+    fix = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(known)}"
+    return Problem(field=shown, message="there is no such field", fix=fix)
+
+
+def _wrong_value(name: str, told: str) -> Problem:
+    """Turn msgspec's sentence, "Expected `int`, got `str` - at `$[0].x`", into a problem of that path."""
+    message, _, path = told.partition(" - at `$")
+    at = re.sub(r"^\.?", ".", path.rstrip("`")) if path and not path.startswith("[") else path.rstrip("`")
+    return Problem(field=f"{name}{at if at != '.' else ''}", message=message[:1].lower() + message[1:])
+
+
+def within(prefix: str, problems: Iterable[Problem]) -> list[Problem]:
+    """Put a path before the problems' fields."""
+    return [
+        msgspec.structs.replace(problem, field=f"{prefix}.{problem.field}" if problem.field else prefix)
+        for problem in problems
+    ]
