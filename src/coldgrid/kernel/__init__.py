@@ -1,0 +1,1 @@
+"""Kernel: the log, its decider and what every room rests on. It knows nothing of cold chains."""

@@ -1,0 +1,84 @@
+"""Command log: a retry with the same caller, key and body is answered as before; another body is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.events import Command, encode
+from coldgrid.kernel.rejections import KeyReused
+from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.tables import metadata
+
+if TYPE_CHECKING:
+    from coldgrid.kernel.batch import Batch
+    from coldgrid.kernel.reading import Reader
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command answers: its result, and the last entry it recorded (position -1: it recorded none).
+
+    `replayed`: this key was carried out before; nothing was done again.
+    """
+
+    result: Any = None
+    origin: str = ""
+    epoch: int = 0
+    seq: int = -1
+    position: int = -1
+    replayed: bool = False
+
+
+kernel_command = sa.Table(
+    "kernel_command",
+    metadata,
+    sa.Column("caller", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body_hash", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    info={"service": True},
+)
+_FIND = Statement(
+    sa.select(
+        kernel_command.c.caller, kernel_command.c.key, kernel_command.c.body_hash, kernel_command.c.answer
+    ).where(kernel_command.c.key.in_(sa.bindparam("keys", expanding=True)))
+)
+_KEEP = Statement(kernel_command.insert())
+_decoder = msgspec.json.Decoder(Answer)
+
+Known = dict[tuple[str, str], tuple[str, str]]
+
+
+def body_hash(command: Command) -> str:
+    """Return the hash by which a repeated body is recognised."""
+    return sha256(encode(command)).hexdigest()
+
+
+def find(db: Reader, keys: Sequence[str]) -> Known:
+    """Return what is known under the keys: (caller, key) → (body hash, answer)."""
+    return {(caller, key): (hash_, answer) for caller, key, hash_, answer in db.all(_FIND, keys=list(keys))}
+
+
+def replay(known: Known, caller: str, key: str, hash_: str) -> Answer | None:
+    """Return the earlier answer to the same request, or None.
+
+    Raises:
+        KeyReused: the key was used for another body.
+    """
+    found = known.get((caller, key))
+    if found is None:
+        return None
+    if found[0] != hash_:
+        raise KeyReused(key=key)
+    return msgspec.structs.replace(_decoder.decode(found[1]), replayed=True)
+
+
+def keep(batch: Batch, caller: str, key: str, hash_: str, answer: Answer) -> tuple[str, str]:
+    """Store an answer; return (body hash, answer) as `find` would."""
+    told = encode(answer).decode()
+    batch.write_row(_KEEP, (caller, key, hash_, told))
+    return hash_, told

@@ -1,0 +1,312 @@
+"""The decider: the one writer of a database. It runs groups of commands, each group one durable commit.
+
+Invariants
+    D1  An answer is given after the commit that made it durable, never before.
+    D2  A command does all or nothing; a command of the group that fails leaves the others alone.
+    D3  Reactions that their origin owns run right after their cause, at most `CASCADE_MAX` deep; one that
+        fails is parked with its stream, and never undoes its cause.
+    D4  Hot state changes only by projections, and is as if a failed group had never been.
+
+`Decider` itself is synchronous and has no clock of its own: tests and scenarios drive it directly,
+`kernel/service.py` drives it from a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from coldgrid.kernel import cascade, command_log, log, origins, timers
+from coldgrid.kernel.authorize import SYSTEM, Authorizer, Principal, Resource
+from coldgrid.kernel.batch import Batch
+from coldgrid.kernel.command_log import Answer
+from coldgrid.kernel.database import Connection, Database, DriverError, fault, schema_statements
+from coldgrid.kernel.events import Command, Entry, tag_of
+from coldgrid.kernel.metrics import COMMANDS, GROUPS
+from coldgrid.kernel.origins import ClockKind, OriginClosed
+from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
+from coldgrid.kernel.personal import Keyring
+from coldgrid.kernel.reading import Reads
+from coldgrid.kernel.registry import Handler, handlers, hot_states, timer_handlers
+from coldgrid.kernel.rejections import Invalid, InternalFault, OriginElsewhere, Problem, Rejected
+from coldgrid.kernel.statements import SQLITE
+from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tx import Shared, Tx
+
+T = TypeVar("T")
+GROUP_MAX = 100
+logger = structlog.get_logger("coldgrid.decider")
+
+
+class Host(Protocol):
+    """What the entrypoint gives the decider: clock, randomness, authority."""
+
+    authorizer: Authorizer
+    clock: ClockKind
+
+    def now(self) -> datetime:
+        """The business clock."""
+
+    def entropy(self, count: int) -> bytes:
+        """Random bytes."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A command to carry out: for whom, and under which idempotency key."""
+
+    command: Command
+    principal: Principal = SYSTEM
+    key: str | None = None
+
+
+Outcome = Answer | Rejected
+CommitListener = Callable[[Sequence[tuple[Entry, Any]]], None]
+
+
+class Decider:
+    """One database's only writer."""
+
+    def __init__(self, database: Database, host: Host) -> None:
+        self.database = database
+        self.host = host
+        self.listeners: list[CommitListener] = []
+        self.next_due_at: datetime | None = None
+        self._closed_origins: set[str] = set()
+        self.connection: Connection = database.writer()
+        for text in schema_statements(list(metadata.sorted_tables), database.dialect):
+            self.connection.command(text)
+        self.reload()
+
+    def reload(self) -> None:
+        """Read heads, hot state, timers and cursors from the tables: at the start, and after a rebuild."""
+        reads = Reads(self.connection)
+        self.heads = log.heads(reads)
+        self.position = log.last_position(reads) + 1
+        self.shared = Shared(
+            self.database.dialect,
+            {class_: class_.load(reads) for class_ in hot_states},
+            Keyring(reads),
+            self.host.entropy,
+            self._run_nested,
+        )
+        self._closed_origins = {
+            origin
+            for origin, (epoch, seq) in self.heads.items()
+            if (last := log.find(reads, f"{origin}/{epoch}/{seq - 1}")) is not None
+            and last.type == tag_of(OriginClosed)
+        }
+        self.next_due_at = timers.next_due_at(reads)
+        self.pump = cascade.Pump(reads, self.position - 1)
+
+    # --- entry points ------------------------------------------------------------
+
+    def do(self, command: Command, principal: Principal = SYSTEM, key: str | None = None) -> Answer:
+        """Carry out one command and what follows from it, now, on the caller's thread.
+
+        Raises:
+            Rejected: it broke a rule.
+        """
+        outcome = self.execute([Call(command, principal, key)])[0]
+        if isinstance(outcome, Rejected):
+            raise outcome
+        self.settle()
+        return outcome
+
+    def execute(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Carry out a group in one durable commit; one outcome for each call, in order."""
+        try:
+            return self._commit(lambda batch: self._run_calls(batch, calls))
+        except DriverError as error:
+            if len(calls) == 1:
+                logger.error("group_failed", command=tag_of(type(calls[0].command)), error=str(error))
+                return [fault(error)]
+        # One of them upset the database: find it by running each alone.
+        return [self.execute([call])[0] for call in calls]
+
+    def settle(self) -> None:
+        """Run cursor reactions until none has anything left to read."""
+        while self.pump.pending:
+            self._commit(lambda batch: self.pump.run(batch, self.unit, cascade.CURSOR_CHUNK))
+
+    def fire_due(self, limit: int = GROUP_MAX) -> int:
+        """Fire the timers that are due, in due order; return how many fired."""
+        now = self.host.now()
+        if self.next_due_at is None or self.next_due_at > now:
+            return 0
+        due = timers.due_timers(Reads(self.connection), now, limit)
+
+        def work(batch: Batch) -> None:
+            for timer in due:
+                self._fire(batch, timer)
+
+        self._commit(work)
+        return len(due)
+
+    def within(self, principal: Principal, origin: str, work: Callable[[Tx], Any], cause: str) -> Any:
+        """Run a function as one unit of work and commit: for imports and moves, which are no commands."""
+        return self._commit(lambda batch: work(self.unit(batch, origin, principal, cause)))
+
+    def close(self) -> None:
+        """Close the connection and give the database back."""
+        self.connection.close()
+        self.database.close()
+
+    # --- one group ---------------------------------------------------------------
+
+    def _commit(self, work: Callable[[Batch], T]) -> T:
+        """Run work in one transaction; on any failure nothing of it remains (D4)."""
+        batch = Batch(self.connection, self.heads.copy(), self.position)
+        self.connection.command("BEGIN IMMEDIATE" if self.database.dialect == SQLITE else "BEGIN")
+        try:
+            result = work(batch)
+            batch.flush()
+            self.connection.command("COMMIT")
+        except BaseException:
+            batch.take_back_all()
+            self._roll_back()
+            raise
+        self.heads, self.position = batch.heads, batch.position
+        GROUPS.observe(len(batch.recorded))
+        if "kernel_timer" in batch.tables:
+            self.next_due_at = timers.next_due_at(Reads(self.connection))
+        if batch.recorded:
+            self.pump.feed(batch.recorded)
+            for listener in self.listeners:
+                listener(batch.recorded)
+        return result
+
+    def _roll_back(self) -> None:
+        try:
+            self.connection.command("ROLLBACK")
+        except DriverError as error:  # SQLite rolls back by itself when the disk is full
+            logger.warning("rollback_refused", error=str(error))
+
+    def unit(self, batch: Batch, origin: str, principal: Principal, cause: str) -> Tx:
+        """Return a unit of work; the origin's first one opens its epoch."""
+        tx = Tx(batch, self.shared, origin, principal, self.host.now(), cause)
+        if origin not in batch.heads:
+            origins.open_epoch(Tx(batch, self.shared, origin, SYSTEM, tx.now, cause), self.host.clock)
+        return tx
+
+    def _run_calls(self, batch: Batch, calls: Sequence[Call]) -> list[Outcome]:
+        keys = [call.key for call in calls if call.key is not None]
+        known = command_log.find(Reads(self.connection), keys) if keys else {}
+        return [self._run_call(batch, call, known) for call in calls]
+
+    def _run_call(self, batch: Batch, call: Call, known: command_log.Known) -> Outcome:
+        mark = batch.mark()
+        caller = call.principal.actor_id
+        try:
+            hash_ = ""
+            if call.key is not None:
+                hash_ = command_log.body_hash(call.command)
+                earlier = command_log.replay(known, caller, call.key, hash_)
+                if earlier is not None:
+                    batch.release(mark)
+                    return earlier
+            answer = self._carry_out(batch, call)
+            if call.key is not None:
+                known[caller, call.key] = command_log.keep(batch, caller, call.key, hash_, answer)
+        except Rejected as rejected:
+            batch.take_back(mark)
+            COMMANDS.labels(tag_of(type(call.command)), rejected.code).inc()
+            return rejected
+        except DriverError:
+            raise
+        except Exception as error:
+            batch.take_back(mark)
+            logger.exception("command_failed", command=tag_of(type(call.command)))
+            COMMANDS.labels(tag_of(type(call.command)), "fault").inc()
+            return InternalFault(error=f"{type(error).__name__}: {error}")
+        batch.release(mark)
+        cascade.run_reactions(batch, self.unit, mark.queued)
+        COMMANDS.labels(tag_of(type(call.command)), "ok").inc()
+        return answer
+
+    def _carry_out(self, batch: Batch, call: Call) -> Answer:
+        handler, origin = self._resolve(call.command)
+        self.host.authorizer.authorize(
+            call.principal,
+            handler.action,
+            Resource(None if origin == NETWORK_ORIGIN else origin, handler.action),
+        )
+        tx = self.unit(batch, origin, call.principal, call.key or "")
+        result = handler.run(tx, call.command)
+        if tx.entry is None:
+            return Answer(result=result)
+        entry = tx.entry
+        if type(call.command) is origins.CloseOrigin:
+            self._close(batch, call.command.origin)
+        return Answer(
+            result=result, origin=entry.origin, epoch=entry.epoch, seq=entry.seq, position=entry.position
+        )
+
+    def _run_nested(self, tx: Tx, command: Command) -> Any:
+        """Carry out a command that a handler or a reaction gave."""
+        handler, origin = self._resolve(command)
+        assert origin == tx.origin or tx.may_cross, (
+            f"{tag_of(type(command))}: {tx.origin} may not act for {origin}"
+        )
+        child = self.unit(tx.batch, origin, tx.principal, tx.cause)
+        child.may_cross = tx.may_cross
+        mark = tx.batch.mark()
+        try:
+            result = handler.run(child, command)
+        except DriverError:
+            raise
+        except BaseException:
+            tx.batch.take_back(mark)
+            raise
+        tx.batch.release(mark)
+        if child.entry is not None:
+            tx.entry = child.entry
+        return result
+
+    def _resolve(self, command: Command) -> tuple[Handler, str]:
+        handler = handlers.get(type(command))
+        if handler is None:
+            raise Invalid([Problem(field="type", message=f"{tag_of(type(command))} has no handler here")])
+        origin = NETWORK_ORIGIN
+        if handler.owner is not Owner.NETWORK:
+            origin = getattr(command, "site_id", None) or getattr(command, "origin", None) or NETWORK_ORIGIN
+        if origin in self._closed_origins:
+            raise OriginElsewhere(origin=origin)
+        return handler, origin
+
+    def _close(self, batch: Batch, origin: str) -> None:
+        self._closed_origins.add(origin)
+        batch.undo(lambda: self._closed_origins.discard(origin))
+
+    def reopen(self, origin: str) -> Answer:
+        """Begin the next epoch of a closed origin on this host (origins.G2)."""
+
+        def work(batch: Batch) -> Answer:
+            tx = Tx(batch, self.shared, origin, SYSTEM, self.host.now(), "reopen")
+            origins.open_epoch(tx, self.host.clock)
+            entry = tx.entry
+            return Answer(origin=origin, epoch=entry.epoch, seq=entry.seq, position=entry.position)
+
+        answer = self._commit(work)
+        self._closed_origins.discard(origin)
+        return answer
+
+    def _fire(self, batch: Batch, timer: timers.Timer) -> None:
+        mark = batch.mark()
+        tx = self.unit(batch, timer.origin, cascade.system(f"timer:{timer.kind}"), f"timer/{timer.timer_id}")
+        timers.cancel_timer(tx, timer.timer_id)
+        try:
+            timer_handlers[timer.kind](tx, timer)
+        except DriverError:
+            raise
+        except Exception as error:
+            batch.take_back(mark)
+            cascade.park_timer(
+                self.unit(batch, timer.origin, cascade.system("timer"), tx.cause), timer, error
+            )
+            return
+        batch.release(mark)
+        cascade.run_reactions(batch, self.unit, mark.queued)

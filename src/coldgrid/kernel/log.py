@@ -1,0 +1,255 @@
+"""The log: append-only, gapless for each origin and epoch, and in each database.
+
+Invariants
+    L1  (origin, epoch, seq) is unique and seq has no gap; `position` has no gap in its database.
+    L2  An entry is never changed or deleted; its leaf covers everything but `position`.
+    L3  Only the stream's owner extends it (kernel/ownership.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.events import Entry, Event, decode, encode, envelope_bytes, leaf_hash, tag_of
+from coldgrid.kernel.ownership import may_extend
+from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.tables import Instant, metadata, to_micros
+
+if TYPE_CHECKING:
+    from coldgrid.kernel.batch import Batch
+    from coldgrid.kernel.reading import Reader
+
+event_log = sa.Table(
+    "event_log",
+    metadata,
+    sa.Column(
+        "position",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("occurred_at", Instant, nullable=False),
+    sa.Column("recorded_at", Instant, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("audience", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("leaf", sa.LargeBinary, nullable=False),
+    info={"service": True},
+)
+sa.Index("uq_event_log_origin", event_log.c.origin, event_log.c.epoch, event_log.c.seq, unique=True)
+sa.Index("ix_event_log_stream", event_log.c.stream)
+
+_APPEND = Statement(event_log.insert())
+_SELECT = sa.select(event_log).order_by(event_log.c.position)
+_AFTER = Statement(
+    _SELECT.where(event_log.c.position > sa.bindparam("after")).limit(
+        sa.bindparam("count", type_=sa.Integer)
+    ),
+    into=Entry,
+)
+_AFTER_OF_TYPES = Statement(
+    _SELECT.where(event_log.c.position > sa.bindparam("after"))
+    .where(event_log.c.type.in_(sa.bindparam("types", expanding=True)))
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+    into=Entry,
+)
+_OF_STREAM = Statement(_SELECT.where(event_log.c.stream == sa.bindparam("stream")), into=Entry)
+_ONE = Statement(
+    sa.select(event_log)
+    .where(event_log.c.origin == sa.bindparam("origin"))
+    .where(event_log.c.epoch == sa.bindparam("epoch"))
+    .where(event_log.c.seq == sa.bindparam("seq")),
+    into=Entry,
+)
+_LEAVES = Statement(
+    sa.select(event_log.c.seq, event_log.c.leaf)
+    .where(event_log.c.origin == sa.bindparam("origin"))
+    .where(event_log.c.epoch == sa.bindparam("epoch"))
+    .where(event_log.c.seq >= sa.bindparam("first"))
+    .where(event_log.c.seq < sa.bindparam("end"))
+    .order_by(event_log.c.seq)
+)
+_HEADS = Statement(
+    sa.select(event_log.c.origin, event_log.c.epoch, sa.func.max(event_log.c.seq)).group_by(
+        event_log.c.origin, event_log.c.epoch
+    )
+)
+_LAST_POSITION = Statement(sa.select(sa.func.max(event_log.c.position)))
+_COUNTS = Statement(
+    sa.select(event_log.c.type, sa.func.count()).group_by(event_log.c.type).order_by(event_log.c.type)
+)
+
+FIRST_EPOCH = 1
+
+
+class Stamp:
+    """What all entries of one unit of work share, encoded once."""
+
+    __slots__ = ("actor", "at", "cause", "micros")
+
+    def __init__(self, at: datetime, actor: str, cause: str) -> None:
+        self.at = at
+        self.micros = to_micros(at)
+        self.actor = actor
+        self.cause = cause
+
+
+def append(
+    batch: Batch,
+    origin: str,
+    stream: str,
+    event: Event,
+    stamp: Stamp,
+    occurred_at: datetime | None,
+    audience: str,
+) -> Entry:
+    """Append an event to the log of an origin; the caller runs its projections.
+
+    Raises:
+        AssertionError: the origin does not own the stream (L3): a fault in the calling room.
+    """
+    assert may_extend(origin, stream), f"{origin} does not own {stream}"
+    head = batch.heads.get(origin)
+    epoch, seq = head if head is not None else (FIRST_EPOCH, 0)
+    position = batch.position
+    body = encode(event)
+    type_ = tag_of(type(event))
+    # A fact without a time of its own happened when it was recorded.
+    occurred = stamp.at if occurred_at is None else occurred_at
+    entry = Entry(
+        position,
+        origin,
+        epoch,
+        seq,
+        occurred,
+        stamp.at,
+        stream,
+        type_,
+        stamp.actor,
+        stamp.cause,
+        audience,
+        body,
+        b"",
+    )
+    leaf = leaf_hash(envelope_bytes(entry))
+    micros = stamp.micros
+    batch.write_row(
+        _APPEND,
+        (
+            position,
+            origin,
+            epoch,
+            seq,
+            micros if occurred_at is None else to_micros(occurred_at),
+            micros,
+            stream,
+            type_,
+            stamp.actor,
+            stamp.cause,
+            audience,
+            body,
+            leaf,
+        ),
+    )
+    batch.heads[origin] = (epoch, seq + 1)
+    batch.position = position + 1
+    return entry
+
+
+def append_verbatim(batch: Batch, entry: Entry) -> Entry:
+    """Append another host's entry as it is; only its local position is ours."""
+    position = batch.position
+    batch.write_row(
+        _APPEND,
+        (
+            position,
+            entry.origin,
+            entry.epoch,
+            entry.seq,
+            to_micros(entry.occurred_at),
+            to_micros(entry.recorded_at),
+            entry.stream,
+            entry.type,
+            entry.actor,
+            entry.cause,
+            entry.audience,
+            entry.body,
+            entry.leaf,
+        ),
+    )
+    batch.heads[entry.origin] = (entry.epoch, entry.seq + 1)
+    batch.position = position + 1
+    return msgspec.structs.replace(entry, position=position)
+
+
+def read(db: Reader, after: int, limit: int, types: Sequence[str] = ()) -> list[Entry]:
+    """Return the entries behind a position, oldest first; of the given types only, where any are given."""
+    if types:
+        return db.all(_AFTER_OF_TYPES, after=after, count=limit, types=list(types))
+    return db.all(_AFTER, after=after, count=limit)
+
+
+def read_all(db: Reader, after: int = -1, types: Sequence[str] = (), chunk: int = 2000) -> Iterator[Entry]:
+    """Yield every entry behind a position, read in chunks."""
+    while entries := read(db, after, chunk, types):
+        yield from entries
+        after = entries[-1].position
+
+
+def read_stream(db: Reader, stream: str) -> list[Entry]:
+    """Return a stream's entries, oldest first."""
+    return db.all(_OF_STREAM, stream=stream)
+
+
+def find(db: Reader, entry_id: str) -> Entry | None:
+    """Return the entry named origin/epoch/seq, or None."""
+    origin, _, rest = entry_id.partition("/")
+    epoch, _, seq = rest.partition("/")
+    if not (epoch.isdigit() and seq.isdigit()):
+        return None
+    return db.one(_ONE, origin=origin, epoch=int(epoch), seq=int(seq))
+
+
+def leaves(db: Reader, origin: str, epoch: int, first: int, end: int) -> list[tuple[int, bytes]]:
+    """Return (seq, leaf hash) of an origin's entries from `first` up to, not including, `end`."""
+    return [(seq, leaf) for seq, leaf in db.all(_LEAVES, origin=origin, epoch=epoch, first=first, end=end)]
+
+
+def heads(db: Reader) -> dict[str, tuple[int, int]]:
+    """Return, for each origin, its latest epoch and the next seq in it."""
+    found: dict[str, tuple[int, int]] = {}
+    for origin, epoch, seq in db.all(_HEADS):
+        found[origin] = max(found.get(origin, (0, 0)), (epoch, seq + 1))
+    return found
+
+
+def epochs(db: Reader) -> list[tuple[str, int, int]]:
+    """Return (origin, epoch, number of entries) of every epoch in this database."""
+    return sorted((origin, epoch, seq + 1) for origin, epoch, seq in db.all(_HEADS))
+
+
+def last_position(db: Reader) -> int:
+    """Return the last position; -1 where the log is empty."""
+    last = db.value(_LAST_POSITION)
+    return -1 if last is None else int(last)
+
+
+def counts_by_type(db: Reader) -> dict[str, int]:
+    """Return how many entries there are of each type."""
+    return {type_: int(count) for type_, count in db.all(_COUNTS)}
+
+
+def decode_entry(entry: Entry) -> Any:
+    """Return the entry's event; `UnknownEvent` where this release does not know its type."""
+    return decode(entry.type, entry.body)

@@ -1,0 +1,79 @@
+"""Who owns which stream: one owner for each stream type, in this one table.
+
+A site's facts must stay writable with the WAN down, so what is done or measured at a site belongs
+to the site's origin. What must be decided once for the network belongs to the network's origin.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+NETWORK_ORIGIN = "network"
+
+
+class Owner(StrEnum):
+    """Which kind of origin may extend a stream."""
+
+    SITE = "site"
+    NETWORK = "network"
+    ANY = "any"
+
+
+STREAM_OWNERS: dict[str, Owner] = {
+    # the kernel's own: each origin keeps its own book
+    "origin": Owner.ANY,
+    "kernel": Owner.ANY,
+    "effect": Owner.ANY,
+    "decision": Owner.ANY,
+    # the network's
+    "subject": Owner.NETWORK,
+    "person": Owner.NETWORK,
+    "token": Owner.NETWORK,
+    "change": Owner.NETWORK,
+    "site": Owner.NETWORK,
+    "zone": Owner.NETWORK,
+    "location": Owner.NETWORK,
+    "lane": Owner.NETWORK,
+    "group": Owner.NETWORK,
+    "rota": Owner.NETWORK,
+    "product": Owner.NETWORK,
+    "limit": Owner.NETWORK,
+    "order": Owner.NETWORK,
+    "promise": Owner.NETWORK,
+    "shortfall": Owner.NETWORK,
+    "notice": Owner.NETWORK,
+    # a site's
+    "lot": Owner.SITE,
+    "unit": Owner.SITE,
+    "transfer": Owner.SITE,
+    "dispatch": Owner.SITE,
+    "hold": Owner.SITE,
+    "pause": Owner.SITE,
+    "sensor": Owner.ANY,  # declared by the network, its health and readings are the site's
+    "block": Owner.SITE,
+    "alarm": Owner.SITE,
+    "excursion": Owner.SITE,
+    "deviation": Owner.SITE,
+    "disposition": Owner.SITE,
+    "incident": Owner.SITE,
+    "run": Owner.SITE,
+    "approval": Owner.SITE,
+    "page": Owner.SITE,
+}
+
+
+def owner_of(stream: str) -> Owner:
+    """Return who owns a stream named `kind/id`.
+
+    Raises:
+        KeyError: the kind is not in the table: add it there, with its owner.
+    """
+    return STREAM_OWNERS[stream.partition("/")[0]]
+
+
+def may_extend(origin: str, stream: str) -> bool:
+    """Tell whether an origin may append to a stream."""
+    owner = owner_of(stream)
+    if owner is Owner.ANY:
+        return True
+    return (origin == NETWORK_ORIGIN) == (owner is Owner.NETWORK)

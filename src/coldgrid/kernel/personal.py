@@ -1,0 +1,142 @@
+"""Personal data: ciphertext for each subject from the first event on; the keys stay outside the log.
+
+Invariants
+    P1  The log and the projections hold ciphertext only.
+    P2  Erasing a subject drops its key; every proof over the ciphertext still verifies.
+    P3  An erased subject's key is never made again.
+
+AES-256 in SIV mode (RFC 5297) needs no nonce, so sealing reads no randomness: the same text sealed
+for the same subject gives the same bytes, and a replay is exact.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from coldgrid.kernel.events import Command, Event
+from coldgrid.kernel.ownership import Owner
+from coldgrid.kernel.registry import handles, projects
+from coldgrid.kernel.rejections import Conflict
+from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.tables import metadata
+
+if TYPE_CHECKING:
+    from coldgrid.kernel.tx import Tx
+
+KEY_BYTES = 64
+
+
+class Sealed(msgspec.Struct, frozen=True, gc=False):
+    """Personal data as it is stored: whose it is, and the ciphertext (base 64 on the wire)."""
+
+    subject: str
+    cipher: bytes
+
+
+Personal = Sealed
+
+
+class PersonErased(Event, frozen=True, tag="personal.erased"):
+    """A subject's key was dropped: what the log holds of the person can no longer be read."""
+
+    subject: str
+    reason: str
+
+
+class SubjectErased(Conflict):
+    """The person was erased; nothing more may be stored about them under this id."""
+
+
+personal_key = sa.Table(
+    "personal_key",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("key", sa.LargeBinary),  # null once erased (P3)
+    info={"service": True},
+)
+_KEY = Statement(sa.select(personal_key.c.key).where(personal_key.c.subject == sa.bindparam("subject")))
+_NEW_KEY = Statement(personal_key.insert())
+_DROP_KEY = Statement(
+    personal_key.update().where(personal_key.c.subject == sa.bindparam("whose")).values(key=sa.null())
+)
+
+
+class _Rows(Protocol):
+    def one(self, statement: Statement[Any], /, **params: Any) -> Any: ...
+
+
+class Keyring:
+    """The keys of subjects, read when first needed and kept; a decider's keyring lives as long as its term."""
+
+    def __init__(self, rows: _Rows) -> None:
+        self._rows = rows
+        self._ciphers: dict[str, AESSIV] = {}
+
+    def cipher(self, subject: str, rows: _Rows | None = None) -> AESSIV | None:
+        """Return the subject's cipher, or None where it has no key (yet, or any more)."""
+        cipher = self._ciphers.get(subject)
+        if cipher is None:
+            row = (rows or self._rows).one(_KEY, subject=subject)
+            if row is None or row[0] is None:
+                return None
+            cipher = self._ciphers[subject] = AESSIV(row[0])
+        return cipher
+
+    def open(self, sealed: Sealed) -> str | None:
+        """Return the text, or None where the person was erased."""
+        cipher = self.cipher(sealed.subject)
+        return None if cipher is None else cipher.decrypt(sealed.cipher, [sealed.subject.encode()]).decode()
+
+    def knows(self, subject: str) -> bool:
+        """Tell whether the key is at hand."""
+        return subject in self._ciphers
+
+    def put(self, subject: str, key: bytes) -> AESSIV:
+        """Keep a new subject's key."""
+        cipher = self._ciphers[subject] = AESSIV(key)
+        return cipher
+
+    def drop(self, subject: str) -> None:
+        """Forget a key."""
+        self._ciphers.pop(subject, None)
+
+
+def seal(tx: Tx, keyring: Keyring, subject: str, text: str) -> Sealed:
+    """Encrypt a text under its subject's key, which is made on first use.
+
+    Raises:
+        SubjectErased: the person was erased before (P3).
+    """
+    cipher = keyring.cipher(subject, tx)
+    if cipher is None:
+        if tx.one(_KEY, subject=subject) is not None:
+            raise SubjectErased(subject=subject)
+        key = tx.entropy(KEY_BYTES)
+        cipher = keyring.put(subject, key)
+        tx.undo(lambda: keyring.drop(subject))
+        tx.write_row(_NEW_KEY, (subject, key))
+    return Sealed(subject, cipher.encrypt(text.encode(), [subject.encode()]))
+
+
+class EraseSubject(Command, frozen=True, tag="personal.erase"):
+    """Ask to erase a person: their key is dropped, here and wherever their data was sent."""
+
+    subject: str
+    reason: str
+
+
+@handles(EraseSubject, action="personal.erase", owner=Owner.NETWORK)
+def erase_subject(tx: Tx, command: EraseSubject) -> None:
+    """Drop a person's key. Erasing twice is harmless."""
+    tx.record(f"subject/{command.subject}", PersonErased(subject=command.subject, reason=command.reason))
+
+
+@projects(PersonErased)
+def _drop_key(tx: Tx, event: PersonErased) -> None:
+    if not tx.rebuilding:
+        tx.drop_key(event.subject)
+        tx.write(_DROP_KEY, whose=event.subject)

@@ -1,0 +1,155 @@
+"""Rebuild: replay the log into fresh tables beside the live ones, compare, swap.
+
+Projections are disposable. A rebuild never touches service tables (the log, timers, keys, readings)
+and never runs a reaction.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel import log
+from coldgrid.kernel.authorize import SYSTEM
+from coldgrid.kernel.batch import Batch
+from coldgrid.kernel.database import Connection, SqliteConnection, schema_statements
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.events import UnknownEvent, decode
+from coldgrid.kernel.personal import Keyring
+from coldgrid.kernel.reading import Reads
+from coldgrid.kernel.registry import hot_states, projections
+from coldgrid.kernel.statements import SQLITE, Statement
+from coldgrid.kernel.tables import is_projection, metadata
+from coldgrid.kernel.tx import Shared, Tx
+
+CHUNK = 5000
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A table whose rebuilt rows are not the live ones: how many rows each side has alone, and one of them."""
+
+    table: str
+    only_live: int
+    only_rebuilt: int
+    example: str
+
+
+def projection_tables() -> list[sa.Table]:
+    """Return every table that a rebuild makes anew."""
+    return [table for table in metadata.sorted_tables if is_projection(table)]
+
+
+def replay(source: Reads, target: Connection, tell: Callable[[int], None] = lambda done: None) -> int:
+    """Project the whole log of `source` into the empty tables behind `target`; return the number of entries."""
+    reads = Reads(target)
+    shared = Shared(
+        target.dialect,
+        {class_: class_.load(reads) for class_ in hot_states},
+        Keyring(source),
+        _no_entropy,
+        _no_commands,
+    )
+    done, after = 0, -1
+    while entries := log.read(source, after, CHUNK):
+        batch = Batch(target, {}, 0)
+        target.command("BEGIN")
+        for entry in entries:
+            event = decode(entry.type, entry.body)
+            if isinstance(event, UnknownEvent):
+                continue
+            tx = Tx(batch, shared, entry.origin, SYSTEM, entry.recorded_at, entry.cause).as_of(entry)
+            for projection in projections.get(type(event), ()):
+                projection(tx, event)
+        batch.flush()
+        target.command("COMMIT")
+        done += len(entries)
+        after = entries[-1].position
+        tell(done)
+    return done
+
+
+def _no_entropy(count: int) -> bytes:
+    raise AssertionError("a projection may not draw randomness")
+
+
+def _no_commands(tx: Tx, command: Any) -> Any:
+    raise AssertionError("a projection may not give commands")
+
+
+@contextmanager
+def scratch(decider: Decider) -> Iterator[Connection]:
+    """Yield a connection to fresh, empty tables: a file beside nothing, or a schema of its own."""
+    if decider.database.dialect == SQLITE:
+        with tempfile.TemporaryDirectory() as folder:
+            connection = SqliteConnection(Path(folder) / "rebuild.db", read_only=False)
+            connection.command("PRAGMA synchronous=OFF")
+            yield _with_tables(connection)
+            connection.close()
+        return
+    with decider.database.reader() as connection:
+        here = connection.driver.execute("SHOW search_path").fetchone()[0]
+        connection.command("DROP SCHEMA IF EXISTS coldgrid_rebuild CASCADE")
+        connection.command("CREATE SCHEMA coldgrid_rebuild")
+        connection.command("SET search_path = coldgrid_rebuild")
+        try:
+            yield _with_tables(connection)
+        finally:
+            connection.command(f"SET search_path = {here}")
+            connection.command("DROP SCHEMA coldgrid_rebuild CASCADE")
+
+
+def _with_tables(connection: Connection) -> Connection:
+    for text in schema_statements(list(metadata.sorted_tables), connection.dialect):
+        connection.command(text)
+    return connection
+
+
+def _rows(connection: Connection, table: sa.Table) -> set[tuple[Any, ...]]:
+    everything = Statement(sa.select(table))
+    return {
+        tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
+        for row in connection.query(everything, ())
+    }
+
+
+def _compare(live: Connection, rebuilt: Connection) -> list[Difference]:
+    found = []
+    for table in projection_tables():
+        live_rows, rebuilt_rows = _rows(live, table), _rows(rebuilt, table)
+        if live_rows != rebuilt_rows:
+            only_live, only_rebuilt = live_rows - rebuilt_rows, rebuilt_rows - live_rows
+            example = f"live {next(iter(only_live), None)} rebuilt {next(iter(only_rebuilt), None)}"
+            found.append(Difference(table.name, len(only_live), len(only_rebuilt), example))
+    return found
+
+
+def differences(decider: Decider) -> list[Difference]:
+    """Rebuild beside the live tables and return where they differ; nothing is changed."""
+    with scratch(decider) as target:
+        replay(Reads(decider.connection), target)
+        return _compare(decider.connection, target)
+
+
+def rebuild(decider: Decider, tell: Callable[[int], None] = lambda done: None) -> list[Difference]:
+    """Rebuild, compare, and put the rebuilt rows in place in one transaction; return what differed."""
+    with scratch(decider) as target:
+        replay(Reads(decider.connection), target, tell)
+        found = _compare(decider.connection, target)
+        changed = {difference.table for difference in found}
+        live = decider.connection
+        live.command("BEGIN")
+        for table in projection_tables():
+            if table.name in changed:
+                live.command(f'DELETE FROM "{table.name}"')
+                rows = sorted(_rows(target, table), key=repr)
+                if rows:
+                    live.run_many(Statement(table.insert()), rows)
+        live.command("COMMIT")
+    decider.reload()
+    return found

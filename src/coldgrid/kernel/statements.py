@@ -1,0 +1,230 @@
+"""Statements: written once with SQLAlchemy Core at module level, compiled per dialect to driver SQL at import.
+
+Building and executing a Core construct for every call costs about eight times its own SQL on the
+driver; compiled once, only the driver's cost remains. Codecs are picked from the column types:
+parameters are encoded on the way in, columns decoded on the way out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast, overload
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
+from sqlalchemy.sql.compiler import SQLCompiler
+
+R = TypeVar("R")
+Codec = Callable[[Any], Any]
+
+SQLITE = "sqlite"
+POSTGRESQL = "postgresql"
+_DIALECTS: dict[str, sa.Dialect] = {
+    SQLITE: sqlite.dialect(paramstyle="qmark"),
+    POSTGRESQL: postgresql_psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
+}
+_ARRAY_OF = {
+    sa.Text: "text[]",
+    sa.BigInteger: "bigint[]",
+    sa.Integer: "bigint[]",
+    sa.Float: "double precision[]",
+    sa.Boolean: "boolean[]",
+    sa.LargeBinary: "bytea[]",
+}
+_EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
+
+
+class Sql:
+    """One statement in one dialect: text, parameter names in order, and a text that takes whole columns."""
+
+    __slots__ = ("_mark", "bulk", "expanding", "names", "text")
+
+    def __init__(self, dialect: str, compiled: SQLCompiler, bulk: str | None) -> None:
+        self._mark = "?" if dialect == SQLITE else "%s"
+        self.text = compiled.string
+        self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self.expanding = frozenset(_EXPANDING.findall(self.text))
+        self.bulk = bulk
+
+    def expand(self, values: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
+        """Spell out list parameters: one placeholder for each member; an empty list matches nothing."""
+        flat: list[Any] = []
+        by_name = dict(zip(self.names, values, strict=True))
+        for name in self.names:
+            if name in self.expanding:
+                flat += by_name[name]
+            else:
+                flat.append(by_name[name])
+
+        def spell(match: re.Match[str]) -> str:
+            count = len(by_name[match[1]])
+            return ", ".join([self._mark] * count) if count else "NULL"
+
+        return _EXPANDING.sub(spell, self.text), tuple(flat)
+
+
+class Statement(Generic[R]):
+    """A Core construct, compiled for both dialects. `into` builds each row; without it rows are tuples.
+
+    Args:
+        construct: One construct for both dialects, or one for each where they differ (upserts).
+        into: Called with the selected columns in order; usually a struct whose fields are in that order.
+    """
+
+    __slots__ = (
+        "_decoders",
+        "_defaults",
+        "_encoders",
+        "barrier",
+        "into",
+        "is_write",
+        "names",
+        "sql",
+        "table",
+        "text",
+    )
+
+    @overload
+    def __init__(self: Statement[tuple[Any, ...]], construct: Any) -> None: ...
+    @overload
+    def __init__(self, construct: Any, into: Callable[..., R]) -> None: ...
+    def __init__(self, construct: Any, into: Any = None) -> None:
+        by_dialect = construct if isinstance(construct, Mapping) else dict.fromkeys(_DIALECTS, construct)
+        first = by_dialect[SQLITE]
+        compiled = {
+            name: cast(SQLCompiler, by_dialect[name].compile(dialect=dialect))
+            for name, dialect in _DIALECTS.items()
+        }
+        self.into = into
+        self.is_write = not first.is_select
+        self.table = first.table.name if self.is_write else ""
+        # A write that also reads other rows must see every write before it.
+        self.barrier = self.is_write and _reads_others(first)
+        self.sql = {
+            name: Sql(
+                name, one, _bulk_insert(first, one.string) if name == POSTGRESQL and self.is_write else None
+            )
+            for name, one in compiled.items()
+        }
+        self.names = self.sql[SQLITE].names
+        assert not self.is_write or self.names == self.sql[POSTGRESQL].names, (
+            "parameter order differs by dialect"
+        )
+        binds = compiled[SQLITE].binds
+        self._defaults = {name: bind.value for name, bind in binds.items() if bind.value is not None}
+        self._encoders = {
+            name: encoder
+            for name, bind in binds.items()
+            if (encoder := _encoder_of(bind.type)) is not None and not bind.expanding
+        }
+        selected = list(first.selected_columns) if first.is_select else []
+        self._decoders = tuple(
+            (index, decoder)
+            for index, column in enumerate(selected)
+            if (decoder := _decoder_of(column.type)) is not None
+        )
+
+    def bind(self, dialect: str, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the parameters in the dialect's order, encoded.
+
+        Raises:
+            KeyError: a parameter is missing.
+        """
+        encoders = self._encoders
+        if not encoders and not self._defaults:
+            return tuple([params[name] for name in self.sql[dialect].names])
+        values = []
+        for name in self.sql[dialect].names:
+            value = params[name] if name in params else self._defaults[name]
+            encoder = encoders.get(name)
+            values.append(value if encoder is None else encoder(value))
+        return tuple(values)
+
+    def row(self, raw: Sequence[Any]) -> R:
+        """Build one result from a raw row."""
+        if self._decoders:
+            values = list(raw)
+            for index, decoder in self._decoders:
+                values[index] = decoder(values[index])
+            raw = values
+        return self.into(*raw) if self.into is not None else cast(R, tuple(raw))
+
+    def rows(self, raws: Sequence[Sequence[Any]]) -> list[R]:
+        """Build every result."""
+        if not self._decoders and self.into is None:
+            return cast("list[R]", raws)
+        return [self.row(raw) for raw in raws]
+
+
+def upsert(
+    table: sa.Table, *, keys: Sequence[str], set_: Sequence[str] = (), add: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return an insert of all columns that, where the keys exist, replaces `set_` and adds to `add`.
+
+    With neither, the existing row stays as it is.
+    """
+    built: dict[str, Any] = {}
+    for name, insert in ((SQLITE, sqlite.insert), (POSTGRESQL, postgresql.insert)):
+        construct: Any = insert(table)
+        change = {column: construct.excluded[column] for column in set_}
+        change |= {column: table.c[column] + construct.excluded[column] for column in add}
+        built[name] = (
+            construct.on_conflict_do_update(index_elements=list(keys), set_=change)
+            if change
+            else construct.on_conflict_do_nothing(index_elements=list(keys))
+        )
+    return built
+
+
+def _base(type_: Any) -> Any:
+    return type_.impl if isinstance(type_, sa.TypeDecorator) else type_
+
+
+def _encoder_of(type_: Any) -> Codec | None:
+    if isinstance(type_, sa.TypeDecorator):
+        return lambda value: type_.process_bind_param(value, _DIALECTS[SQLITE])
+    return None
+
+
+def _decoder_of(type_: Any) -> Codec | None:
+    if isinstance(type_, sa.TypeDecorator):
+        return lambda value: type_.process_result_value(value, _DIALECTS[SQLITE])
+    if isinstance(type_, sa.Boolean):
+        return lambda value: None if value is None else bool(value)
+    if isinstance(type_, sa.LargeBinary):
+        return lambda value: None if value is None else bytes(value)
+    if isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float):
+        # PostgreSQL sums bigints to numeric; we only ever sum integers.
+        return lambda value: None if value is None else int(value)
+    if isinstance(type_, sa.Integer):
+        return lambda value: None if value is None else int(value)
+    return None
+
+
+def _reads_others(construct: Any) -> bool:
+    if construct.is_insert:
+        return getattr(construct, "select", None) is not None
+    return any(
+        isinstance(part, sa.Select | sa.ScalarSelect | sa.Exists)
+        for part in sa.sql.visitors.iterate(construct)
+    )
+
+
+def _bulk_insert(construct: Any, text: str) -> str | None:
+    """Return `INSERT … SELECT FROM unnest(…)` for an insert without update on conflict: one round trip, one plan."""
+    if not construct.is_insert or "DO UPDATE" in text or " VALUES (" not in text:
+        return None
+    head, _, tail = text.partition(" VALUES (")
+    conflict = tail[tail.index("ON CONFLICT") :] if "ON CONFLICT" in tail else ""
+    arrays = []
+    for column in construct.table.columns:
+        base = _base(column.type)
+        array = next((array for kind, array in _ARRAY_OF.items() if isinstance(base, kind)), None)
+        if array is None:
+            return None
+        arrays.append(f"%s::{array}")
+    if tail.count("%s") != len(arrays):
+        return None  # a fixed value among the parameters: not one column each
+    return f"{head} SELECT * FROM unnest({', '.join(arrays)}) {conflict}".rstrip()

@@ -1,0 +1,107 @@
+"""Column types that read and write the same on SQLite and PostgreSQL, and the one metadata of all tables.
+
+A table is a projection unless it says `info={"service": True}`: then it is working state of the
+runtime (the log itself, timers, keys, readings), which a rebuild leaves alone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(instant: datetime) -> int:
+    """Return the microseconds since 1970 UTC of an aware instant."""
+    assert instant.tzinfo is not None, f"naive datetime: {instant}"
+    return (instant - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the UTC instant of microseconds since 1970."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+class Instant(sa.TypeDecorator[datetime]):
+    """An aware instant, stored as microseconds since 1970 UTC: exact, ordered, the same on every backend."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        """Encode; a naive datetime is a bug."""
+        return None if value is None else to_micros(value)
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        """Decode to UTC."""
+        return None if value is None else from_micros(value)
+
+
+class Day(sa.TypeDecorator[date]):
+    """A calendar day, stored as ISO 8601 text, which orders as days do."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: date | None, dialect: sa.Dialect) -> str | None:
+        """Encode."""
+        return None if value is None else value.isoformat()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> date | None:
+        """Decode."""
+        return None if value is None else date.fromisoformat(value)
+
+
+class Named(sa.TypeDecorator[Any]):
+    """A member of a string enumeration, stored as its value."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, enumeration: type[StrEnum]) -> None:
+        super().__init__()
+        self.enumeration = enumeration
+
+    def process_bind_param(self, value: StrEnum | None, dialect: sa.Dialect) -> str | None:
+        """Encode; a string that is no member is a bug."""
+        return None if value is None else str(self.enumeration(value).value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> StrEnum | None:
+        """Decode."""
+        return None if value is None else self.enumeration(value)
+
+
+T = TypeVar("T")
+
+
+class Json(sa.TypeDecorator[Any]):
+    """A msgspec value, stored as JSON text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, type_: Any) -> None:
+        super().__init__()
+        self.type_ = type_
+        self._decoder = msgspec.json.Decoder(type_)
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        """Encode."""
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        """Decode to the declared type."""
+        return None if value is None else self._decoder.decode(value)
+
+
+def is_projection(table: sa.Table) -> bool:
+    """Tell whether a table is derived from the log, so that it can be dropped and rebuilt."""
+    return not table.info.get("service", False)

@@ -1,0 +1,106 @@
+"""Timers: rows in business time, fired in due order, each declaring what an outage means for it.
+
+Invariants
+    T1  A timer fires once, in the transaction that records what it caused.
+    T2  Overdue timers fire in due order; `restart` ones get their whole time again after an outage.
+
+Timers are not derived from the log: what set them can set them again from its own state.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.statements import Statement, upsert
+from coldgrid.kernel.tables import Instant, Json, metadata
+
+if TYPE_CHECKING:
+    from coldgrid.kernel.reading import Reader
+    from coldgrid.kernel.tx import Tx
+
+
+class Timer(msgspec.Struct, frozen=True):
+    """One timer. `payload` is for its handler; `set_at` says how long it was meant to run."""
+
+    timer_id: str
+    origin: str
+    kind: str
+    due_at: datetime
+    payload: dict[str, Any]
+    on_outage: Literal["fire", "restart"]
+    set_at: datetime
+
+
+kernel_timer = sa.Table(
+    "kernel_timer",
+    metadata,
+    sa.Column("timer_id", sa.Text, primary_key=True),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("due_at", Instant, nullable=False),
+    sa.Column("payload", Json(dict[str, Any]), nullable=False),
+    sa.Column("on_outage", sa.Text, nullable=False),
+    sa.Column("set_at", Instant, nullable=False),
+    info={"service": True},
+)
+sa.Index("ix_kernel_timer_due", kernel_timer.c.due_at)
+
+_SET = Statement(
+    upsert(
+        kernel_timer, keys=["timer_id"], set_=["origin", "kind", "due_at", "payload", "on_outage", "set_at"]
+    )
+)
+_CANCEL = Statement(kernel_timer.delete().where(kernel_timer.c.timer_id == sa.bindparam("which")))
+_DUE = Statement(
+    sa.select(kernel_timer)
+    .where(kernel_timer.c.due_at <= sa.bindparam("now", type_=Instant))
+    .order_by(kernel_timer.c.due_at, kernel_timer.c.timer_id)
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+    into=Timer,
+)
+_NEXT = Statement(sa.select(sa.func.min(kernel_timer.c.due_at)))
+_ALL = Statement(sa.select(kernel_timer).order_by(kernel_timer.c.due_at, kernel_timer.c.timer_id), into=Timer)
+
+
+def set_timer(tx: Tx, timer: Timer) -> None:
+    """Write a timer's row."""
+    tx.write(_SET, **msgspec.structs.asdict(timer))
+
+
+def cancel_timer(tx: Tx, timer_id: str) -> None:
+    """Delete a timer's row."""
+    tx.write(_CANCEL, which=timer_id)
+
+
+def due_timers(db: Reader, now: datetime, limit: int) -> list[Timer]:
+    """Return the timers that are due, in due order (T2)."""
+    return db.all(_DUE, now=now, count=limit)
+
+
+def next_due_at(db: Reader) -> datetime | None:
+    """Return when the next timer is due, or None."""
+    found = db.value(_NEXT)
+    return found if found is None or isinstance(found, datetime) else None
+
+
+def all_timers(db: Reader) -> list[Timer]:
+    """Return every timer, the next one first."""
+    return db.all(_ALL)
+
+
+def restart_after_outage(tx: Tx, since: datetime) -> int:
+    """Give `restart` timers that fell due during an outage their whole time again (T2); return how many."""
+    moved = 0
+    for timer in due_timers(tx, tx.now, 100_000):
+        if timer.on_outage == "restart" and timer.due_at > since:
+            length = timer.due_at - timer.set_at
+            set_timer(
+                tx,
+                msgspec.structs.replace(timer, due_at=tx.now + max(length, timedelta()), set_at=tx.now),
+            )
+            moved += 1
+    return moved
