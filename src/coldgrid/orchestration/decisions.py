@@ -24,11 +24,13 @@ import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.events import Command, Event
-from coldgrid.kernel.registry import Owner, handles, projects
+from coldgrid.kernel.ownership import Owner
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.registry import handles, projects
 from coldgrid.kernel.rejections import Conflict, Invalid, NotFound, Problem
 from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, Json, Named, metadata
-from coldgrid.kernel.tx import Reader, Tx
+from coldgrid.kernel.tx import Tx
 
 # --- Vocabulary -----------------------------------------------------------------
 
@@ -73,7 +75,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     decision_id: str
     kind: str
-    inputs: Sequence[str] = ()
+    inputs: list[str] = []
     facts: dict[str, Any] = {}
     policy: str
     policy_hash: str = ""
