@@ -152,8 +152,8 @@ def test_events_keep_their_wire_form() -> None:
             DecisionRecorded,
             b'{"type":"orchestration.decision_recorded","decision":{"decision_id":"decision-2",'
             b'"kind":"sourcing","inputs":[],"facts":{},"policy":"nearest@3","policy_hash":"",'
-            b'"alternatives":{"names":["ATL1","DFW1"],"scores":[812.0,null],"why":["","too_far"],'
-            b'"facts":{"transit_min":[120.0,null]}},"score_unit":"","guardrails":[],"outcome":"ATL1",'
+            b'"alternatives":{"names":["ATL1","DFW1"],"scores":[812,null],"why":["","too_far"],'
+            b'"facts":{"transit_min":[120,null]}},"score_unit":"","guardrails":[],"outcome":"ATL1",'
             b'"why":"cheapest in time"},"subject":""}',
         ),
         (

@@ -35,11 +35,15 @@ from coldgrid.kernel.tx import Tx
 # --- Vocabulary -----------------------------------------------------------------
 
 
+# An int stays one on the wire, so that a rebuild writes the very bytes that the first run did.
+Number = int | float
+
+
 class Alternative(msgspec.Struct, frozen=True):
     """One thing that could have been chosen. `score` in the decision's `score_unit`, None when ruled out."""
 
     name: str
-    score: float | None = None
+    score: Number | None = None
     facts: dict[str, Any] = {}
     why: str = ""
 
@@ -52,9 +56,9 @@ class Columns(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     names: Sequence[str]
-    scores: Sequence[float | None] = ()
+    scores: Sequence[Number | None] = ()
     why: Sequence[str] = ()
-    facts: dict[str, Sequence[float | str | None]] = {}
+    facts: dict[str, Sequence[Number | str | None]] = {}
 
 
 class Guardrail(msgspec.Struct, frozen=True):
