@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from coldgrid.kernel.tx import Tx
 
 KIND_FIELD = "kind"
 Raw = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Batch:
@@ -31,6 +32,7 @@ class Batch:
 
     def __init__(self, items: Iterable[tuple[str, str, Any]] = ()) -> None:
         self._items = {(kind, key): item for kind, key, item in items}
+        self._memos: dict[str, Any] = {}
 
     def get(self, kind: str, key: str) -> Any | None:
         """Return one item of this change, or None."""
@@ -39,6 +41,13 @@ class Batch:
     def of(self, kind: str) -> list[Any]:
         """Return all items of one kind."""
         return [item for (of_kind, _), item in self._items.items() if of_kind == kind]
+
+    def memo(self, name: str, compute: Callable[[], T]) -> T:
+        """Return what was computed once for all of this change's checks."""
+        if name not in self._memos:
+            self._memos[name] = compute()
+        found: T = self._memos[name]
+        return found
 
 
 Check = Callable[[Reader, Any, Batch], Sequence[Problem]]

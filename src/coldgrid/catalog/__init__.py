@@ -1,0 +1,7 @@
+"""Catalog: products, how they are packed, what they tolerate, and the lots they come in."""
+
+from __future__ import annotations
+
+from coldgrid.catalog import limits, lots, products
+
+__all__ = ["limits", "lots", "products"]
