@@ -1,0 +1,1 @@
+"""Quality: what temperature did to goods, and what becomes of them."""
