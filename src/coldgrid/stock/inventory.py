@@ -1,0 +1,289 @@
+"""Inventory: the handling units of every site, as each site's own facts leave them.
+
+Invariants
+    I1  A row belongs to the site that wrote it (site, SSCC), so facts of different sites commute: a pallet
+        that went from A to B has a gone row at A and a present one at B, whichever fact arrives first.
+    I2  `sellable` was decided with the fact and is only stored here; `qty` of a gone unit is 0.
+
+The table is written by the projections of `movements`, `dispatch`, `transfers`, `splits` and `holds`, through
+the functions below; nobody else names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.statements import Statement, upsert
+from coldgrid.kernel.tables import Day, Instant, Named, metadata
+from coldgrid.kernel.tx import Tx
+from coldgrid.stock.units import DEPTH_MAX, PackLevel, Place, Unit, UnitNotFound, UnitStatus
+
+# --- Table and writes -----------------------------------------------------------
+
+stock_unit = sa.Table(
+    "stock_unit",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("sscc", sa.Text, primary_key=True),
+    sa.Column("parent_sscc", sa.Text),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("product_id", sa.Text, nullable=False),
+    sa.Column("lot_id", sa.Text, nullable=False),
+    sa.Column("expires_on", Day, nullable=False),
+    sa.Column("pack_level", Named(PackLevel), nullable=False),
+    sa.Column("qty", sa.BigInteger, nullable=False),
+    sa.Column("weight_g", sa.BigInteger),
+    sa.Column("status", Named(UnitStatus), nullable=False),
+    sa.Column("location_id", sa.Text, nullable=False),
+    sa.Column("zone_id", sa.Text, nullable=False),
+    sa.Column("location_kind", sa.Text, nullable=False),
+    sa.Column("arrived_at", Instant, nullable=False),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("open_holds", sa.BigInteger, nullable=False),
+    sa.Column("sellable", sa.Boolean, nullable=False),
+    sa.Index("ix_stock_unit_zone", "zone_id", "location_id"),
+    sa.Index("ix_stock_unit_lot", "lot_id"),
+    sa.Index("ix_stock_unit_sscc", "sscc"),
+    sa.Index("ix_stock_unit_parent", "site_id", "parent_sscc"),
+    info={"origin": "site"},
+)
+_C = stock_unit.c
+_COLUMNS = tuple(stock_unit.columns)
+_ONE = (_C.site_id == sa.bindparam("of_site"), _C.sscc == sa.bindparam("of_sscc"))
+
+_PUT = Statement(
+    upsert(
+        stock_unit,
+        keys=["site_id", "sscc"],
+        set_=[column.name for column in stock_unit.columns if column.name not in ("site_id", "sscc")],
+    )
+)
+_PLACE = Statement(
+    stock_unit.update()
+    .where(*_ONE)
+    .values(
+        location_id=sa.bindparam("to_location"),
+        zone_id=sa.bindparam("to_zone"),
+        location_kind=sa.bindparam("to_kind"),
+        arrived_at=sa.bindparam("at"),
+        sellable=sa.bindparam("may_sell"),
+        parent_sscc=sa.bindparam("parent"),
+    )
+)
+_TAKE_OUT = Statement(
+    stock_unit.update()
+    .where(*_ONE)
+    .values(
+        location_id=sa.bindparam("to_location"),
+        zone_id="",
+        location_kind="virtual",
+        arrived_at=sa.bindparam("at"),
+        sellable=False,
+        parent_sscc=None,
+        qty=0,
+        weight_g=None,
+    )
+)
+_ADD = Statement(
+    stock_unit.update()
+    .where(*_ONE)
+    .values(qty=_C.qty + sa.bindparam("more"), weight_g=_C.weight_g + sa.bindparam("more_g"))
+)
+_HOLD = Statement(
+    stock_unit.update()
+    .where(*_ONE)
+    .values(open_holds=_C.open_holds + sa.bindparam("more"), sellable=sa.bindparam("may_sell"))
+)
+_CLEAR_HOLDS = Statement(stock_unit.update().where(*_ONE).values(open_holds=0))
+_STATUS = Statement(
+    stock_unit.update()
+    .where(*_ONE)
+    .values(
+        status=sa.bindparam("to_status"),
+        sellable=sa.bindparam("may_sell"),
+        expires_on=sa.bindparam("until"),
+    )
+)
+_NEST = Statement(stock_unit.update().where(*_ONE).values(parent_sscc=sa.bindparam("parent")))
+
+
+def put_unit(tx: Tx, unit: Unit) -> None:
+    """Write a unit as it is now; from projections only."""
+    tx.write(_PUT, **msgspec.structs.asdict(unit))
+
+
+def place_unit(  # noqa: PLR0913 (one column each)
+    tx: Tx, site_id: str, sscc: str, place: Place, *, at: datetime, sellable: bool, parent: str | None
+) -> None:
+    """Write where a unit stands now."""
+    tx.write(
+        _PLACE,
+        of_site=site_id,
+        of_sscc=sscc,
+        to_location=place.location_id,
+        to_zone=place.zone_id,
+        to_kind=place.kind,
+        at=at,
+        may_sell=sellable,
+        parent=parent,
+    )
+
+
+def take_out_unit(tx: Tx, site_id: str, sscc: str, location_id: str, at: datetime) -> None:
+    """Write that a unit left the building."""
+    tx.write(_TAKE_OUT, of_site=site_id, of_sscc=sscc, to_location=location_id, at=at)
+
+
+def add_to_unit(tx: Tx, site_id: str, sscc: str, qty: int, weight_g: int | None) -> None:
+    """Write that goods came to a unit, or with a negative quantity left it."""
+    tx.write(_ADD, of_site=site_id, of_sscc=sscc, more=qty, more_g=weight_g or 0)
+
+
+def count_hold(tx: Tx, site_id: str, sscc: str, more: int, sellable: bool) -> None:
+    """Write that a unit's number of open holds changed, and whether it may be sold now."""
+    tx.write(_HOLD, of_site=site_id, of_sscc=sscc, more=more, may_sell=sellable)
+
+
+def clear_holds(tx: Tx, site_id: str, sscc: str) -> None:
+    """Write that a unit's holds left with it."""
+    tx.write(_CLEAR_HOLDS, of_site=site_id, of_sscc=sscc)
+
+
+def set_unit_status(
+    tx: Tx, site_id: str, sscc: str, *, status: UnitStatus, sellable: bool, expires_on: date
+) -> None:
+    """Write what a unit is fit for, and until when."""
+    tx.write(_STATUS, of_site=site_id, of_sscc=sscc, to_status=status, may_sell=sellable, until=expires_on)
+
+
+def nest_unit(tx: Tx, site_id: str, sscc: str, parent: str | None) -> None:
+    """Write what a unit stands on; None for the floor."""
+    tx.write(_NEST, of_site=site_id, of_sscc=sscc, parent=parent)
+
+
+# --- Queries --------------------------------------------------------------------
+
+
+class SellableTotal(msgspec.Struct, frozen=True):
+    """What may be sold of one lot with one expiry in one zone."""
+
+    product_id: str
+    owner: str
+    site_id: str
+    zone_id: str
+    lot_id: str
+    expires_on: date
+    qty: int
+
+
+_ORDER = (_C.zone_id, _C.location_id, _C.sscc)
+_GET = Statement(sa.select(*_COLUMNS).where(*_ONE), into=Unit)
+_EVERYWHERE = Statement(
+    sa.select(*_COLUMNS).where(_C.sscc == sa.bindparam("of_sscc")).order_by(_C.received_at, _C.site_id),
+    into=Unit,
+)
+_SOME = Statement(
+    sa.select(*_COLUMNS)
+    .where(_C.site_id == sa.bindparam("of_site"), _C.sscc.in_(sa.bindparam("ssccs", expanding=True)))
+    .order_by(*_ORDER),
+    into=Unit,
+)
+_CHILDREN = Statement(
+    sa.select(*_COLUMNS)
+    .where(_C.site_id == sa.bindparam("of_site"), _C.parent_sscc.in_(sa.bindparam("parents", expanding=True)))
+    .order_by(_C.sscc),
+    into=Unit,
+)
+_IN_ZONE = Statement(
+    sa.select(*_COLUMNS).where(_C.zone_id == sa.bindparam("zone")).order_by(*_ORDER), into=Unit
+)
+_AT_LOCATION = Statement(
+    sa.select(*_COLUMNS)
+    .where(_C.location_id == sa.bindparam("location"), _C.zone_id != "")
+    .order_by(*_ORDER),
+    into=Unit,
+)
+_OF_LOT = Statement(
+    sa.select(*_COLUMNS).where(_C.lot_id == sa.bindparam("lot")).order_by(_C.site_id, *_ORDER), into=Unit
+)
+_BUCKET = (_C.product_id, _C.owner, _C.site_id, _C.zone_id, _C.lot_id, _C.expires_on)
+_TOTALS = Statement(
+    sa.select(*_BUCKET, sa.cast(sa.func.sum(_C.qty), sa.BigInteger))
+    .where(_C.sellable.is_(True), _C.qty > 0)
+    .group_by(*_BUCKET)
+    .order_by(*_BUCKET),
+    into=SellableTotal,
+)
+
+
+def find_unit(db: Reader, site_id: str, sscc: str) -> Unit | None:
+    """Return a unit of a site, gone ones too; None where the site never had it."""
+    return db.one(_GET, of_site=site_id, of_sscc=sscc)
+
+
+def get_unit(db: Reader, site_id: str, sscc: str) -> Unit:
+    """Return a unit of a site, gone ones too.
+
+    Raises:
+        UnitNotFound: the site never had it.
+    """
+    unit = find_unit(db, site_id, sscc)
+    if unit is None:
+        raise UnitNotFound(site_id=site_id, sscc=sscc)
+    return unit
+
+
+def units_by_sscc(db: Reader, sscc: str) -> list[Unit]:
+    """Return a unit's row at every site that had it, in the order of its receipts."""
+    return db.all(_EVERYWHERE, of_sscc=sscc)
+
+
+def get_units(db: Reader, site_id: str, ssccs: Sequence[str]) -> list[Unit]:
+    """Return units of a site by their SSCCs, in the order asked.
+
+    Raises:
+        UnitNotFound: naming every SSCC that the site never had.
+    """
+    found = {unit.sscc: unit for unit in db.all(_SOME, of_site=site_id, ssccs=list(ssccs))} if ssccs else {}
+    missing = [sscc for sscc in ssccs if sscc not in found]
+    if missing:
+        raise UnitNotFound(site_id=site_id, sscc=", ".join(missing))
+    return [found[sscc] for sscc in ssccs]
+
+
+def with_nested(db: Reader, units: Sequence[Unit]) -> list[Unit]:
+    """Return units of one site and everything that nests in them, each once, parents first."""
+    found = {unit.sscc: unit for unit in units}
+    level = list(found)
+    for _ in range(DEPTH_MAX):
+        if not level:
+            break
+        children = db.all(_CHILDREN, of_site=units[0].site_id, parents=level)
+        level = [child.sscc for child in children if child.sscc not in found]
+        found.update((child.sscc, child) for child in children if child.sscc not in found)
+    return list(found.values())
+
+
+def units_in_zone(db: Reader, zone_id: str) -> list[Unit]:
+    """Return the units that stand in a zone now, carriers of others included."""
+    return db.all(_IN_ZONE, zone=zone_id)
+
+
+def units_at_location(db: Reader, location_id: str) -> list[Unit]:
+    """Return the units that stand at a location now."""
+    return db.all(_AT_LOCATION, location=location_id)
+
+
+def units_of_lot(db: Reader, lot_id: str) -> list[Unit]:
+    """Return every unit that holds, or held, goods of a lot."""
+    return db.all(_OF_LOT, lot=lot_id)
+
+
+def sellable_totals(db: Reader) -> list[SellableTotal]:
+    """Return what may be sold, by bucket; one pass over the table, for loading the promisable index."""
+    return db.all(_TOTALS)

@@ -1,0 +1,175 @@
+"""Reserves: what is kept back from promising: protected stock, and a buffer for facts not heard yet.
+
+Invariants
+    R1  Protected stock is so many base units of one product and owner at one site: set, never counted down.
+    R2  A site's buffer depends on how stale its facts are and on nothing else; a hosted site is never stale.
+
+Staleness is a fact of the network: whoever receives a site's entries records that they stopped, or came back.
+So the promisable quantity is the same on a replay as it was when the promise was made.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.events import Command, Event
+from coldgrid.kernel.ownership import Owner
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.registry import handles, projects
+from coldgrid.kernel.rejections import Conflict, Problem
+from coldgrid.kernel.statements import Statement, upsert
+from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tx import Tx
+from coldgrid.stock.units import QTY_MAX, require
+
+# --- Vocabulary and the pure rule -----------------------------------------------
+
+# Minutes without facts, from which on so much of the stock is kept back, in thousandths. House policy: a busy
+# store sells about a fifth of a perishable's stock a day, so an hour of silence hides about one per cent.
+BUFFER_STEPS = ((5, 10), (15, 30), (60, 80), (240, 200), (1440, 500), (4320, 1000))
+
+
+def buffer_permille(stale_min: int) -> int:
+    """Return how much of a site's stock is kept back after so long without its facts, in thousandths."""
+    return max((permille for after_min, permille in BUFFER_STEPS if stale_min >= after_min), default=0)
+
+
+# --- Events and rejections ------------------------------------------------------
+
+
+class StockProtected(Event, frozen=True, tag="stock.stock_protected"):
+    """So many base units of a product stay at a site. 0 lifts it."""
+
+    site_id: str
+    product_id: str
+    owner: str
+    qty: int
+    reason: str
+
+
+class StalenessNoted(Event, frozen=True, tag="stock.staleness_noted"):
+    """A site's facts stopped coming so many minutes ago; 0 when they come again."""
+
+    site_id: str
+    stale_min: int
+
+
+class NothingNew(Conflict):
+    """That is how it already is."""
+
+
+# --- Tables and projections -----------------------------------------------------
+
+stock_protected = sa.Table(
+    "stock_protected",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("product_id", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("qty", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    info={"origin": "network"},
+)
+stock_stale_site = sa.Table(
+    "stock_stale_site",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("stale_min", sa.BigInteger, nullable=False),
+    info={"origin": "network"},
+)
+_PROTECT = Statement(upsert(stock_protected, keys=["site_id", "product_id", "owner"], set_=["qty", "reason"]))
+_NOTE = Statement(upsert(stock_stale_site, keys=["site_id"], set_=["stale_min"]))
+
+
+@projects(StockProtected)
+def _protect(tx: Tx, event: StockProtected) -> None:
+    tx.write(_PROTECT, **msgspec.structs.asdict(event))
+
+
+@projects(StalenessNoted)
+def _note(tx: Tx, event: StalenessNoted) -> None:
+    tx.write(_NOTE, site_id=event.site_id, stale_min=event.stale_min)
+
+
+# --- Commands -------------------------------------------------------------------
+
+
+class ProtectStock(Command, frozen=True, tag="stock.protect_stock"):
+    """Ask to keep `qty` base units of a product at a site from being promised; 0 lifts it."""
+
+    site_id: str
+    product_id: str
+    owner: str
+    qty: int
+    reason: str
+
+
+class NoteStaleness(Command, frozen=True, tag="stock.note_staleness"):
+    """Tell for how many minutes a site's facts have not come; 0 when they come again."""
+
+    site_id: str
+    stale_min: int
+
+
+@handles(ProtectStock, action="stock.protect_stock", owner=Owner.NETWORK)
+def protect_stock(tx: Tx, command: ProtectStock) -> None:
+    """Protect stock, or lift it."""
+    problems = []
+    if not 0 <= command.qty <= QTY_MAX:
+        problems.append(Problem(field="qty", message=f"must be between 0 and {QTY_MAX} base units"))
+    if not command.reason.strip():
+        problems.append(Problem(field="reason", message="say what it is kept for"))
+    require(problems)
+    event = StockProtected(**msgspec.structs.asdict(command))
+    tx.record(f"site/{command.site_id}", event)
+
+
+@handles(NoteStaleness, action="stock.note_staleness", owner=Owner.NETWORK)
+def note_staleness(tx: Tx, command: NoteStaleness) -> None:
+    """Record a site's staleness where it changes the buffer."""
+    if command.stale_min < 0:
+        require([Problem(field="stale_min", message="must not be negative")])
+    known = tx.value(_ONE, site=command.site_id) or 0
+    if buffer_permille(known) == buffer_permille(command.stale_min):
+        raise NothingNew(site_id=command.site_id, stale_min=known)
+    tx.record(f"site/{command.site_id}", StalenessNoted(site_id=command.site_id, stale_min=command.stale_min))
+
+
+# --- Queries --------------------------------------------------------------------
+
+
+class Protected(msgspec.Struct, frozen=True):
+    """Protected stock as readers see it."""
+
+    site_id: str
+    product_id: str
+    owner: str
+    qty: int
+    reason: str
+
+
+_ONE = Statement(
+    sa.select(stock_stale_site.c.stale_min).where(stock_stale_site.c.site_id == sa.bindparam("site"))
+)
+_STALE = Statement(
+    sa.select(stock_stale_site.c.site_id, stock_stale_site.c.stale_min)
+    .where(stock_stale_site.c.stale_min > 0)
+    .order_by(stock_stale_site.c.site_id)
+)
+_PROTECTED = Statement(
+    sa.select(*stock_protected.columns)
+    .where(stock_protected.c.qty > 0)
+    .order_by(stock_protected.c.site_id, stock_protected.c.product_id, stock_protected.c.owner),
+    into=Protected,
+)
+
+
+def stale_sites(db: Reader) -> dict[str, int]:
+    """Return the sites whose facts do not come, with the minutes since they did."""
+    return {site_id: int(stale_min) for site_id, stale_min in db.all(_STALE)}
+
+
+def protected_stock(db: Reader) -> list[Protected]:
+    """Return all protected stock, by site."""
+    return db.all(_PROTECTED)

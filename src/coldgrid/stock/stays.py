@@ -1,0 +1,205 @@
+"""Stays: when goods stood where, so that exposure covers them only while they were there.
+
+Invariants
+    Y1  A unit has at most one open stay at a site; a part that left has a closed stay of its own.
+    Y2  A split keeps the time since which its goods had stood there: the exposure budget follows the goods.
+
+A stay names a location and its zone: goods take the worst sensor that covers the location.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.tables import Instant, metadata
+from coldgrid.kernel.tx import Tx
+from coldgrid.stock.units import Line
+
+# --- Table and writes -----------------------------------------------------------
+
+stock_stay = sa.Table(
+    "stock_stay",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("sscc", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("n", sa.BigInteger, primary_key=True),
+    sa.Column("zone_id", sa.Text, nullable=False),
+    sa.Column("location_id", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("product_id", sa.Text, nullable=False),
+    sa.Column("lot_id", sa.Text, nullable=False),
+    sa.Column("qty", sa.BigInteger, nullable=False),
+    sa.Column("arrived_at", Instant, nullable=False),
+    sa.Column("left_at", Instant),
+    sa.Column("gone_to", sa.Text, nullable=False),
+    sa.Column("gone_by", sa.Text, nullable=False),
+    sa.Column("order_id", sa.Text, nullable=False),
+    sa.Index("ix_stock_stay_zone", "zone_id", "left_at"),
+    sa.Index("ix_stock_stay_sscc", "sscc"),
+    info={"origin": "site"},
+)
+_S = stock_stay.c
+_IS_OPEN = (_S.site_id == sa.bindparam("of_site"), _S.sscc == sa.bindparam("of_sscc"), _S.left_at.is_(None))
+_INSERT = Statement(stock_stay.insert())
+_CLOSE = Statement(
+    stock_stay.update()
+    .where(*_IS_OPEN)
+    .values(
+        left_at=sa.bindparam("at"),
+        gone_to=sa.bindparam("to_place"),
+        gone_by=sa.bindparam("by"),
+        order_id=sa.bindparam("for_order"),
+    )
+)
+_RESIZE = Statement(stock_stay.update().where(*_IS_OPEN).values(qty=_S.qty + sa.bindparam("more")))
+
+
+def open_stay(tx: Tx, site_id: str, line: Line, n: int, arrived_at: datetime) -> None:
+    """Write that the goods of a line stand at its target; from projections only."""
+    _insert(tx, site_id, line, n, _Stood(line.target.zone_id, line.target.location_id, arrived_at, None, ""))
+
+
+def close_stay(tx: Tx, site_id: str, line: Line, by: str, order_id: str = "") -> None:
+    """Write that a whole unit left its place. `by`: the movement, dispatch or transfer it left with."""
+    tx.write(
+        _CLOSE,
+        of_site=site_id,
+        of_sscc=line.sscc,
+        at=tx.entry.occurred_at,
+        to_place=line.target.location_id,
+        by=by,
+        for_order=order_id,
+    )
+
+
+def part_stay(tx: Tx, site_id: str, line: Line, n: int, by: str, order_id: str = "") -> None:
+    """Write the stay of a part that left a unit, and that the unit holds less."""
+    resize_stay(tx, site_id, line.sscc, -line.qty)
+    arrived_at = line.since or tx.entry.occurred_at
+    stood = _Stood(
+        line.origin.zone_id, line.origin.location_id, arrived_at, tx.entry.occurred_at, by, order_id
+    )
+    _insert(tx, site_id, line, n, stood)
+
+
+def resize_stay(tx: Tx, site_id: str, sscc: str, more: int) -> None:
+    """Write that a unit holds more, or less, where it stands."""
+    tx.write(_RESIZE, of_site=site_id, of_sscc=sscc, more=more)
+
+
+class _Stood(msgspec.Struct, frozen=True):
+    zone_id: str
+    location_id: str
+    arrived_at: datetime
+    left_at: datetime | None
+    by: str
+    order_id: str = ""
+
+
+def _insert(tx: Tx, site_id: str, line: Line, n: int, stood: _Stood) -> None:
+    tx.write(
+        _INSERT,
+        site_id=site_id,
+        sscc=line.sscc,
+        epoch=tx.entry.epoch,
+        seq=tx.entry.seq,
+        n=n,
+        zone_id=stood.zone_id,
+        location_id=stood.location_id,
+        owner=line.owner,
+        product_id=line.product_id,
+        lot_id=line.lot_id,
+        qty=line.qty,
+        arrived_at=stood.arrived_at,
+        left_at=stood.left_at,
+        gone_to=line.target.location_id if stood.left_at else "",
+        gone_by=stood.by,
+        order_id=stood.order_id,
+    )
+
+
+# --- Queries --------------------------------------------------------------------
+
+
+class Stay(msgspec.Struct, frozen=True):
+    """Goods of one unit in one place for a time. `left_at` is None while they are there.
+
+    `gone_to`: the next location, a virtual one included (CUSTOMER, TRANSIT …); `gone_by`: the dispatch,
+    transfer or other movement they left with; `order_id`: the order they left for.
+    """
+
+    site_id: str
+    sscc: str
+    zone_id: str
+    location_id: str
+    owner: str
+    product_id: str
+    lot_id: str
+    qty: int
+    arrived_at: datetime
+    left_at: datetime | None
+    gone_to: str
+    gone_by: str
+    order_id: str
+
+
+_COLUMNS = (
+    _S.site_id,
+    _S.sscc,
+    _S.zone_id,
+    _S.location_id,
+    _S.owner,
+    _S.product_id,
+    _S.lot_id,
+    _S.qty,
+    _S.arrived_at,
+    _S.left_at,
+    _S.gone_to,
+    _S.gone_by,
+    _S.order_id,
+)
+_OVERLAPS = (
+    sa.or_(_S.left_at.is_(None), _S.left_at > sa.bindparam("from_at", type_=Instant)),
+    _S.arrived_at < sa.bindparam("to_at", type_=Instant),
+)
+_IN_TIME = (_S.arrived_at, _S.epoch, _S.seq, _S.n)
+_PRESENT = Statement(
+    sa.select(*_COLUMNS)
+    .where(_S.zone_id == sa.bindparam("zone"), _S.qty > 0, *_OVERLAPS)
+    .order_by(_S.sscc, *_IN_TIME),
+    into=Stay,
+)
+_AT = Statement(
+    sa.select(*_COLUMNS)
+    .where(_S.zone_id == sa.bindparam("zone"), _S.location_id == sa.bindparam("location"), *_OVERLAPS)
+    .order_by(_S.sscc, *_IN_TIME),
+    into=Stay,
+)
+_OF_UNIT = Statement(
+    sa.select(*_COLUMNS).where(_S.sscc == sa.bindparam("of_sscc")).order_by(*_IN_TIME), into=Stay
+)
+
+
+def units_present(db: Reader, zone_id: str, from_at: datetime, to_at: datetime) -> list[Stay]:
+    """Return the stays in a zone that overlap a time window, goods gone since included, by unit.
+
+    A unit that changed location within the zone has one stay for each.
+    """
+    return db.all(_PRESENT, zone=zone_id, from_at=from_at, to_at=to_at)
+
+
+def stays_at(db: Reader, zone_id: str, location_id: str, from_at: datetime, to_at: datetime) -> list[Stay]:
+    """Return the stays at one location that overlap a time window, carriers of others included."""
+    return db.all(_AT, zone=zone_id, location=location_id, from_at=from_at, to_at=to_at)
+
+
+def stays_of(db: Reader, sscc: str) -> list[Stay]:
+    """Return where a unit stood, at every site, oldest first."""
+    return db.all(_OF_UNIT, of_sscc=sscc)
