@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from coldgrid.kernel import log, outbox, rebuild
@@ -130,10 +131,8 @@ _schema_made: list[str] = []
 
 
 def postgres_url() -> str:
-    """Return the address of this process's own schema, made when first asked for; skip where there is no server."""
+    """Return the address of this process's own schema; skip where there is no server."""
     if not _schema_made:
-        import psycopg
-
         worker = os.environ.get("PYTEST_XDIST_WORKER", "solo")
         schema = f"coldgrid_{worker}_{os.getpid()}"
         try:
@@ -151,8 +150,6 @@ def postgres_url() -> str:
 def postgres_kernel(authorizer: Authorizer | None = None) -> Iterator[Kernel]:
     """Yield a kernel on an empty PostgreSQL schema."""
     url = postgres_url()
-    import psycopg
-
     with psycopg.connect(url, autocommit=True) as connection:
         there = {
             row[0]
@@ -182,7 +179,5 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Drop this process's schema."""
     if _schema_made:
-        import psycopg
-
         with psycopg.connect(POSTGRES, autocommit=True) as connection:
             connection.execute(f"DROP SCHEMA IF EXISTS {_schema_made[0]} CASCADE".encode())

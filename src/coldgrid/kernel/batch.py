@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from coldgrid.kernel.database import Connection, Row
+from coldgrid.kernel.driver import Connection, Row
 from coldgrid.kernel.statements import Statement
 
 

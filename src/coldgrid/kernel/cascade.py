@@ -12,7 +12,7 @@ import structlog
 from coldgrid.kernel import log, parking, timers
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.batch import Batch
-from coldgrid.kernel.database import DriverError
+from coldgrid.kernel.driver import DriverError
 from coldgrid.kernel.events import Entry, UnknownEvent, decode, tag_of
 from coldgrid.kernel.metrics import PARKED
 from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner

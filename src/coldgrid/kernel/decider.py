@@ -32,7 +32,7 @@ from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
 from coldgrid.kernel.personal import Keyring
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.registry import Handler, handlers, hot_states, timer_handlers
-from coldgrid.kernel.rejections import Invalid, InternalFault, OriginElsewhere, Problem, Rejected
+from coldgrid.kernel.rejections import InternalFault, Invalid, OriginElsewhere, Problem, Rejected
 from coldgrid.kernel.statements import SQLITE
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Shared, Tx

@@ -1,4 +1,4 @@
-"""Identifiers: derived, never drawn, below the entrypoints, so that a retry or a replay names the same thing."""
+"""Identifiers: derived, never drawn, so that a retry or a replay names the same thing."""
 
 from __future__ import annotations
 

@@ -96,9 +96,10 @@ FIRST_EPOCH = 1
 class Stamp:
     """What all entries of one unit of work share, encoded once."""
 
-    __slots__ = ("actor", "at", "cause", "micros")
+    __slots__ = ("actor", "at", "cause", "micros", "origin")
 
-    def __init__(self, at: datetime, actor: str, cause: str) -> None:
+    def __init__(self, origin: str, at: datetime, actor: str, cause: str) -> None:
+        self.origin = origin
         self.at = at
         self.micros = to_micros(at)
         self.actor = actor
@@ -106,19 +107,14 @@ class Stamp:
 
 
 def append(
-    batch: Batch,
-    origin: str,
-    stream: str,
-    event: Event,
-    stamp: Stamp,
-    occurred_at: datetime | None,
-    audience: str,
+    batch: Batch, stream: str, event: Event, stamp: Stamp, occurred_at: datetime | None, audience: str
 ) -> Entry:
-    """Append an event to the log of an origin; the caller runs its projections.
+    """Append an event to the log of the stamp's origin; the caller runs its projections.
 
     Raises:
         AssertionError: the origin does not own the stream (L3): a fault in the calling room.
     """
+    origin = stamp.origin
     assert may_extend(origin, stream), f"{origin} does not own {stream}"
     head = batch.heads.get(origin)
     epoch, seq = head if head is not None else (FIRST_EPOCH, 0)

@@ -1,4 +1,4 @@
-"""Origins: who may extend the log, from which epoch on; moving one to another host; taking in another's facts.
+"""Origins: who may extend the log, and from which epoch on; moving one to another host; taking facts in.
 
 Invariants
     G1  An epoch begins with `origin.opened` at seq 0 and, when the origin moves, ends with `origin.closed`.

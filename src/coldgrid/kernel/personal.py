@@ -70,7 +70,7 @@ class _Rows(Protocol):
 
 
 class Keyring:
-    """The keys of subjects, read when first needed and kept; a decider's keyring lives as long as its term."""
+    """The keys of subjects, read when first needed and kept for the decider's term."""
 
     def __init__(self, rows: _Rows) -> None:
         self._rows = rows

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from coldgrid.kernel.database import Connection, DatabaseInUse, DriverError, Row
+from coldgrid.kernel.driver import Connection, DatabaseInUse, DriverError, Row
 from coldgrid.kernel.statements import POSTGRESQL, Statement
 
 _LEASE_KEY = 0x636F6C64  # "cold"

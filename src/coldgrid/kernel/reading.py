@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from coldgrid.kernel.database import Connection
+from coldgrid.kernel.driver import Connection
 from coldgrid.kernel.personal import Keyring, Sealed
 from coldgrid.kernel.statements import Statement
 

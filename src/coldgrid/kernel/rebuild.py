@@ -32,7 +32,7 @@ CHUNK = 5000
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A table whose rebuilt rows are not the live ones: how many rows each side has alone, and one of them."""
+    """A table whose rebuilt rows are not the live ones: the rows that each side has alone, counted."""
 
     table: str
     only_live: int
@@ -46,7 +46,7 @@ def projection_tables() -> list[sa.Table]:
 
 
 def replay(source: Reads, target: Connection, tell: Callable[[int], None] = lambda done: None) -> int:
-    """Project the whole log of `source` into the empty tables behind `target`; return the number of entries."""
+    """Project the whole log of `source` into the empty tables of `target`; return the number of entries."""
     reads = Reads(target)
     shared = Shared(
         target.dialect,
@@ -84,24 +84,26 @@ def _no_commands(tx: Tx, command: Any) -> Any:
 
 @contextmanager
 def scratch(decider: Decider) -> Iterator[Connection]:
-    """Yield a connection to fresh, empty tables: a file beside nothing, or a schema of its own."""
+    """Yield a connection to fresh, empty tables: in a file of their own, or in a schema of their own."""
     if decider.database.dialect == SQLITE:
         with tempfile.TemporaryDirectory() as folder:
-            connection = SqliteConnection(Path(folder) / "rebuild.db", read_only=False)
-            connection.command("PRAGMA synchronous=OFF")
-            yield _with_tables(connection)
-            connection.close()
+            file = SqliteConnection(Path(folder) / "rebuild.db", read_only=False)
+            file.command("PRAGMA synchronous=OFF")
+            yield _with_tables(file)
+            file.close()
         return
-    with decider.database.reader() as connection:
-        here = connection.driver.execute("SHOW search_path").fetchone()[0]
-        connection.command("DROP SCHEMA IF EXISTS coldgrid_rebuild CASCADE")
-        connection.command("CREATE SCHEMA coldgrid_rebuild")
-        connection.command("SET search_path = coldgrid_rebuild")
-        try:
-            yield _with_tables(connection)
-        finally:
-            connection.command(f"SET search_path = {here}")
-            connection.command("DROP SCHEMA coldgrid_rebuild CASCADE")
+    from coldgrid.kernel.postgres import PostgresConnection  # noqa: PLC0415 (an extra: only when used)
+
+    schema = "coldgrid_rebuild"
+    connection = PostgresConnection(decider.database.url)
+    connection.command(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+    connection.command(f"CREATE SCHEMA {schema}")
+    connection.command(f"SET search_path = {schema}")
+    try:
+        yield _with_tables(connection)
+    finally:
+        connection.command(f"DROP SCHEMA {schema} CASCADE")
+        connection.close()
 
 
 def _with_tables(connection: Connection) -> Connection:

@@ -1,4 +1,4 @@
-"""Statements: written once with SQLAlchemy Core at module level, compiled per dialect to driver SQL at import.
+"""Statements: written once with SQLAlchemy Core at module level, compiled per dialect at import.
 
 Building and executing a Core construct for every call costs about eight times its own SQL on the
 driver; compiled once, only the driver's cost remains. Codecs are picked from the column types:
@@ -213,7 +213,7 @@ def _reads_others(construct: Any) -> bool:
 
 
 def _bulk_insert(construct: Any, text: str) -> str | None:
-    """Return `INSERT … SELECT FROM unnest(…)` for an insert without update on conflict: one round trip, one plan."""
+    """Return `INSERT … SELECT FROM unnest(…)` for an insert without update on conflict: one round trip."""
     if not construct.is_insert or "DO UPDATE" in text or " VALUES (" not in text:
         return None
     head, _, tail = text.partition(" VALUES (")

@@ -71,7 +71,7 @@ class Tx:
         self.principal = principal
         self.now = now
         self.cause = cause
-        self.stamp = Stamp(now, principal.actor_id, cause)
+        self.stamp = Stamp(origin, now, principal.actor_id, cause)
         self.rebuilding = False
         # Only what runs from a cursor may give commands to another origin.
         self.may_cross = False
@@ -102,7 +102,7 @@ class Tx:
     ) -> Entry:
         """Append an event to a stream, run its projections, and queue its reactions."""
         batch = self.batch
-        entry = log.append(batch, self.origin, stream, event, self.stamp, occurred_at, ",".join(audience))
+        entry = log.append(batch, stream, event, self.stamp, occurred_at, ",".join(audience))
         self.entry = entry
         class_ = type(event)
         for projection in projections.get(class_, ()):

@@ -1,0 +1,96 @@
+"""Driver port: what the kernel needs of a database, and what the drivers share.
+
+One writer connection belongs to the decider. Readers are separate connections that see committed
+facts only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from coldgrid.kernel.rejections import Rejected, StorageFailed, StorageFull, Unavailable
+from coldgrid.kernel.statements import SQLITE, Statement
+
+Row = tuple[Any, ...]
+
+
+class DriverError(Exception):
+    """The driver refused: the group it happened in is rolled back whole."""
+
+
+class DatabaseInUse(Unavailable):
+    """Another process is the decider of this database."""
+
+    todo = "Stop the other process, or give this one a database of its own (COLDGRID_DATABASE)."
+
+
+class Connection(Protocol):
+    """One connection. `dialect` picks the statement's text."""
+
+    dialect: str
+
+    def query(self, statement: Statement[Any], params: Row) -> list[Row]:
+        """Run a read and return its raw rows."""
+
+    def run_many(self, statement: Statement[Any], rows: list[Row]) -> None:
+        """Run one write for every row, set-based where the backend can."""
+
+    def command(self, sql: str) -> None:
+        """Run transaction control or schema text."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Database(Protocol):
+    """A database: one writer for the decider, readers for everybody else."""
+
+    dialect: str
+    url: str
+
+    def writer(self) -> Connection:
+        """Open the decider's connection and take the decider's lock.
+
+        Raises:
+            DatabaseInUse: another process holds it.
+        """
+
+    def reader(self) -> AbstractContextManager[Connection]:
+        """Return a context manager that lends a read-only connection."""
+
+    def close(self) -> None:
+        """Close all connections and give the lock back."""
+
+
+def schema_statements(tables: Sequence[sa.Table], dialect: str) -> list[str]:
+    """Return the CREATE statements of tables and their indexes."""
+    made: sa.Dialect = sqlite.dialect() if dialect == SQLITE else postgresql.dialect()  # type: ignore[no-untyped-call]
+    texts = []
+    for table in tables:
+        texts.append(str(CreateTable(table, if_not_exists=True).compile(dialect=made)))
+        texts += [
+            str(CreateIndex(index, if_not_exists=True).compile(dialect=made))
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        ]
+    if dialect == SQLITE:
+        # Rows of wide keys live in the key's own tree: one write and one read less for each row.
+        texts = [text.rstrip() + " WITHOUT ROWID" if _without_rowid(text) else text for text in texts]
+    return texts
+
+
+def _without_rowid(text: str) -> bool:
+    return "CREATE TABLE" in text and "PRIMARY KEY (position)" not in text and "BLOB" not in text
+
+
+def fault(error: Exception) -> Rejected:
+    """Turn a driver's error into the rejection that callers see."""
+    told = str(error)
+    if "disk is full" in told or "No space left" in told or "could not extend file" in told:
+        return StorageFull(detail=told)
+    return StorageFailed(detail=told)

@@ -1,0 +1,152 @@
+"""The decider's thread: drains waiting commands into groups, fires timers, runs cursor reactions.
+
+While one group is being committed the next one gathers, so many callers share one durable commit
+and a single caller waits for nobody.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import structlog
+
+from coldgrid.kernel.authorize import SYSTEM, Principal
+from coldgrid.kernel.command_log import Answer
+from coldgrid.kernel.decider import GROUP_MAX, Call, Decider
+from coldgrid.kernel.events import Command
+from coldgrid.kernel.metrics import QUEUE, TIMERS_FROZEN
+from coldgrid.kernel.rejections import Rejected, Unavailable
+
+logger = structlog.get_logger("coldgrid.service")
+
+Job = tuple[Call, "Future[Answer]"] | Callable[[], None] | None
+WAIT_MAX_S = 0.25
+
+
+class Stopping(Unavailable):
+    """The service is stopping; nothing was stored."""
+
+    todo = "Try again in a moment."
+
+
+class DeciderService:
+    """Runs a decider on a thread of its own. `submit` may be called from any thread.
+
+    Args:
+        decider: Not yet used by anybody else.
+        until_due_s: Turns a business instant into real seconds from now (a scaled clock runs faster).
+        timers_run: Tells whether timers may fire (the clock guard's verdict).
+    """
+
+    def __init__(
+        self,
+        decider: Decider,
+        until_due_s: Callable[[datetime], float],
+        timers_run: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.decider = decider
+        self._until_due_s = until_due_s
+        self._timers_run = timers_run
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="decider", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(
+        self, command: Command, principal: Principal = SYSTEM, key: str | None = None
+    ) -> Future[Answer]:
+        """Queue a command; the future gives its answer after the commit, or raises the rejection."""
+        future: Future[Answer] = Future()
+        if self._stopping:
+            future.set_exception(Stopping())
+        else:
+            self._jobs.put((Call(command, principal, key), future))
+        return future
+
+    def call(self, work: Callable[[Decider], Any]) -> Future[Any]:
+        """Run a function on the decider's thread between two groups."""
+        future: Future[Any] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work(self.decider))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._jobs.put(job)
+        return future
+
+    def stop(self) -> None:
+        """Carry out what waits, then stop; later commands are refused."""
+        self._stopping = True
+        self._jobs.put(None)
+        self._thread.join(timeout=30)
+
+    def _loop(self) -> None:
+        running = True
+        while running:
+            running = self._turn()
+
+    def _turn(self) -> bool:
+        """Take one group, or wait for the next timer; return whether to go on."""
+        group, jobs, running = self._gather()
+        QUEUE.set(self._jobs.qsize())
+        try:
+            if group:
+                self._carry_out(group)
+            for job in jobs:
+                job()
+            self.decider.settle()
+            may_fire = self._timers_run()
+            TIMERS_FROZEN.set(0 if may_fire else 1)
+            if may_fire:
+                self.decider.fire_due()
+        except Exception:
+            logger.exception("turn_failed")
+        return running
+
+    def _gather(self) -> tuple[list[tuple[Call, Future[Answer]]], list[Callable[[], None]], bool]:
+        group: list[tuple[Call, Future[Answer]]] = []
+        jobs: list[Callable[[], None]] = []
+        try:
+            job = self._jobs.get(timeout=self._wait_s())
+            while True:
+                if job is None:
+                    return group, jobs, False
+                if isinstance(job, tuple):
+                    group.append(job)
+                else:
+                    jobs.append(job)
+                if len(group) >= GROUP_MAX or jobs:
+                    break
+                job = self._jobs.get_nowait()
+        except Empty:
+            pass
+        return group, jobs, True
+
+    def _wait_s(self) -> float:
+        if self.decider.pump.pending:
+            return 0.0
+        due = self.decider.next_due_at
+        return WAIT_MAX_S if due is None else min(WAIT_MAX_S, max(0.0, self._until_due_s(due)))
+
+    def _carry_out(self, group: list[tuple[Call, Future[Answer]]]) -> None:
+        try:
+            outcomes = self.decider.execute([call for call, _ in group])
+        except BaseException as error:
+            for _, future in group:
+                future.set_exception(error)
+            raise
+        for (_, future), outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Rejected):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
