@@ -11,6 +11,8 @@ from coldgrid.kernel.authorize import Principal, Resource
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.decider import Call
 from coldgrid.kernel.events import envelope_bytes, leaf_hash
+from coldgrid.kernel.origins import CloseOrigin
+from coldgrid.kernel.outbox import ReportEffect
 from coldgrid.kernel.parking import RetryParked
 from coldgrid.kernel.personal import EraseSubject, SubjectErased
 from coldgrid.kernel.rejections import Forbidden, KeyReused, OriginElsewhere
@@ -154,17 +156,15 @@ def test_effects_wait_in_the_outbox_and_are_retried_then_dead_then_revived(kerne
     (effect,) = kernel.effects()
     assert effect.payload is None
     assert outbox.payload_of(kernel.reader(), effect) == {"to": "x"}
-    kernel.do(outbox.ReportEffect(origin="ATL1", key="toy-1", delivered=False, why="no route"))
+    kernel.do(ReportEffect(origin="ATL1", key="toy-1", delivered=False, why="no route"))
     (effect,) = kernel.effects()
     assert effect.attempts == 1
     assert effect.next_at == kernel.host.now() + outbox.backoff_after(1)
     assert outbox.due_effects(kernel.reader(), kernel.host.now(), 10) == []
-    kernel.do(
-        outbox.ReportEffect(origin="ATL1", key="toy-1", delivered=False, permanent=True, why="no such box")
-    )
+    kernel.do(ReportEffect(origin="ATL1", key="toy-1", delivered=False, permanent=True, why="no such box"))
     assert kernel.effects() == []
     kernel.do(outbox.ReviveEffect(origin="ATL1", key="toy-1", reason="address mended"))
-    kernel.do(outbox.ReportEffect(origin="ATL1", key="toy-1", delivered=True, reference="250 ok"))
+    kernel.do(ReportEffect(origin="ATL1", key="toy-1", delivered=True, reference="250 ok"))
     delivered = [event for _, event in kernel.events() if isinstance(event, outbox.EffectDelivered)]
     assert [event.reference for event in delivered] == ["250 ok"]
 
@@ -172,6 +172,7 @@ def test_effects_wait_in_the_outbox_and_are_retried_then_dead_then_revived(kerne
 def test_an_erased_person_is_gone_and_proofs_stay(kernel: Kernel) -> None:
     kernel.do(Bump(site_id="ATL1", name="a", note="Ana Silva", person="p1"))
     (bumped,) = [event for _, event in kernel.events() if isinstance(event, rooms.Bumped)]
+    assert bumped.note is not None
     assert b"Ana" not in bumped.note.cipher
     assert kernel.reader().open(bumped.note) == "Ana Silva"
     kernel.do(EraseSubject(subject="p1", reason="asked to be forgotten"))
@@ -198,8 +199,6 @@ def test_what_the_authorizer_forbids_is_not_done() -> None:
 
 
 def test_a_closed_origin_takes_no_commands_until_its_next_epoch_is_opened(kernel: Kernel) -> None:
-    from coldgrid.kernel.origins import CloseOrigin
-
     kernel.do(Bump(site_id="ATL1", name="a"))
     kernel.do(CloseOrigin(origin="ATL1", reason="moves to its own node"))
     with pytest.raises(OriginElsewhere):
