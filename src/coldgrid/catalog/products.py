@@ -102,7 +102,7 @@ Units = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Gtin = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 
 
-class PackLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PackLevel(msgspec.Struct, frozen=True):
     """One level of packaging. `qty`: base units in it; `gtin`: its own number, "" without one."""
 
     name: PackName

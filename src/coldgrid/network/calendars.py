@@ -46,7 +46,7 @@ class Weekday(StrEnum):
 WEEKDAYS = tuple(Weekday)
 
 
-class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Hours(msgspec.Struct, frozen=True):
     """Working hours on some weekdays, local time. A shift over midnight is two rows."""
 
     days: list[Weekday]
@@ -54,21 +54,21 @@ class Hours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     closes: ClosingTime = DAY_ENDS
 
 
-class Closure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Closure(msgspec.Struct, frozen=True):
     """A day on which the site does not work: a holiday, a stocktake."""
 
     on: date
     why: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class Calendar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Calendar(msgspec.Struct, frozen=True):
     """When a site works. Without hours it never does."""
 
     hours: list[Hours] = []
     closures: list[Closure] = []
 
 
-class Cutoff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Cutoff(msgspec.Struct, frozen=True):
     """The local time until which goods must be ready for a carrier's pick-up on some weekdays."""
 
     carrier: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]

@@ -10,17 +10,19 @@ struct's fields and `kind`, so no struct may have a field of that wire name: a s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Problem
 from coldgrid.kernel.tx import Tx
+from coldgrid.kernel.validation import problems_of
 
 KIND_FIELD = "kind"
 Raw = Mapping[str, Any]
@@ -155,45 +157,53 @@ def _unknown_kind(name: Any) -> Problem:
 
 
 def read_fields(values: Raw, struct: type[msgspec.Struct]) -> tuple[Any, list[Problem]]:
-    """Convert values to a struct, field by field, so that every wrong one is reported (I2)."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-    problems = [_unknown_field(name, list(fields)) for name in values if name not in fields]
-    read: dict[str, Any] = {}
-    for name, field in fields.items():
-        if name not in values:
-            if field.required:
-                problems.append(Problem(field=name, message="is missing"))
-            continue
-        if not _finite(values[name]):
-            problems.append(Problem(field=name, message="NaN and infinity are no values"))
-            continue
-        try:
-            read[field.name] = msgspec.convert(values[name], field.type)
-        except msgspec.ValidationError as error:
-            problems.append(_wrong_value(name, str(error)))
-    return (None, problems) if problems else (struct(**read), [])
+    """Convert values to a struct; report every wrong, missing and unknown field, at any depth (I2)."""
+    problems = [
+        *_unknown_fields(values, _shape(struct), ""),
+        *_not_finite(values, ""),
+        *problems_of(values, struct),
+    ]
+    return (None, problems) if problems else (msgspec.convert(values, struct), [])
 
 
-def _finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return isfinite(value)
-    if isinstance(value, Mapping):
-        return all(map(_finite, value.values()))
-    return all(map(_finite, value)) if isinstance(value, list) else True
+@cache
+def _shape(struct: type[msgspec.Struct]) -> inspect.Type:
+    return inspect.type_info(struct)
 
 
-def _unknown_field(name: Any, known: list[str]) -> Problem:
-    shown = str(name)[:64]
-    close = get_close_matches(shown, known, n=1)
+def _unknown_fields(raw: Any, shape: inspect.Type, path: str) -> Iterator[Problem]:
+    """Structs in events must decode what later releases add; what people write now is checked here."""
+    if isinstance(shape, inspect.UnionType):
+        for option in shape.types:
+            yield from _unknown_fields(raw, option, path)
+    elif isinstance(shape, inspect.StructType) and isinstance(raw, Mapping):
+        fields = {field.encode_name: field.type for field in shape.fields}
+        for name, value in raw.items():
+            here = f"{path}.{name}" if path else str(name)
+            if name in fields:
+                yield from _unknown_fields(value, fields[name], here)
+            else:
+                yield _unknown_field(here[:128], str(name)[:64], list(fields))
+    elif isinstance(shape, inspect.ListType) and isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from _unknown_fields(value, shape.item_type, f"{path}[{index}]")
+
+
+def _unknown_field(path: str, name: str, known: list[str]) -> Problem:
+    close = get_close_matches(name, known, n=1)
     fix = f"did you mean {close[0]}?" if close else f"known fields: {', '.join(known)}"
-    return Problem(field=shown, message="there is no such field", fix=fix)
+    return Problem(field=path, message="is not a field here", fix=fix)
 
 
-def _wrong_value(name: str, told: str) -> Problem:
-    """Turn msgspec's sentence, "Expected `int`, got `str` - at `$[0].x`", into a problem of that path."""
-    message, _, path = told.partition(" - at `$")
-    at = re.sub(r"^\.?", ".", path.rstrip("`")) if path and not path.startswith("[") else path.rstrip("`")
-    return Problem(field=f"{name}{at if at != '.' else ''}", message=message[:1].lower() + message[1:])
+def _not_finite(raw: Any, path: str) -> Iterator[Problem]:
+    if isinstance(raw, float) and not isfinite(raw):
+        yield Problem(field=path, message="NaN and infinity are no values", fix="leave the value out")
+    elif isinstance(raw, Mapping):
+        for name, value in raw.items():
+            yield from _not_finite(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from _not_finite(value, f"{path}[{index}]")
 
 
 def within(prefix: str, problems: Iterable[Problem]) -> list[Problem]:

@@ -34,7 +34,7 @@ class Channel(StrEnum):
     WEBHOOK = "webhook"
 
 
-class Contact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Contact(msgspec.Struct, frozen=True):
     """One way to reach one person. `drive_min`: a keyholder's minutes to the door; None without a key."""
 
     person_id: str
@@ -43,7 +43,7 @@ class Contact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drive_min: Minutes | None = None
 
 
-class EscalationStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EscalationStep(msgspec.Struct, frozen=True):
     """Who is paged when nobody acknowledged within so many minutes: people, or who a rota names, or both."""
 
     after_min: Minutes
@@ -51,7 +51,7 @@ class EscalationStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rota: str = ""
 
 
-class Swap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Swap(msgspec.Struct, frozen=True):
     """Somebody takes over a part of a rota: from an instant (included) until another (excluded)."""
 
     from_at: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -60,7 +60,7 @@ class Swap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str = ""
 
 
-class Rota(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Rota(msgspec.Struct, frozen=True, kw_only=True):
     """Turns of duty among members, who are named by person and found among the group's people."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
