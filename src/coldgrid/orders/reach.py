@@ -59,6 +59,7 @@ class ShippingSite(msgspec.Struct, frozen=True):
 class Timetable(msgspec.Struct, frozen=True):
     """A site's coming days: cut-offs of its carriers, and hours in which a courier can leave."""
 
+    from_min: int
     until_min: int
     cutoffs_min: list[int]
     opens_min: list[int]
@@ -138,6 +139,7 @@ def timetable(site: ShippingSite, from_min: int) -> Timetable:
     ]
     hours.sort()
     return Timetable(
+        from_min=from_min,
         until_min=from_min + MINUTES_PER_DAY,
         cutoffs_min=sorted(_minute(departure.cutoff_at) for departure in leaving),
         opens_min=[opens for opens, _ in hours],

@@ -1,0 +1,444 @@
+"""Orders: what a customer asked for, what was promised, and what became of it.
+
+Invariants
+    O1  A channel's order id names one order. The same body again is the same order, another body is refused.
+    O2  Every line of an open order is promised or named as unsourced with the reason.
+    O3  Only an order of which nothing has left a building can be cancelled.
+    O4  Personal data is sealed, and a ship-to place is rounded to its quarter-degree cell, before it is
+    recorded.
+
+Sourcing is provisional until `final_at`, the last instant at which a site can start picking for its last
+workable cut-off: until then goods may be looked for elsewhere and found again where they were. Then the
+order is released to the sites, and what is still missing is final.
+
+An order's id is its channel's name and id for it, so that orders of one channel lie side by side in every
+index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.events import Event
+from coldgrid.kernel.personal import Sealed
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.registry import projects
+from coldgrid.kernel.rejections import Conflict, NotFound
+from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.tables import Instant, Json, Named, metadata, to_micros
+from coldgrid.kernel.tx import Tx
+from coldgrid.orchestration.decisions import Decision
+from coldgrid.orders.sourcing import Unsourceable
+
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+
+# --- Vocabulary -----------------------------------------------------------------
+
+
+class OrderStatus(StrEnum):
+    """How far an order got. What is wrong with an open one is told by its unsourced lines."""
+
+    OPEN = "open"
+    RELEASED = "released"
+    DISPATCHED = "dispatched"
+    CANCELED = "canceled"
+
+
+class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line. `qty` in base units; `life_min_days`: life on arrival, None for the policy's."""
+
+    line_no: int
+    product_id: str
+    qty: int
+    life_min_days: int | None = None
+
+
+class ShipTo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where an order goes: a region's name and the middle of its quarter-degree cell."""
+
+    region: str
+    lat: float
+    lon: float
+
+
+class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What the customer asked for, as it is stored. `customer`: name and addresses, sealed."""
+
+    channel: str
+    channel_order_id: str
+    customer_id: str = ""
+    customer: Sealed | None = None
+    ship_to: ShipTo
+    owner: str = ""
+    lines: list[OrderLine]
+    promise_by: datetime | None = None
+    never_older: bool = False
+
+
+class Offer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was promised: lines per site, arrival of the last parcel, and when sourcing becomes final."""
+
+    sites: dict[str, int]
+    arrives_at: datetime | None
+    final_at: datetime | None
+    score_cents: int | None = None
+
+
+# --- Events ---------------------------------------------------------------------
+
+
+class OrderPlaced(Event, frozen=True, tag="orders.placed"):
+    """A customer's order was taken, with what it was promised. The goods are named by `stock.promised`."""
+
+    order_id: str
+    request: Request
+    offer: Offer
+
+
+class LineUnsourceable(Event, frozen=True, tag="orders.line_unsourceable"):
+    """Lines cannot be served. `provisional`: they will be tried again until the order's sourcing is final.
+
+    `lines`: every line that is unsourced now. `decision` is only there when no promise was made or moved in
+    the same breath, whose event would hold it.
+    """
+
+    order_id: str
+    cause_id: str
+    lines: list[Unsourceable]
+    provisional: bool
+    before: Offer
+    offer: Offer
+    decision: Decision | None = None
+
+
+class OrderResourced(Event, frozen=True, tag="orders.resourced"):
+    """Lines were sourced from elsewhere. The goods are named by `stock.promise_moved`.
+
+    `unsourced`: what is unsourced now.
+    """
+
+    order_id: str
+    cause_id: str
+    reason: str
+    lines: list[int]
+    provisional: bool
+    before: Offer
+    offer: Offer
+    unsourced: Sequence[Unsourceable] = ()
+
+
+class WorkLine(msgspec.Struct, frozen=True):
+    """What a site is to pick for a line: goods of this lot, from this zone."""
+
+    line_no: int
+    product_id: str
+    lot_id: str
+    zone_id: str
+    qty: int
+
+
+class OrderReleased(Event, frozen=True, tag="orders.released"):
+    """The sites may pick: sourcing is final. Its audience are the sites in `work`: their lines."""
+
+    order_id: str
+    work: dict[str, list[WorkLine]]
+    ship_to: ShipTo
+    customer: Sealed | None = None
+
+
+class DispatchedGoods(msgspec.Struct, frozen=True):
+    """Goods of one product and expiry that left for the customer."""
+
+    product_id: str
+    expires_on: date
+    qty: int
+
+
+class OrderDispatched(Event, frozen=True, tag="orders.dispatched"):
+    """Goods left a site for the customer. `dispatches`: all that left so far; `complete`: nothing more will.
+
+    `never_older_for`: the customer who may get nothing older from now on, empty where that was not agreed.
+    """
+
+    order_id: str
+    site_id: str
+    dispatch_id: str
+    goods: list[DispatchedGoods]
+    dispatches: dict[str, list[DispatchedGoods]]
+    before: Offer
+    offer: Offer
+    complete: bool
+    never_older_for: str = ""
+
+
+class OrderCanceled(Event, frozen=True, tag="orders.canceled"):
+    """The order will not be served, and its promises were given back."""
+
+    order_id: str
+    reason: str
+    before: Offer
+
+
+# --- Rejections -----------------------------------------------------------------
+
+
+class OrderNotFound(NotFound):
+    """There is no such order."""
+
+
+class OrderDiffers(Conflict):
+    """The channel sent another order under this id before (O1)."""
+
+    todo = "Use a new channel_order_id for a new order; cancel the first one to replace it."
+
+
+class OrderEnded(Conflict):
+    """The order was dispatched or cancelled before."""
+
+
+class OrderPartlyGone(Conflict):
+    """Part of the order has left a site; it can be returned, not cancelled (O3)."""
+
+
+class OrderNotDue(Conflict):
+    """Nothing of the order is promised, so there is nothing to release."""
+
+
+# --- Table and projections ------------------------------------------------------
+
+orders_order = sa.Table(
+    "orders_order",
+    metadata,
+    sa.Column("order_id", sa.Text, primary_key=True),
+    sa.Column("status", Named(OrderStatus), nullable=False),
+    sa.Column("placed_at", Instant, nullable=False),
+    sa.Column("arrives_at", Instant),
+    sa.Column("final_at", Instant),
+    sa.Column("provisional", sa.Boolean, nullable=False),
+    sa.Column("request", Json(Request), nullable=False),
+    sa.Column("sites", Json(dict[str, int]), nullable=False),
+    sa.Column("unsourced", Json(list[Unsourceable])),
+    sa.Column("dispatches", Json(dict[str, list[DispatchedGoods]])),
+    info={"origin": "network"},
+)
+sa.Index("ix_orders_order_placed", orders_order.c.placed_at)
+_HAS_UNSOURCED = orders_order.c.unsourced.is_not(None)
+sa.Index(
+    "ix_orders_order_unsourced",
+    orders_order.c.placed_at,
+    sqlite_where=_HAS_UNSOURCED,
+    postgresql_where=_HAS_UNSOURCED,
+)
+_IS_OPEN = orders_order.c.status == sa.literal_column("'open'")
+sa.Index("ix_orders_order_final", orders_order.c.final_at, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
+
+_PLACE = Statement(orders_order.insert())
+
+
+def _set(*columns: str) -> Statement[tuple[Any, ...]]:
+    return Statement(
+        orders_order.update()
+        .where(orders_order.c.order_id == sa.bindparam("which"))
+        .values({name: sa.bindparam(name) for name in columns})
+    )
+
+
+_SET_OFFER = _set("arrives_at", "final_at", "provisional", "sites", "unsourced")
+_SET_STATUS = _set("status", "provisional")
+_SET_DISPATCHED = _set("status", "sites", "dispatches")
+_encode = msgspec.json.Encoder().encode
+
+
+@projects(OrderPlaced)
+def _place(tx: Tx, event: OrderPlaced) -> None:
+    offer = event.offer
+    tx.write_row(
+        _PLACE,
+        (
+            event.order_id,
+            "open",
+            tx.stamp.micros,
+            None if offer.arrives_at is None else to_micros(offer.arrives_at),
+            None if offer.final_at is None else to_micros(offer.final_at),
+            True,
+            _encode(event.request).decode(),
+            _encode(offer.sites).decode(),
+            None,
+            None,
+        ),
+    )
+
+
+@projects(LineUnsourceable)
+def _mark_unsourced(tx: Tx, event: LineUnsourceable) -> None:
+    _set_offer(tx, event.order_id, event.offer, event.provisional, event.lines)
+
+
+@projects(OrderResourced)
+def _move(tx: Tx, event: OrderResourced) -> None:
+    _set_offer(tx, event.order_id, event.offer, event.provisional, event.unsourced)
+
+
+def _set_offer(
+    tx: Tx, order_id: str, offer: Offer, provisional: bool, unsourced: Sequence[Unsourceable]
+) -> None:
+    tx.write(
+        _SET_OFFER,
+        which=order_id,
+        arrives_at=offer.arrives_at,
+        final_at=offer.final_at,
+        provisional=provisional,
+        sites=offer.sites,
+        unsourced=unsourced or None,
+    )
+
+
+@projects(OrderReleased)
+def _release(tx: Tx, event: OrderReleased) -> None:
+    tx.write(_SET_STATUS, which=event.order_id, status=OrderStatus.RELEASED, provisional=False)
+
+
+@projects(OrderCanceled)
+def _cancel(tx: Tx, event: OrderCanceled) -> None:
+    tx.write(_SET_STATUS, which=event.order_id, status=OrderStatus.CANCELED, provisional=False)
+
+
+@projects(OrderDispatched)
+def _dispatch(tx: Tx, event: OrderDispatched) -> None:
+    tx.write(
+        _SET_DISPATCHED,
+        which=event.order_id,
+        status=OrderStatus.DISPATCHED if event.complete else OrderStatus.RELEASED,
+        sites=event.offer.sites,
+        dispatches=event.dispatches,
+    )
+
+
+# --- What readers see -----------------------------------------------------------
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order as readers see it. `dispatches`: what left, by dispatch."""
+
+    order_id: str
+    status: OrderStatus
+    placed_at: datetime
+    arrives_at: datetime | None
+    final_at: datetime | None
+    provisional: bool
+    request: Request
+    sites: dict[str, int]
+    unsourced: list[Unsourceable] | None
+    dispatches: dict[str, list[DispatchedGoods]] | None
+
+    @property
+    def live(self) -> bool:
+        """Whether goods are still to be sent."""
+        return self.status in (OrderStatus.OPEN, OrderStatus.RELEASED)
+
+    @property
+    def offer(self) -> Offer:
+        """What is promised now."""
+        return Offer(self.sites, self.arrives_at, self.final_at)
+
+
+# --- Queries --------------------------------------------------------------------
+
+_ALL = sa.select(orders_order)
+_GET = Statement(_ALL.where(orders_order.c.order_id == sa.bindparam("order_id")), into=Order)
+_NEWEST = _ALL.order_by(orders_order.c.placed_at.desc(), orders_order.c.order_id).limit(
+    sa.bindparam("most", type_=sa.Integer)
+)
+_BEFORE = _NEWEST.where(orders_order.c.placed_at < sa.bindparam("before", type_=Instant))
+_LIST = Statement(_BEFORE, into=Order)
+_LIST_STATUS = Statement(
+    _BEFORE.where(orders_order.c.status == sa.bindparam("status", type_=Named(OrderStatus))), into=Order
+)
+_LIST_UNSOURCED = Statement(_BEFORE.where(_HAS_UNSOURCED), into=Order)
+_WANTING = Statement(
+    _ALL.where(_HAS_UNSOURCED)
+    .where(orders_order.c.status.in_(["open", "released"]))
+    .order_by(orders_order.c.placed_at, orders_order.c.order_id)
+    .limit(sa.bindparam("most", type_=sa.Integer)),
+    into=Order,
+)
+_DUE = Statement(
+    sa.select(orders_order.c.order_id)
+    .where(_IS_OPEN, orders_order.c.final_at <= sa.bindparam("now", type_=Instant))
+    .order_by(orders_order.c.final_at, orders_order.c.order_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_NEXT_DUE = Statement(sa.select(sa.func.min(orders_order.c.final_at)).where(_IS_OPEN))
+_SITES = Statement(sa.select(orders_order.c.sites).where(orders_order.c.status.in_(["open", "released"])))
+_IDS = Statement(sa.select(orders_order.c.order_id))
+_COUNTS = Statement(sa.select(orders_order.c.status, sa.func.count()).group_by(orders_order.c.status))
+
+
+def find_order(db: Reader, order_id: str) -> Order | None:
+    """Return one order, or None."""
+    return db.one(_GET, order_id=order_id)
+
+
+def get_order(db: Reader, order_id: str) -> Order:
+    """Return one order.
+
+    Raises:
+        OrderNotFound: there is none of this id.
+    """
+    order = find_order(db, order_id)
+    if order is None:
+        raise OrderNotFound(order_id=order_id)
+    return order
+
+
+def list_orders(
+    db: Reader,
+    *,
+    before: datetime = END_OF_TIME,
+    status: OrderStatus | None = None,
+    unsourced: bool = False,
+    limit: int = 100,
+) -> list[Order]:
+    """The newest orders placed before an instant: all, those in a status, or those with unsourced lines."""
+    if unsourced:
+        return db.all(_LIST_UNSOURCED, before=before, most=limit)
+    if status is not None:
+        return db.all(_LIST_STATUS, before=before, status=status, most=limit)
+    return db.all(_LIST, before=before, most=limit)
+
+
+def orders_wanting_goods(db: Reader, limit: int) -> list[Order]:
+    """Orders with unsourced lines that could still be served, oldest first."""
+    return db.all(_WANTING, most=limit)
+
+
+def orders_due(db: Reader, now: datetime, limit: int) -> list[str]:
+    """Open orders whose sourcing is to become final, in that order."""
+    return [order_id for (order_id,) in db.all(_DUE, now=now, most=limit)]
+
+
+def next_final_at(db: Reader) -> datetime | None:
+    """When the next open order's sourcing becomes final."""
+    found: datetime | None = db.value(_NEXT_DUE)
+    return found
+
+
+def open_lines(db: Reader) -> Iterator[Mapping[str, int]]:
+    """The open lines by site of every live order."""
+    return (sites for (sites,) in db.all(_SITES))
+
+
+def order_ids(db: Reader) -> Iterator[str]:
+    """The id of every order there is."""
+    return (order_id for (order_id,) in db.all(_IDS))
+
+
+def count_by_status(db: Reader) -> dict[str, int]:
+    """How many orders are in each status."""
+    return {str(status): count for status, count in db.all(_COUNTS)}

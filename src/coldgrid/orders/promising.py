@@ -1,0 +1,141 @@
+"""Promising: sourcing an order's lines on the facts of this instant, and promising what was chosen.
+
+Invariants
+    M1  What is promised was promisable in the same commit: the index that sourcing reads is the one that the
+        promise is checked against, and only the decider changes it.
+    M2  The release timer is due no later than the first open order's `final_at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from coldgrid.kernel.tables import EPOCH, to_micros
+from coldgrid.kernel.tx import Tx
+from coldgrid.orchestration.decisions import Decision
+from coldgrid.orders import explain
+from coldgrid.orders.facts import SourcingFacts
+from coldgrid.orders.orders import Offer, OrderLine, Request
+from coldgrid.orders.policy import SourcingPolicy
+from coldgrid.orders.reach import Cell, Reach, ShippingSite, cell_of, last_workable_min
+from coldgrid.orders.sourcing import Need, Plan, Question, source
+from coldgrid.stock import promises
+from coldgrid.stock.promises import Allocation, PromisableIndex
+
+RELEASE_TIMER = "orders.release"
+_MICROS_PER_MIN = 60_000_000
+
+
+class Sourced(msgspec.Struct):
+    """A plan with what it was made from, so that it can be promised and explained."""
+
+    order_id: str
+    needs: Sequence[Need]
+    plan: Plan
+    reach: Reach
+    offer: Offer
+    policy: tuple[str, str]
+    promise_by_min: int | None
+
+    def allocations(self) -> list[Allocation]:
+        """What the plan takes, as promises."""
+        needs = self.needs
+        return [pick.bucket.allocation(needs[pick.line].line_no, pick.qty) for pick in self.plan.picks]
+
+    def decision(self, cause_id: str) -> Decision:
+        """The record of why."""
+        facts: Mapping[str, Any] = (
+            {} if self.promise_by_min is None else {"promise_by_min": self.promise_by_min}
+        )
+        return explain.decision_of(self.order_id, cause_id, self.plan, self.reach, self.policy, facts)
+
+
+def source_lines(tx: Tx, order_id: str, request: Request, lines: Sequence[OrderLine]) -> Sourced:
+    """Source lines of an order on the stock, sites and load of this instant. Nothing is promised yet."""
+    facts = tx.hot(SourcingFacts)
+    index = tx.hot(PromisableIndex)
+    cell = cell_of(request.ship_to.lat, request.ship_to.lon)
+    reach = facts.sites.reach(cell, tx.stamp.micros // _MICROS_PER_MIN)
+    needs, stock = [], []
+    for line in lines:
+        goods = facts.goods[line.product_id]
+        needs.append(
+            Need(
+                line.line_no,
+                line.product_id,
+                line.qty,
+                goods.unit_g,
+                goods.temperature_class,
+                goods.life_min if line.life_min_days is None else timedelta(days=line.life_min_days),
+                facts.last_shipped.get((request.customer_id, line.product_id))
+                if request.never_older
+                else None,
+            )
+        )
+        stock.append(index.candidates(line.product_id, request.owner or goods.owner))
+    by_min = None if request.promise_by is None else to_micros(request.promise_by) // _MICROS_PER_MIN
+    plan = source(needs, stock, Question(reach, facts.policy, facts.load_of.full, by_min))
+    offer = _offer(plan, needs, reach, facts)
+    if plan.unsourceable and not plan.used:
+        offer = _waiting(facts, cell, reach, by_min)
+    return Sourced(order_id, needs, plan, reach, offer, (facts.policy.version, facts.policy_hash), by_min)
+
+
+def promise(tx: Tx, sourced: Sourced) -> None:
+    """Promise what was chosen (M1)."""
+    promises.promise(tx, sourced.order_id, sourced.allocations(), sourced.decision(""))
+
+
+def _offer(plan: Plan, needs: Sequence[Need], reach: Reach, facts: SourcingFacts) -> Offer:
+    """Sites, arrival of the last parcel, and when the first site must begin to pick."""
+    used = plan.used
+    if not used:
+        return Offer({}, None, None)
+    sites = facts.sites.by_id
+    arrives_min = max([reach.arrives_min[i] for i in used])
+    final_min = min([reach.departs_min[i] - _pick_min(sites[reach.site_ids[i]], facts.policy) for i in used])
+    if len(used) == 1:
+        counts = {reach.site_ids[used[0]]: len(needs) - len(plan.unsourceable)}
+    else:
+        counts = {reach.site_ids[i]: len({pick.line for pick in plan.picks if pick.site == i}) for i in used}
+    score = plan.score_mcents
+    return Offer(counts, instant(arrives_min), instant(final_min), None if score is None else score // 1_000)
+
+
+def _waiting(facts: SourcingFacts, cell: Cell, reach: Reach, by_min: int | None) -> Offer:
+    """Until when goods can be looked for: the last workable departure, without a promised time the next."""
+    policy, sites = facts.policy, facts.sites
+    roads, tables = sites.roads(cell), sites.tables(reach.at_min)
+    latest: list[int] = []
+    for i, site_id in enumerate(reach.site_ids):
+        if not reach.departs_min[i]:
+            continue
+        leaves = reach.departs_min[i]
+        if by_min is not None:
+            leaves = max(leaves, last_workable_min(tables[i], roads[i], by_min) or 0)
+        latest.append(leaves - _pick_min(sites.by_id[site_id], policy))
+    return Offer({}, None, instant(max(latest)) if latest else None)
+
+
+def _pick_min(site: ShippingSite, policy: SourcingPolicy) -> int:
+    return policy.kinds[site.kind].pick_min
+
+
+def instant(minute: int) -> datetime:
+    """The instant of a minute since 1970 UTC."""
+    return EPOCH + timedelta(minutes=minute)
+
+
+def arm_release(tx: Tx, final_at: datetime | None) -> None:
+    """Have the release timer fire no later than `final_at` (M2)."""
+    facts = tx.hot(SourcingFacts)
+    before = facts.release_at
+    if final_at is None or (before is not None and before <= final_at):
+        return
+    facts.release_at = final_at
+    tx.undo(lambda: setattr(facts, "release_at", before))
+    tx.set_timer(RELEASE_TIMER, RELEASE_TIMER, final_at, {})
