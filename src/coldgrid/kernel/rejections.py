@@ -60,12 +60,13 @@ class Unavailable(Rejected):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One wrong field: where, what is wrong, how to put it right. `line` counts from 1."""
+    """One wrong field: where, what is wrong, how to put it right. `line` counts from 1 in `file`."""
 
     field: str
     message: str
     fix: str = ""
     line: int | None = None
+    file: str = ""
 
 
 class Invalid(Rejected):
