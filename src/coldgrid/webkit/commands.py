@@ -1,0 +1,182 @@
+"""From HTTP to the decider: `submit` for JSON, `submit_form` for pages, and one address for every command.
+
+Invariants
+    C1  Both roads decode with the same function, so the API and a form refuse the same input for
+        the same reason.
+    C2  An answer is sent after the durable commit, and names it: origin, epoch, seq and position.
+    C3  A form works without JavaScript: refused, it shows again with its values; accepted, it
+        redirects (303).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request, Response, Router, post
+
+from coldgrid.kernel.events import Command
+from coldgrid.kernel.registry import command_types
+from coldgrid.kernel.rejections import Forbidden, NotFound, Rejected
+from coldgrid.kernel.validation import decode_all
+from coldgrid.webkit.forms import HIDDEN, Form, form_bytes, refused_form
+from coldgrid.webkit.notices import Notice, leave
+from coldgrid.webkit.problems import HTML, Malformed, WrongMediaType, status_of
+from coldgrid.webkit.visitors import visitor_of
+
+Req = Request[Any, Any, Any]
+C = TypeVar("C", bound=Command)
+KEY_LENGTH_MAX = 200
+PART = "application/x-www-form-urlencoded"
+
+
+class UnknownCommand(NotFound):
+    """There is no such command."""
+
+    todo = "The API page lists the commands of this release."
+
+
+async def submit(request: Req, command_type: type[C], **fixed: Any) -> Response[bytes]:
+    """Carry out a command sent as JSON, and answer with what it returned and where it was recorded.
+
+    `Idempotency-Key` makes a retry safe. `fixed` values (from the path) must agree with the body or
+    complete it.
+
+    Raises:
+        Rejected: what the command refuses; the app turns it into a problem document.
+    """
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise WrongMediaType(given=media_type)
+    body = await request.body()
+    command = decode_all(_completed(body, fixed) if fixed else body, command_type)
+    outcome = await run(request, command, key_of(request))
+    return Response(
+        msgspec.json.encode(outcome, enc_hook=str), media_type="application/json", status_code=200
+    )
+
+
+def _completed(body: bytes, fixed: dict[str, Any]) -> bytes:
+    try:
+        given = msgspec.json.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+    return msgspec.json.encode(given | fixed) if isinstance(given, dict) else body
+
+
+def key_of(request: Req) -> str | None:
+    """Return the `Idempotency-Key` header.
+
+    Raises:
+        Malformed: it is longer than `KEY_LENGTH_MAX`.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= KEY_LENGTH_MAX:
+        raise Malformed(detail=f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} characters")
+    return key
+
+
+async def run(request: Req, command: Command, key: str | None = None) -> Any:
+    """Submit a command as the visitor and wait for its durable commit (C2).
+
+    Raises:
+        Rejected: the command was refused.
+    """
+    principal = visitor_of(request).principal
+    return await asyncio.wrap_future(request.app.state.decider.submit(command, principal, key))
+
+
+async def form_values(request: Req) -> dict[str, list[str]]:
+    """Return a form's texts by name, in the order sent; uploads are left out."""
+    values: dict[str, list[str]] = {}
+    for name, value in (await request.form()).multi_items():
+        if isinstance(value, str):
+            values.setdefault(name, []).append(value)
+    return values
+
+
+async def submit_form(
+    request: Req,
+    command_type: type[C],
+    *,
+    then: str | Callable[[Any], str],
+    said: str | Callable[[Any], str],
+    again: Callable[[Form], Response[Any]] | None = None,
+    **fixed: Any,
+) -> Response[Any]:
+    """Carry out a command sent as a form (C3).
+
+    `then` is where to go and `said` what to tell, each also as a function of the outcome. `again` answers the
+    page with the refused form; without it the refusal is told as a notice where the form came from.
+    """
+    values = await form_values(request)
+    key = (values.get("_key") or [""])[-1][:KEY_LENGTH_MAX] or None
+    try:
+        command = decode_all(form_bytes(values, command_type, **fixed), command_type)
+        outcome = await run(request, command, key)
+    except Rejected as rejected:
+        return _refused(request, rejected, values, again)
+    where = then(outcome) if callable(then) else then
+    told = said(outcome) if callable(said) else said
+    return see_other(where, told)
+
+
+def _refused(
+    request: Req,
+    rejected: Rejected,
+    values: dict[str, list[str]],
+    again: Callable[[Form], Response[Any]] | None,
+) -> Response[Any]:
+    form = refused_form(rejected, values, status_of(rejected))
+    if again is not None:
+        response = again(form)
+        response.status_code = form.status
+        return response
+    if isinstance(rejected, Forbidden | NotFound):
+        raise rejected
+    told = form.title + "".join(f" {p.field}: {p.message}." for p in form.problems)
+    return see_other(_came_from(request), f"{told} {form.todo}".strip(), "crit")
+
+
+def _came_from(request: Req) -> str:
+    """Return the page of ours that sent the form, never another site's."""
+    referer = request.headers.get("referer", "")
+    host = request.headers.get("host", "")
+    _, _, rest = referer.partition(f"://{host}/")
+    return f"/{rest.lstrip('/')}" if host and rest else "/"
+
+
+def see_other(where: str, told: str = "", kind: str = "ok") -> Response[Any]:
+    """Redirect after a form, with a notice for the next page."""
+    response: Response[Any] = Response("", status_code=303, headers={"Location": where}, media_type=HTML)
+    return leave(response, Notice(told, kind)) if told else response
+
+
+@post("/{name:str}", status_code=200, summary="Carry out a command", operation_id="command")
+async def any_command(request: Req, name: str) -> Response[bytes]:
+    """Carry out the command with this wire name, such as `stock.place_hold`. Its fields are the JSON body."""
+    command_type = command_types().get(name)
+    if command_type is None:
+        raise UnknownCommand(name=name)
+    return await submit(request, command_type)
+
+
+def described(command_types_: Sequence[type[Command]]) -> dict[str, Any]:
+    """Return the JSON schema of commands, for the API page."""
+    _, components = msgspec.json.schema_components(command_types_, ref_template="#/components/schemas/{name}")
+    return components
+
+
+commands_router = Router("/api/v1/commands", route_handlers=[any_command], tags=["commands"])
+__all__ = [
+    "HIDDEN",
+    "any_command",
+    "commands_router",
+    "described",
+    "form_values",
+    "run",
+    "submit",
+    "submit_form",
+]

@@ -1,0 +1,35 @@
+"""The API page: the OpenAPI document in a viewer served from here, with no request to anybody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from coldgrid.kernel.events import tag_of
+from coldgrid.kernel.registry import handlers
+from coldgrid.webkit.shell import page
+from coldgrid.webkit.visitors import Db
+
+
+def openapi_config(version: str) -> OpenAPIConfig:
+    """Return the configuration of the document, which lies at /api/v1/openapi.json."""
+    return OpenAPIConfig(
+        title="Coldgrid API",
+        version=version,
+        description="Commands, queries and the event feed. Refusals are RFC 9457 problem documents.",
+        path="/api/v1",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+    )
+
+
+@get("/api", include_in_schema=False, sync_to_thread=True)
+def api_page(request: Request[Any, Any, Any], db: Db) -> Response[str]:
+    """Show the API and the commands of this release."""
+    commands = sorted(
+        (tag_of(h.command), h.action, h.owner.value, (h.command.__doc__ or "").split("\n")[0])
+        for h in handlers.values()
+    )
+    return page(request, "webkit/api.html", db, title="API", nav="/api", commands=commands)

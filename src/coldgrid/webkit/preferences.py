@@ -1,0 +1,44 @@
+"""What a reader chooses for this browser, in cookies, so that a page knows before any script runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import Cookie
+
+from coldgrid.webkit.commands import _came_from as came_from
+from coldgrid.webkit.commands import form_values, see_other
+from coldgrid.webkit.shell import page
+from coldgrid.webkit.visitors import Db
+
+CHOICES = {"theme": ("light", "dark", "system"), "unit": ("c", "f")}
+YEAR_S = 31_536_000
+
+
+@post("/preferences", opt={"public": True}, include_in_schema=False)
+async def choose(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Keep a choice and go back to the page."""
+    values = await form_values(request)
+    response = see_other(came_from(request))
+    for name, allowed in CHOICES.items():
+        chosen = (values.get(name) or [""])[-1]
+        if chosen in allowed:
+            kept = "" if chosen == "system" else chosen
+            response.cookies.append(
+                Cookie(
+                    key=f"coldgrid_{name}",
+                    value=kept,
+                    max_age=YEAR_S if kept else 0,
+                    samesite="lax",
+                    path="/",
+                    httponly=True,
+                )
+            )
+    return response
+
+
+@get("/menu", include_in_schema=False, sync_to_thread=True)
+def menu(request: Request[Any, Any, Any], db: Db) -> Response[str]:
+    """Show the whole navigation as a page: what a phone's "More" opens."""
+    return page(request, "webkit/menu.html", db, title="Menu", nav="/menu")

@@ -1,0 +1,190 @@
+"""Refusals over HTTP: one table from rejections to status codes, a document for machines, a page for people.
+
+The document is RFC 9457 `application/problem+json` with the members `code` (stable), `todo` (what to do),
+`facts`, and `problems` where several fields are wrong. Nothing here depends on which room refused.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+
+from coldgrid.kernel import rejections as r
+from coldgrid.kernel import validation
+from coldgrid.kernel.rejections import Problem, Rejected
+from coldgrid.webkit.visitors import NotSignedIn, login_address
+
+PROBLEM_JSON = "application/problem+json"
+HTML = "text/html"
+# Looked up along the class's ancestors, nearest first: a room's rejection takes its kernel class's status.
+STATUS: dict[type[Rejected], int] = {
+    NotSignedIn: 401,
+    r.Conflict: 409,
+    r.Forbidden: 403,
+    r.Invalid: 422,
+    r.KeyReused: 409,
+    r.NotFound: 404,
+    r.StorageFull: 507,
+    r.Unavailable: 503,
+    r.InternalFault: 500,
+    Rejected: 409,
+}
+RETRY_AFTER_S = "5"
+Req = Request[Any, Any, Any]
+_log = structlog.get_logger(__name__)
+
+
+class BodyTooLarge(Rejected):
+    """The request's body is larger than this address takes."""
+
+    todo = "Send less at once."
+
+
+class Malformed(Rejected):
+    """The request cannot be read."""
+
+
+class WrongMediaType(Rejected):
+    """This address takes application/json."""
+
+
+class TooMany(Rejected):
+    """Too many requests; wait before the next one."""
+
+
+STATUS |= {BodyTooLarge: 413, validation.TooLarge: 413, Malformed: 400, WrongMediaType: 415, TooMany: 429}
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem document (RFC 9457) with this product's members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str
+    todo: str = ""
+    facts: dict[str, Any] = {}
+    problems: tuple[Problem, ...] = ()
+
+
+def status_of(rejected: Rejected) -> int:
+    """Return the HTTP status of a rejection: that of its nearest ancestor in the table."""
+    return next(STATUS[cls] for cls in type(rejected).__mro__ if cls in STATUS)
+
+
+def document_of(rejected: Rejected, instance: str) -> Document:
+    """Return the problem document of a rejection."""
+    status = status_of(rejected)
+    return Document(
+        type=f"urn:coldgrid:problem:{rejected.code}",
+        title=rejected.title,
+        status=status,
+        detail=str(rejected),
+        code=rejected.code,
+        instance=instance,
+        todo=rejected.todo,
+        facts={name: _plain(value) for name, value in rejected.facts.items()},
+        problems=getattr(rejected, "problems", ()),
+    )
+
+
+def _plain(value: object) -> Any:
+    """Facts are whatever the rule had at hand: what JSON cannot say is said as text."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def wants_page(request: Req) -> bool:
+    """Tell whether the answer is for a person: a page was asked for, and not of the API."""
+    return not request.scope["path"].startswith("/api/") and "text/html" in request.headers.get("accept", "")
+
+
+def refuse(request: Req, rejected: Rejected) -> Response[Any]:
+    """Litestar exception handler: answer a rejection as a page or as a problem document."""
+    document = document_of(rejected, request.scope["path"])
+    headers = _headers(rejected, document)
+    from_script = request.headers.get("hx-request") == "true"
+    if isinstance(rejected, NotSignedIn) and (wants_page(request) or from_script):
+        name, code = ("HX-Redirect", 401) if from_script else ("Location", 303)
+        address = "/login" if from_script else login_address(request)
+        return Response("", status_code=code, headers={name: address}, media_type=HTML)
+    if from_script:
+        text = render(request, "webkit/_refusal.html", document=document)
+        headers |= {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"}
+        return Response(text, status_code=document.status, media_type=HTML, headers=headers)
+    if wants_page(request):
+        text = render(request, "webkit/problem.html", document=document, title=title_of(document.status))
+        return Response(text, status_code=document.status, media_type=HTML, headers=headers)
+    body = msgspec.json.encode(document)
+    return Response(body, status_code=document.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def render(request: Req, template: str, **context: Any) -> str:
+    """Render through the app's shell (set by the app factory, which avoids an import cycle)."""
+    text: str = request.app.state.render(request, template, context)
+    return text
+
+
+def title_of(status: int) -> str:
+    """Return what a status means, for a page's heading."""
+    said = {403: "Not allowed", 404: "Not found", 409: "Not possible now", 422: "Please check the input"}
+    return said.get(status) or HTTPStatus(status).phrase
+
+
+def _headers(rejected: Rejected, document: Document) -> dict[str, str]:
+    headers = {"Cache-Control": "no-store"}
+    if document.status in (429, 503, 507):
+        headers["Retry-After"] = str(rejected.facts.get("retry_after_s", RETRY_AFTER_S))
+    if document.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="coldgrid"'
+    return headers
+
+
+class PageNotFound(r.NotFound):
+    """There is nothing at this address."""
+
+
+class RequestFailed(r.InternalFault):
+    """Something failed on our side; it was logged."""
+
+    todo = "Try again; if it happens again, tell the operator of this service when it happened."
+
+
+class MethodNotAllowed(Rejected):
+    """This address does not take that method."""
+
+
+STATUS[MethodNotAllowed] = 405
+
+
+def refuse_http(request: Req, error: HTTPException) -> Response[Any]:
+    """Litestar exception handler: its own refusals (routing, parameters, size) take the same forms."""
+    rejected: Rejected
+    if isinstance(error, RequestEntityTooLarge):
+        rejected = BodyTooLarge(limit_bytes=request.route_handler.resolve_request_max_body_size())
+    elif error.status_code == 404:
+        rejected = PageNotFound(path=request.scope["path"])
+    elif error.status_code == 405:
+        rejected = MethodNotAllowed(method=request.scope["method"])
+    elif error.status_code >= 500:
+        return refuse_fault(request, error)
+    else:
+        rejected = Malformed(detail=error.detail, **_extra(error))
+    return refuse(request, rejected)
+
+
+def _extra(error: HTTPException) -> dict[str, object]:
+    return {"parameters": error.extra} if isinstance(error.extra, list) else {}
+
+
+def refuse_fault(request: Req, error: Exception) -> Response[Any]:
+    """Litestar exception handler: a fault of ours is logged in full and told without its insides."""
+    _log.error("request failed", path=request.scope["path"], exc_info=error)
+    return refuse(request, RequestFailed())

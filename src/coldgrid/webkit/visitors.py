@@ -1,0 +1,148 @@
+"""Who is asking: the visitor behind a request, as the access room identifies them.
+
+Nothing here decides what a visitor may do: that is the kernel's `Authorizer`. Handlers say what they are with
+`opt`: `public` needs no sign-in, `action` names what the authorizer is asked, `reads` names a kind of record
+("personal", "quality") whose reading is logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
+from urllib.parse import quote
+
+import msgspec
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+from litestar.params import Dependency
+
+from coldgrid.kernel.authorize import Principal, Resource
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import Forbidden, Rejected
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+# What a handler declares to be lent a reader: `db: Db`. Litestar cannot check a protocol, so it must not try.
+Db = Annotated[Reader, Dependency(skip_validation=True)]
+NOBODY = Principal(actor_id="", roles=frozenset(), sites=frozenset())
+
+
+class NotSignedIn(Rejected):
+    """Sign in first."""
+
+    todo = "Sign in, or send an API token as `Authorization: Bearer …`."
+
+
+class Visitor(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever sent a request. `csrf` is the token that every form of this visitor must carry.
+
+    `by_token` is True for a machine with an API token, which no browser sends by itself, so that no
+    cross-site request can borrow it. `unit` is "c" or "f".
+    """
+
+    principal: Principal = NOBODY
+    name: str = ""
+    csrf: str = ""
+    by_token: bool = False
+    unit: str = "c"
+    timezone: str = "UTC"
+    session_id: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody signed in."""
+        return bool(self.principal.actor_id)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles of the visitor."""
+        return self.principal.roles
+
+    def has(self, *roles: str) -> bool:
+        """Tell whether the visitor has one of the roles: to show or hide a control, never to protect it."""
+        return not self.principal.roles.isdisjoint(roles)
+
+
+class Door(Protocol):
+    """What the access room does for the web: it recognises visitors and notes what they read."""
+
+    def identify(self, connection: Connection) -> Visitor:
+        """Return who sent the request; never fails, an unknown visitor is `Visitor()` with a form token."""
+
+    def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
+        """Log that the visitor read a personal or quality record."""
+
+    def fresh_key(self) -> str:
+        """Return a key for one form, so that pressing its button twice does its work once."""
+
+
+class OpenDoor:
+    """No access room: everybody is a stranger. For pages that need nobody, and for tests of the shell."""
+
+    def identify(self, connection: Connection) -> Visitor:
+        """Return a stranger."""
+        return Visitor(csrf="none")
+
+    def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
+        """Strangers read nothing that is logged."""
+
+    def fresh_key(self) -> str:
+        """Return no key: without sign-in no form has work to do."""
+        return ""
+
+
+def visitor_of(connection: Connection) -> Visitor:
+    """Return who sent the request, identified once for each request."""
+    state = connection.scope.setdefault("state", {})
+    visitor: Visitor | None = state.get("visitor")
+    if visitor is None:
+        visitor = connection.app.state.door.identify(connection)
+        state["visitor"] = visitor
+    return visitor
+
+
+def admit(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Litestar guard: refuse strangers and the unauthorised, and log reads that must be (`opt`).
+
+    Raises:
+        NotSignedIn: a page that is not public.
+        Forbidden: the authorizer refuses the handler's `action`.
+    """
+    opt = handler.opt
+    if opt.get("public"):
+        return
+    visitor = visitor_of(connection)
+    if not visitor.known:
+        raise NotSignedIn()
+    action = opt.get("action")
+    if action:
+        resource = Resource(
+            site_id=_site_of(connection.path_params), kind="page", id=connection.scope["path"]
+        )
+        connection.app.state.authorizer.authorize(visitor.principal, action, resource)
+    kind = opt.get("reads")
+    if kind and connection.scope.get("method") == "GET":
+        connection.app.state.door.note_read(visitor, kind, connection.scope["path"])
+
+
+def _site_of(params: Mapping[str, Any]) -> str | None:
+    site_id = params.get("site_id")
+    return site_id if isinstance(site_id, str) else None
+
+
+def may(connection: Connection, action: str, site_id: str | None = None) -> bool:
+    """Tell whether the visitor could do an action: to show or hide a control."""
+    try:
+        resource = Resource(site_id=site_id, kind="control", id="")
+        connection.app.state.authorizer.authorize(visitor_of(connection).principal, action, resource)
+    except Forbidden:
+        return False
+    return True
+
+
+def login_address(connection: Connection) -> str:
+    """Return where to sign in, and come back."""
+    path, query = (
+        connection.scope["path"],
+        connection.scope.get("query_string", b"").decode("ascii", "ignore"),
+    )
+    return "/login?next=" + quote(path + (f"?{query}" if query else ""), safe="")
