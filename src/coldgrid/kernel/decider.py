@@ -121,6 +121,7 @@ class Decider:
         try:
             return self._commit(lambda batch: self._run_calls(batch, calls))
         except DriverError as error:
+            self._reconnect()
             if len(calls) == 1:
                 logger.error("group_failed", command=tag_of(type(calls[0].command)), error=str(error))
                 return [fault(error)]
@@ -175,15 +176,32 @@ class Decider:
             self.next_due_at = timers.next_due_at(Reads(self.connection))
         if batch.recorded:
             self.pump.feed(batch.recorded)
-            for listener in self.listeners:
-                listener(batch.recorded)
+            self._tell(batch.recorded)
         return result
+
+    def _tell(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
+        """Tell the listeners what was committed; one that fails harms neither the commit nor the others."""
+        for listener in self.listeners:
+            try:
+                listener(recorded)
+            except Exception:
+                logger.exception("listener_failed")
 
     def _roll_back(self) -> None:
         try:
             self.connection.command("ROLLBACK")
         except DriverError as error:  # SQLite rolls back by itself when the disk is full
             logger.warning("rollback_refused", error=str(error))
+
+    def _reconnect(self) -> None:
+        """Where the server was lost, take the lease again and read the state anew; else do nothing."""
+        if self.connection.usable():
+            return
+        try:
+            self.connection = self.database.writer()
+            self.reload()
+        except (DriverError, Rejected) as error:  # still gone: the next group tries again
+            logger.warning("database_unreachable", error=str(error))
 
     def unit(self, batch: Batch, origin: str, principal: Principal, cause: str) -> Tx:
         """Return a unit of work; the origin's first one opens its epoch."""

@@ -44,6 +44,9 @@ class Connection(Protocol):
     def command(self, sql: str) -> None:
         """Run transaction control or schema text."""
 
+    def usable(self) -> bool:
+        """Tell whether the connection can still be used; a server's may be lost."""
+
     def close(self) -> None:
         """Close the connection."""
 

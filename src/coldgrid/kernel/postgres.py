@@ -1,7 +1,8 @@
 """PostgreSQL driver (psycopg 3): the same port as SQLite, with whole columns sent for bulk inserts.
 
-The decider's lease is a session-level advisory lock plus a fencing term: a row whose value only the
-present decider knows. Every commit checks it, so a decider that lost its session cannot write again.
+The decider's lease is an advisory lock of the very session that commits. It lives and dies with that
+connection, so a decider that lost its lease has no connection left to write on: that fences it.
+A pooler in transaction mode would break this, so the decider must reach the server directly.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ class PostgresConnection:
     dialect = POSTGRESQL
 
     def __init__(self, url: str) -> None:
-        self.driver = psycopg.connect(url, autocommit=True, prepare_threshold=2)
+        try:
+            self.driver = psycopg.connect(url, autocommit=True, prepare_threshold=2, connect_timeout=5)
+        except psycopg.Error as error:
+            raise DriverError(f"cannot connect: {error}") from error
         self.driver.prepared_max = 1000
         self._cursor = self.driver.cursor()
 
@@ -58,6 +62,10 @@ class PostgresConnection:
             self.driver.execute(sql)
         except psycopg.Error as error:
             raise DriverError(f"{error} in {sql}") from error
+
+    def usable(self) -> bool:
+        """Tell whether the server still answers on this connection."""
+        return not (self.driver.closed or self.driver.broken)
 
     def close(self) -> None:
         """Close."""

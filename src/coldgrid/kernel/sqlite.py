@@ -63,6 +63,10 @@ class SqliteConnection:
         except sqlite3.Error as error:
             raise DriverError(f"{error} in {sql}") from error
 
+    def usable(self) -> bool:
+        """A file stays open."""
+        return True
+
     def close(self) -> None:
         """Close."""
         self.driver.close()
