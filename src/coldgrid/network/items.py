@@ -23,6 +23,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Problem
 from coldgrid.kernel.tx import Tx
 from coldgrid.kernel.validation import problems_of
+from coldgrid.network.quantities import unit_fix
 
 KIND_FIELD = "kind"
 Raw = Mapping[str, Any]
@@ -161,9 +162,16 @@ def read_fields(values: Raw, struct: type[msgspec.Struct]) -> tuple[Any, list[Pr
     problems = [
         *_unknown_fields(values, _shape(struct), ""),
         *_not_finite(values, ""),
-        *problems_of(values, struct),
+        *(_with_unit_fix(problem, values) for problem in problems_of(values, struct)),
     ]
     return (None, problems) if problems else (msgspec.convert(values, struct), [])
+
+
+def _with_unit_fix(problem: Problem, values: Raw) -> Problem:
+    """Answer "41 °F" for a field in °C with the number to write."""
+    given = values.get(problem.field)
+    fix = unit_fix(problem.field, given) if isinstance(given, str) else ""
+    return msgspec.structs.replace(problem, fix=fix) if fix else problem
 
 
 @cache

@@ -1,0 +1,129 @@
+"""CSV files of master data: one item a row, cells turned into the values that the kind's fields want.
+
+A cell that does not read as its field's type stays text, so that reading the item reports it like any other
+wrong value.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from io import StringIO
+from typing import Any
+
+from msgspec import inspect
+
+from coldgrid.kernel.rejections import Problem
+from coldgrid.network.items import KIND_FIELD, item_kinds
+from coldgrid.network.placed import Placed, kind_named, unknown_kind
+
+LIST_SEPARATOR = "|"
+CELL_CHARS_MAX = 10_000
+_INT = re.compile(r"[-+]?\d{1,18}", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
+_BOOLS = {"true": True, "false": False}
+
+
+def read_csv(name: str, text: str, stem: str) -> tuple[list[Placed], list[Problem]]:
+    """Return the items of a CSV text with their lines, and every problem of its form.
+
+    `stem`: the file's name without its ending; it names the kind where there is no column `kind`.
+    """
+    header_line = text.partition("\n")[0]
+    delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    placed: list[Placed] = []
+    problems: list[Problem] = []
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        problems += _header_problems(header, stem)
+        if problems:
+            return [], problems
+        line = reader.line_num + 1
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                item, wrong = _row(header, cells, stem, line)
+                problems += wrong
+                placed += [Placed(item, name, line)] if item is not None else []
+            line = reader.line_num + 1
+    except csv.Error as error:
+        problems.append(
+            Problem(field="row", message=str(error), fix="check the quotes", line=reader.line_num)
+        )
+    return placed, problems
+
+
+def _header_problems(header: list[str], stem: str) -> list[Problem]:
+    problems = [
+        Problem(field=f"column {number}", message="has no name", fix="name the field it holds", line=1)
+        for number, cell in enumerate(header, start=1)
+        if not cell
+    ]
+    twice = sorted({cell for cell in header if cell and header.count(cell) > 1})
+    problems += [
+        Problem(field=cell, message="is there twice", fix="keep one column", line=1) for cell in twice
+    ]
+    if KIND_FIELD not in header and kind_named(stem) is None:
+        problems.append(unknown_kind(stem, 1))
+    return problems
+
+
+def _row(
+    header: list[str], cells: list[str], stem: str, line: int
+) -> tuple[dict[str, Any] | None, list[Problem]]:
+    if len(cells) != len(header):
+        message = f"has {len(cells)} cells, the header has {len(header)}"
+        fix = "quote cells that hold the separator" if len(cells) > len(header) else "fill the row up"
+        return None, [Problem(field="row", message=message, fix=fix, line=line)]
+    if any(len(cell) > CELL_CHARS_MAX for cell in cells):
+        return None, [
+            Problem(field="row", message=f"has a cell of over {CELL_CHARS_MAX} characters", line=line)
+        ]
+    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
+    named = row.pop(KIND_FIELD, stem)
+    kind = kind_named(named)
+    if kind is None:
+        return None, [unknown_kind(named, line)]
+    shape = inspect.type_info(item_kinds()[kind].struct)
+    item: dict[str, Any] = {KIND_FIELD: kind}
+    for name, cell in row.items():
+        if not _put(item, name.split("."), _value(cell, _shape_at(shape, name.split(".")))):
+            return None, [Problem(field=name, message="clashes with another column", line=line)]
+    return item, []
+
+
+def _put(item: dict[str, Any], path: list[str], value: Any) -> bool:
+    for part in path[:-1]:
+        item = item.setdefault(part, {})
+        if not isinstance(item, dict):
+            return False
+    if path[-1] in item:
+        return False
+    item[path[-1]] = value
+    return True
+
+
+def _shape_at(shape: inspect.Type | None, path: list[str]) -> inspect.Type | None:
+    """The type of a field, or None where there is none of that name (which reading the item reports)."""
+    for part in path:
+        if isinstance(shape, inspect.StructType):
+            shape = next((field.type for field in shape.fields if field.encode_name == part), None)
+        else:
+            shape = shape.value_type if isinstance(shape, inspect.DictType) else None
+    return shape
+
+
+def _value(cell: str, shape: inspect.Type | None) -> Any:
+    if isinstance(shape, inspect.UnionType):
+        options = [option for option in shape.types if not isinstance(option, inspect.NoneType)]
+        shape = options[0] if len(options) == 1 else None
+    if isinstance(shape, inspect.ListType):
+        parts = (part.strip() for part in cell.split(LIST_SEPARATOR))
+        return [_value(part, shape.item_type) for part in parts if part]
+    if isinstance(shape, inspect.IntType) and _INT.fullmatch(cell):
+        return int(cell)
+    if isinstance(shape, inspect.FloatType) and _FLOAT.fullmatch(cell):
+        return float(cell)
+    if isinstance(shape, inspect.BoolType):
+        return _BOOLS.get(cell.lower(), cell)
+    return cell
