@@ -1,0 +1,1 @@
+"""Telemetry: what sensors say, how well they say it, and which of it is an alarm."""

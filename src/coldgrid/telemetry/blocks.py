@@ -1,0 +1,262 @@
+"""Blocks: one sensor's readings of at most one UTC day, sealed into bytes that never change.
+
+Invariants
+    B1  Decoding gives back exactly the times, values and flags that were encoded.
+    B2  Times in a block are strictly increasing; a block is named by the SHA-256 of its bytes.
+    B3  A block's sums add up: a range of blocks, supplementary ones included, rolls up without decoding.
+
+Layout, little-endian: the head (`_HEAD`), then one zstd frame with planes of bytes. Values are
+fixed-point ten-thousandths over their greatest common step, either as offsets from the smallest or
+as differences; times are nothing at all on a perfect grid, else the distance from the nearest point
+of the grid (a jittered clock) or from the expected interval (a clock that drifts). Numbers of
+several bytes are split into planes, low bytes first, so that the quiet high bytes vanish.
+"""
+
+from __future__ import annotations
+
+import struct
+from hashlib import sha256
+from math import log
+
+import msgspec
+import numpy as np
+import zstandard
+
+from coldgrid.telemetry.quantities import E4, Flags, Ints
+
+KELVIN_AT_0_C = 273.15
+# Activation energy over gas constant, in kelvin: USP <1160>, 83.144 kJ/mol.
+ACTIVATION_TEMPERATURE_K = 10_000.0
+
+DAY_US = 86_400_000_000
+READINGS_MAX = DAY_US // 1_000  # one each millisecond, for a whole day
+
+_MAGIC = b"CGB1"
+# magic, mode of times, mode of values, has flags, count; first µs, unit µs, interval in units, least, step
+_HEAD = struct.Struct("<4sBBBxIqqqqq")
+_LEVEL_SEALED = 15
+_LEVEL_TRIED = 1
+
+_TIMES_REGULAR, _TIMES_GRID, _TIMES_DRIFT = range(3)
+_VALUES_OFFSET, _VALUES_DELTA = range(2)
+
+
+class Readings(msgspec.Struct, frozen=True):
+    """One sensor's readings: µs since 1970 UTC strictly increasing, fixed-point values, bad flags."""
+
+    at_us: Ints
+    value_e4: Ints
+    bad: Flags
+
+    def __len__(self) -> int:
+        return len(self.at_us)
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a block says without being opened. Only good readings count but in `readings`.
+
+    `kinetic_sum` adds exp(−ΔH/RT) of each reading: the numerator of the mean kinetic temperature.
+    """
+
+    readings: int
+    good: int
+    low_e4: int | None
+    high_e4: int | None
+    sum_e4: int
+    kinetic_sum: float
+
+
+class BlockDamaged(ValueError):
+    """The bytes are not a block that this release, or an older one, has written."""
+
+
+def encode_block(readings: Readings) -> bytes:
+    """Seal readings of one sensor (B1).
+
+    Raises:
+        ValueError: no readings, too many, or not strictly increasing in time (B2).
+    """
+    count = len(readings)
+    if not 0 < count <= READINGS_MAX:
+        raise ValueError("a block holds at least one reading and at most one each millisecond")
+    times_mode, first_us, unit_us, interval, time_planes = _pack_times(readings.at_us)
+    values_mode, least_e4, step_e4, value_planes = _pack_values(readings.value_e4)
+    flags = np.packbits(readings.bad).tobytes() if readings.bad.any() else b""
+    head = _HEAD.pack(
+        _MAGIC,
+        times_mode,
+        values_mode,
+        bool(flags),
+        count,
+        first_us,
+        unit_us,
+        interval,
+        least_e4,
+        step_e4,
+    )
+    return head + _compress(time_planes + value_planes + flags, _LEVEL_SEALED)
+
+
+def decode_block(block: bytes) -> Readings:
+    """Open a block (B1).
+
+    Raises:
+        BlockDamaged: the bytes are no block.
+    """
+    try:
+        magic, times_mode, values_mode, flagged, count, first_us, unit_us, interval, least_e4, step_e4 = (
+            _HEAD.unpack_from(block)
+        )
+        if magic != _MAGIC or not 0 < count <= READINGS_MAX:
+            raise BlockDamaged("these bytes are no block of readings")
+        # The bound keeps a forged block from filling the memory: three columns of 8 bytes, and flags.
+        body = zstandard.ZstdDecompressor().decompress(block[_HEAD.size :], max_output_size=count * 25 + 64)
+        planes = _Planes(body, count)
+        at_us = first_us + unit_us * _unpack_times(planes, times_mode, interval)
+        values = planes.take()
+        if values_mode == _VALUES_DELTA:
+            values = np.cumsum(_unzigzag(values))
+        value_e4 = least_e4 + step_e4 * values
+        bad = planes.flags() if flagged else np.zeros(count, dtype=np.bool_)
+    except (struct.error, zstandard.ZstdError, IndexError, ValueError) as error:
+        raise BlockDamaged("these bytes are no block of readings") from error
+    return Readings(at_us, value_e4, bad)
+
+
+def block_hash(block: bytes) -> str:
+    """Return the name of a block: the SHA-256 of its bytes, in hex (B2)."""
+    return sha256(block).hexdigest()
+
+
+def summarise(readings: Readings) -> Summary:
+    """Return what a block says without being opened (B3)."""
+    good = readings.value_e4[~readings.bad] if readings.bad.any() else readings.value_e4
+    if not len(good):
+        return Summary(readings=len(readings), good=0, low_e4=None, high_e4=None, sum_e4=0, kinetic_sum=0.0)
+    kelvin = good / E4 + KELVIN_AT_0_C
+    # Below absolute zero is no temperature: another quantity, whose kinetic sum nobody asks for.
+    kinetic = np.exp(-ACTIVATION_TEMPERATURE_K / kelvin[kelvin > 0]).sum()
+    return Summary(
+        readings=len(readings),
+        good=len(good),
+        low_e4=int(good.min()),
+        high_e4=int(good.max()),
+        sum_e4=int(good.sum()),
+        kinetic_sum=float(kinetic),
+    )
+
+
+def mean_kinetic_c(kinetic_sum: float, good: int) -> float | None:
+    """Return the mean kinetic temperature of `good` readings taken at equal intervals, in °C.
+
+    Source:
+        Haynes, J. D. (1971), J. Pharm. Sci. 60(6), 927-929; constants from USP <1160>. For pharma only.
+    """
+    if good <= 0 or kinetic_sum <= 0:
+        return None
+    return ACTIVATION_TEMPERATURE_K / -log(kinetic_sum / good) - KELVIN_AT_0_C
+
+
+# --- Times ----------------------------------------------------------------------
+
+
+def _pack_times(at_us: Ints) -> tuple[int, int, int, int, bytes]:
+    """Return the mode, the first µs (of the grid), the unit, the interval and the planes."""
+    first_us = int(at_us[0])
+    steps_us = np.diff(at_us)
+    if not len(steps_us):
+        return _TIMES_REGULAR, first_us, 1, 0, b""
+    if int(steps_us.min()) <= 0:
+        raise ValueError("readings must be strictly increasing in time")
+    unit_us = int(np.gcd.reduce(steps_us))
+    steps = steps_us // unit_us
+    interval = int(np.median(steps))
+    if int(steps.min()) == int(steps.max()):
+        return _TIMES_REGULAR, first_us, unit_us, interval, b""
+    since = (at_us - first_us) // unit_us
+    point = (since + interval // 2) // interval
+    beside = since - point * interval
+    least = int(beside.min())
+    grid = _planes(np.diff(point, prepend=0)) + _planes(beside - least)
+    drift = _planes(_zigzag(np.diff(since, prepend=0) - interval))
+    if _size(grid) <= _size(drift):
+        return _TIMES_GRID, first_us + least * unit_us, unit_us, interval, grid
+    return _TIMES_DRIFT, first_us, unit_us, interval, drift
+
+
+def _unpack_times(planes: _Planes, mode: int, interval: int) -> Ints:
+    if mode == _TIMES_REGULAR:
+        return np.arange(planes.count, dtype=np.int64) * interval
+    if mode == _TIMES_GRID:
+        point = np.cumsum(planes.take())
+        return point * interval + planes.take()
+    if mode == _TIMES_DRIFT:
+        return np.cumsum(_unzigzag(planes.take()) + interval)
+    raise BlockDamaged("unknown form of times")
+
+
+# --- Values ---------------------------------------------------------------------
+
+
+def _pack_values(value_e4: Ints) -> tuple[int, int, int, bytes]:
+    least_e4 = int(value_e4.min())
+    offsets = value_e4 - least_e4
+    step_e4 = int(np.gcd.reduce(offsets)) or 1
+    offsets = offsets // step_e4
+    plain = _planes(offsets)
+    delta = _planes(_zigzag(np.diff(offsets, prepend=0)))
+    if _size(plain) <= _size(delta):
+        return _VALUES_OFFSET, least_e4, step_e4, plain
+    return _VALUES_DELTA, least_e4, step_e4, delta
+
+
+# --- Bytes ----------------------------------------------------------------------
+
+
+def _zigzag(numbers: Ints) -> Ints:
+    """Fold signed numbers into small unsigned ones: 0, −1, 1, −2 become 0, 1, 2, 3."""
+    return (numbers << 1) ^ (numbers >> 63)
+
+
+def _unzigzag(numbers: Ints) -> Ints:
+    return (numbers >> 1) ^ -(numbers & 1)
+
+
+def _planes(numbers: Ints) -> bytes:
+    """Return a byte that tells how many bytes each number takes, then the planes of those bytes."""
+    width = next(width for width in (1, 2, 4, 8) if width == 8 or int(numbers.max()) < 1 << 8 * width)
+    matrix = numbers.astype(f"<u{width}").view(np.uint8).reshape(-1, width)
+    return bytes([width]) + matrix.T.tobytes()
+
+
+class _Planes:
+    """Reads the columns of an opened frame one after the other."""
+
+    def __init__(self, body: bytes, count: int) -> None:
+        self.body = np.frombuffer(body, dtype=np.uint8)
+        self.count = count
+        self.offset = 0
+
+    def take(self) -> Ints:
+        """Return the next column of numbers."""
+        width = int(self.body[self.offset])
+        if width not in {1, 2, 4, 8}:
+            raise BlockDamaged("unknown width of numbers")
+        start = self.offset + 1
+        self.offset = start + width * self.count
+        matrix = np.ascontiguousarray(self.body[start : self.offset].reshape(width, self.count).T)
+        joined: Ints = matrix.view(f"<u{width}").ravel().astype(np.int64)
+        return joined
+
+    def flags(self) -> Flags:
+        """Return the last column, one bit each."""
+        packed = self.body[self.offset : self.offset + (self.count + 7) // 8]
+        return np.unpackbits(packed, count=self.count).astype(np.bool_)
+
+
+def _size(planes: bytes) -> int:
+    return len(_compress(planes, _LEVEL_TRIED))
+
+
+def _compress(body: bytes, level: int) -> bytes:
+    return zstandard.ZstdCompressor(level=level, write_checksum=False).compress(body)

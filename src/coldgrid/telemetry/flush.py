@@ -1,0 +1,78 @@
+"""One flush of readings, grouped by sensor: the form in which rules and storage look at it."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from coldgrid.telemetry.quantities import Flags, Ints
+
+
+class Grouped(msgspec.Struct, frozen=True):
+    """Readings grouped by sensor; in a group strictly increasing in event time.
+
+    `starts[g]` is the index of group g's first reading and `rows[g]` its sensor's row in the memory;
+    `group` names the group of each reading; `pos` is its place in the order of arrival.
+    """
+
+    starts: Ints
+    rows: Ints
+    group: Ints
+    at_us: Ints
+    value_e4: Ints
+    bad: Flags
+    pos: Ints
+
+    def __len__(self) -> int:
+        return len(self.at_us)
+
+    @property
+    def ends(self) -> Ints:
+        """The index of each group's last reading."""
+        return np.append(self.starts[1:], len(self.at_us)) - 1
+
+    @property
+    def row(self) -> Ints:
+        """The sensor's row of each reading."""
+        return self.rows[self.group]
+
+    def only(self, keep: Flags) -> Grouped:
+        """Return the readings that are kept; groups without any vanish."""
+        if keep.all():
+            return self
+        group = self.group[keep]
+        heads = np.flatnonzero(np.diff(group, prepend=-1))
+        kept = group[heads]
+        counts = np.diff(heads, append=len(group))
+        return Grouped(
+            starts=heads,
+            rows=self.rows[kept],
+            group=np.repeat(np.arange(len(heads)), counts),
+            at_us=self.at_us[keep],
+            value_e4=self.value_e4[keep],
+            bad=self.bad[keep],
+            pos=self.pos[keep],
+        )
+
+
+def group_by_sensor(rows: Ints, at_us: Ints, value_e4: Ints, bad: Flags, pos: Ints) -> Grouped:
+    """Group readings that are already in order: by sensor, and in event time within each."""
+    heads = np.flatnonzero(np.diff(rows, prepend=-1))
+    counts = np.diff(heads, append=len(rows))
+    return Grouped(
+        starts=heads,
+        rows=rows[heads],
+        group=np.repeat(np.arange(len(heads)), counts),
+        at_us=at_us,
+        value_e4=value_e4,
+        bad=bad,
+        pos=pos,
+    )
+
+
+def shifted(values: Ints, starts: Ints, carried: Ints) -> Ints:
+    """Return each reading's predecessor in its group; a group's first one follows what was carried."""
+    before = np.empty_like(values)
+    before[1:] = values[:-1]
+    before[starts] = carried
+    return before
