@@ -1,0 +1,1 @@
+"""Evidence: what lets anybody check, offline, that the log was not changed."""
