@@ -36,8 +36,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 kernel_command = sa.Table(
     "kernel_command",
     metadata,
+    sa.Column("key", sa.Text, primary_key=True),  # first: it alone is what `find` looks up
     sa.Column("caller", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
     sa.Column("body_hash", sa.Text, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),
     info={"service": True},
@@ -80,5 +80,5 @@ def replay(known: Known, caller: str, key: str, hash_: str) -> Answer | None:
 def keep(batch: Batch, caller: str, key: str, hash_: str, answer: Answer) -> tuple[str, str]:
     """Store an answer; return (body hash, answer) as `find` would."""
     told = encode(answer).decode()
-    batch.write_row(_KEEP, (caller, key, hash_, told))
+    batch.write_row(_KEEP, (key, caller, hash_, told))
     return hash_, told
