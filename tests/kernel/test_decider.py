@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from coldgrid.kernel import log, outbox, parking
+from coldgrid.kernel import log, outbox, parking, relocation
 from coldgrid.kernel.authorize import Principal, Resource
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.decider import Call
 from coldgrid.kernel.events import envelope_bytes, leaf_hash
-from coldgrid.kernel.origins import CloseOrigin
+from coldgrid.kernel.origins import CloseOrigin, OriginFork
 from coldgrid.kernel.outbox import ReportEffect
 from coldgrid.kernel.parking import RetryParked
 from coldgrid.kernel.personal import EraseSubject, SubjectErased
@@ -213,3 +214,35 @@ def test_a_closed_origin_takes_no_commands_until_its_next_epoch_is_opened(kernel
     assert [(entry.epoch, entry.seq) for entry in opened] == [(1, 0), (2, 0)]
     closed = next(entry for entry in entries if entry.type == "origin.closed")
     assert log.decode_entry(opened[1]).cites_leaf == closed.leaf.hex()
+
+
+def test_an_origin_moves_to_a_database_of_its_own_and_goes_on_there(kernel: Kernel) -> None:
+    kernel.do(Bump(site_id="ATL1", name="atlanta", by=7, note="Ana Silva", person="p1"))
+    kernel.do(Bump(site_id="SEA1", name="seattle", by=3))
+    kernel.do(Later(site_id="ATL1", name="atlanta", minutes=30))
+    luggage = relocation.carry_out(kernel.decider, "ATL1", "a node of its own")
+    with sqlite_kernel() as node:
+        relocation.carry_in(node.decider, luggage)
+        assert rooms.count_of(node.reader(), "atlanta") == 7
+        assert rooms.count_of(node.reader(), "seattle") == 0
+        node.do(Bump(site_id="ATL1", name="atlanta"))
+        node.advance(31)
+        assert rooms.count_of(node.reader(), "atlanta") == 9
+        old = [e.leaf for e in log.read_all(kernel.reader()) if e.origin == "ATL1"]
+        new = [e for e in log.read_all(node.reader()) if e.origin == "ATL1"]
+        assert [entry.leaf for entry in new[: len(old)]] == old
+        assert [(e.epoch, e.seq) for e in new[len(old) :]][:2] == [(2, 0), (2, 1)]
+        node.rebuild()
+    with pytest.raises(OriginElsewhere):
+        kernel.do(Bump(site_id="ATL1", name="atlanta"))
+
+
+def test_a_forked_past_is_refused_with_both_hashes(kernel: Kernel) -> None:
+    kernel.do(Bump(site_id="ATL1", name="a"))
+    luggage = relocation.carry_out(kernel.decider, "ATL1", "moves")
+    last = luggage.entries[-1]
+    forged = msgspec.structs.replace(last, body=last.body.replace(b"moves", b"stays"))
+    with sqlite_kernel() as node, pytest.raises(OriginFork):
+        relocation.carry_in(
+            node.decider, msgspec.structs.replace(luggage, entries=[*luggage.entries[:-1], forged])
+        )

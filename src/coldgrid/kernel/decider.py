@@ -147,9 +147,15 @@ class Decider:
         self._commit(work)
         return len(due)
 
-    def within(self, principal: Principal, origin: str, work: Callable[[Tx], Any], cause: str) -> Any:
-        """Run a function as one unit of work and commit: for imports and moves, which are no commands."""
+    def within(self, principal: Principal, origin: str, work: Callable[[Tx], T], cause: str) -> T:
+        """Run a function as one unit of work and commit: for imports, which are no commands."""
         return self._commit(lambda batch: work(self.unit(batch, origin, principal, cause)))
+
+    def take(self, origin: str, work: Callable[[Tx], T], cause: str) -> T:
+        """Run a function that takes in another host's facts: no epoch of ours is opened for them."""
+        return self._commit(
+            lambda batch: work(Tx(batch, self.shared, origin, SYSTEM, self.host.now(), cause))
+        )
 
     def close(self) -> None:
         """Close the connection and give the database back."""

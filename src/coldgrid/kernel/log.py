@@ -64,12 +64,27 @@ _AFTER_OF_TYPES = Statement(
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=Entry,
 )
+_AFTER_OF_ORIGIN = Statement(
+    _SELECT.where(event_log.c.origin == sa.bindparam("origin"))
+    .where(event_log.c.position > sa.bindparam("after"))
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+    into=Entry,
+)
 _OF_STREAM = Statement(_SELECT.where(event_log.c.stream == sa.bindparam("stream")), into=Entry)
 _ONE = Statement(
     sa.select(event_log)
     .where(event_log.c.origin == sa.bindparam("origin"))
     .where(event_log.c.epoch == sa.bindparam("epoch"))
     .where(event_log.c.seq == sa.bindparam("seq")),
+    into=Entry,
+)
+_OF_ORIGIN = Statement(
+    sa.select(event_log)
+    .where(event_log.c.origin == sa.bindparam("origin"))
+    .where(event_log.c.epoch == sa.bindparam("epoch"))
+    .where(event_log.c.seq >= sa.bindparam("first"))
+    .where(event_log.c.seq < sa.bindparam("end"))
+    .order_by(event_log.c.seq),
     into=Entry,
 )
 _LEAVES = Statement(
@@ -203,6 +218,11 @@ def read_all(db: Reader, after: int = -1, types: Sequence[str] = (), chunk: int 
         after = entries[-1].position
 
 
+def follow_origin(db: Reader, origin: str, after: int, limit: int) -> list[Entry]:
+    """Return an origin's entries behind a position, oldest first."""
+    return db.all(_AFTER_OF_ORIGIN, origin=origin, after=after, count=limit)
+
+
 def read_stream(db: Reader, stream: str) -> list[Entry]:
     """Return a stream's entries, oldest first."""
     return db.all(_OF_STREAM, stream=stream)
@@ -215,6 +235,11 @@ def find(db: Reader, entry_id: str) -> Entry | None:
     if not (epoch.isdigit() and seq.isdigit()):
         return None
     return db.one(_ONE, origin=origin, epoch=int(epoch), seq=int(seq))
+
+
+def read_origin(db: Reader, origin: str, epoch: int, first: int, end: int) -> list[Entry]:
+    """Return an origin's entries from seq `first` up to, not including, `end`."""
+    return db.all(_OF_ORIGIN, origin=origin, epoch=epoch, first=first, end=end)
 
 
 def leaves(db: Reader, origin: str, epoch: int, first: int, end: int) -> list[tuple[int, bytes]]:

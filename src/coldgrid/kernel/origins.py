@@ -83,10 +83,11 @@ def open_epoch(tx: Tx, clock: ClockKind) -> None:
     tx.record(f"origin/{tx.origin}", opened)
 
 
-def take_in(tx: Tx, entries: Sequence[Entry]) -> int:
+def take_in(tx: Tx, entries: Sequence[Entry], *, gapless: bool = True) -> int:
     """Append another host's entries verbatim and project them; return how many were new (G3).
 
-    Reactions do not run: what followed from these facts is in the same log.
+    Reactions do not run: what followed from these facts is in the same log. With `gapless=False` the
+    entries are a feed of one audience: in order, but not every one of the origin's.
 
     Raises:
         OriginGap: an entry does not follow what is here.
@@ -104,7 +105,7 @@ def take_in(tx: Tx, entries: Sequence[Entry]) -> int:
                     entry=entry.id, leaf=entry.leaf.hex(), here=known.leaf.hex() if known else ""
                 )
             continue
-        if (entry.epoch, entry.seq) not in ((epoch, seq), (epoch + 1, 0)):
+        if gapless and (entry.epoch, entry.seq) not in ((epoch, seq), (epoch + 1, 0)):
             raise OriginGap(entry=entry.id, expected=f"{entry.origin}/{epoch}/{seq}")
         _apply(tx, log.append_verbatim(tx.batch, entry))
         taken += 1

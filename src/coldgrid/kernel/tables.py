@@ -1,7 +1,8 @@
 """Column types that read and write the same on SQLite and PostgreSQL, and the one metadata of all tables.
 
 A table is a projection unless it says `info={"service": True}`: then it is working state of the
-runtime (the log itself, timers, keys, readings), which a rebuild leaves alone.
+runtime (the log itself, timers, keys, readings), which a rebuild leaves alone. Service rows that belong to
+one origin name the column that says which, `"carried_by": "origin"`: they move house with it.
 """
 
 from __future__ import annotations

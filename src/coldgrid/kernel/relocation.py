@@ -1,0 +1,97 @@
+"""Relocation: an origin moves house. Its past, its waiting work and its readings go to another database.
+
+Invariants
+    R1  The old host closed its epoch before anything was carried out; the new host opens the next one.
+    R2  The past arrives verbatim: same entries, same leaves. Projections are made from it, not copied.
+    R3  Work that waits (timers, effects) and readings go along; what belongs to others stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel import log
+from coldgrid.kernel.command_log import Answer
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.events import Entry
+from coldgrid.kernel.origins import CloseOrigin, take_in
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tx import Tx
+
+CHUNK = 1000
+EVERY_SITE = "*"
+
+
+class Luggage(msgspec.Struct, frozen=True):
+    """What moves: the network's entries meant for the origin, its own, and its service rows by table."""
+
+    origin: str
+    feed: list[Entry]
+    entries: list[Entry]
+    rows: dict[str, list[tuple[Any, ...]]]
+
+
+def carry_out(decider: Decider, origin: str, reason: str) -> Luggage:
+    """Close an origin here and return all that must go with it (R1, R3)."""
+    decider.do(CloseOrigin(origin=origin, reason=reason))
+    reads = Reads(decider.connection)
+    feed = [entry for entry in _all_of(reads, NETWORK_ORIGIN) if _meant_for(entry, origin)]
+    rows = {}
+    for table in _carried_tables():
+        column = table.c[table.info["carried_by"]]
+        mine = Statement(sa.select(table).where(column == sa.bindparam("whose")))
+        rows[table.name] = decider.connection.query(mine, (origin,))
+    return Luggage(origin, feed, _all_of(reads, origin), rows)
+
+
+def carry_in(decider: Decider, luggage: Luggage) -> Answer:
+    """Take an origin in, on an empty or another network's database, and open its next epoch (R2)."""
+    for entries, gapless in ((luggage.feed, False), (luggage.entries, True)):
+        for chunk in _chunks(entries):
+            work = partial(_take_in, entries=chunk, gapless=gapless)
+            decider.take(luggage.origin, work, "relocation")
+    decider.take(luggage.origin, partial(_put_rows, luggage=luggage), "relocation")
+    answer = decider.reopen(luggage.origin)
+    decider.reload()
+    return answer
+
+
+def _take_in(tx: Tx, entries: Sequence[Entry], *, gapless: bool) -> None:
+    take_in(tx, entries, gapless=gapless)
+
+
+def _put_rows(tx: Tx, luggage: Luggage) -> None:
+    for table in _carried_tables():
+        insert = Statement(table.insert())
+        for row in luggage.rows.get(table.name, ()):
+            tx.write_row(insert, tuple(row))
+
+
+def _carried_tables() -> list[sa.Table]:
+    return [table for table in metadata.sorted_tables if "carried_by" in table.info]
+
+
+def _meant_for(entry: Entry, origin: str) -> bool:
+    audience = entry.audience.split(",")
+    return EVERY_SITE in audience or origin in audience
+
+
+def _all_of(db: Reader, origin: str) -> list[Entry]:
+    found: list[Entry] = []
+    after = -1
+    while chunk := log.follow_origin(db, origin, after, CHUNK):
+        found += chunk
+        after = chunk[-1].position
+    return found
+
+
+def _chunks(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+    return [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
