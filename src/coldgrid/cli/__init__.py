@@ -1,0 +1,1 @@
+"""Command line: one entrypoint for operators and scripts."""

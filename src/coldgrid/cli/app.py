@@ -1,0 +1,147 @@
+"""The `coldgrid` command. Data goes to stdout, words and progress to stderr; `--json` prints JSON alone.
+
+Commands import what they run when they run it, so that `coldgrid --help` answers at once.
+"""
+
+# ruff: noqa: PLC0415 (imports inside commands, see above)
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from coldgrid.cli.output import Output, print_rejection
+from coldgrid.kernel.rejections import Rejected
+
+app = App(
+    name="coldgrid", help="Run many small cold-chain sites as one network.", version_flags=["--version"]
+)
+scenario_app = App(name="scenario", help="Play a night in virtual time through the real code.")
+app.command(scenario_app)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout and nothing else.")]
+Where = Annotated[
+    str | None, Parameter(help="SQLite file or postgresql:// address; default COLDGRID_DATABASE.")
+]
+
+
+@app.command
+def demo(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    scale: float = 60.0,
+    folder: Path = Path(".coldgrid/demo"),
+) -> None:
+    """Serve the live demo network: twelve sites, real goods, and a freezer that fails at night.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on.
+        scale: How many times faster than real time the business clock runs.
+        folder: Where the demo keeps its database; it is made anew at every start.
+    """
+    from coldgrid.tower.demo.serve import serve_demo
+
+    serve_demo(os.environ, folder=folder, scale=scale, host=host, port=port)
+
+
+@app.command
+def serve(*, host: str | None = None, port: int | None = None, database: Where = None) -> None:
+    """Serve the tower on its database, on the wall clock.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on.
+        database: Which database.
+    """
+    from coldgrid.tower.serve import serve_live
+
+    serve_live(os.environ, host=host, port=port, database=database)
+
+
+@scenario_app.command(name="run")
+def scenario_run(
+    plan: Path,
+    *,
+    json: Json = False,
+    seed: int | None = None,
+    pack: Path | None = None,
+    database: Where = None,
+) -> None:
+    """Play a plan and report what happened, when, and what it proves.
+
+    Args:
+        plan: A YAML file, such as scenarios/freezer-2am.yaml.
+        json: Print the report as JSON.
+        seed: Another seed than the plan's.
+        pack: Where to write the incident's evidence pack; default beside the report in a temporary folder.
+        database: Play on this database, which must be empty, instead of a temporary file.
+    """
+    from coldgrid.tower.scenario.play import play_file
+
+    out = Output(json=json)
+    report = play_file(plan, seed=seed, pack=pack, database=database, tell=out.progress)
+    out.report(report)
+    sys.exit(0 if report.ok else 1)
+
+
+@app.command
+def verify(pack: Path, *, trust: Path | None = None, json: Json = False) -> None:
+    """Check an evidence pack offline: no database, no network. Names every altered file.
+
+    Args:
+        pack: The zip file.
+        trust: A file with the public key you trust; without it a sound pack is only self-signed.
+        json: Print the findings as JSON.
+    """
+    from coldgrid.cli.verify import verify_pack_file
+
+    sys.exit(verify_pack_file(pack, trust=trust, json=json))
+
+
+@app.command
+def rebuild(*, database: Where = None, json: Json = False) -> None:
+    """Rebuild every projection from the log beside the live ones, compare, and swap. Stop the server first.
+
+    Args:
+        database: Which database.
+        json: Print the differences as JSON.
+    """
+    from coldgrid.cli.maintenance import rebuild_database
+
+    rebuild_database(os.environ, database, Output(json=json))
+
+
+@app.command
+def export(target: Path, *, database: Where = None) -> None:
+    """Write all history in open formats: events as JSON lines, readings as Parquet (CSV without pyarrow).
+
+    Args:
+        target: A folder; made when missing.
+        database: Which database.
+    """
+    from coldgrid.cli.maintenance import export_history
+
+    export_history(os.environ, database, target, Output(json=False))
+
+
+@app.command
+def settings() -> None:
+    """List every setting with its present value; secrets are not shown."""
+    from coldgrid.cli.maintenance import show_settings
+
+    show_settings(os.environ, Output(json=False))
+
+
+def main() -> None:
+    """Run the command line; a rejection is printed as what is wrong and what to do."""
+    try:
+        app()
+    except Rejected as rejected:
+        print_rejection(rejected)
+        sys.exit(1)

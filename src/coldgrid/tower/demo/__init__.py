@@ -1,0 +1,1 @@
+"""The demo network: what it consists of."""

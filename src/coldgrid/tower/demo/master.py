@@ -1,0 +1,30 @@
+"""The demo network's master data, as it is drafted when the demo starts for the first time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from coldgrid.network.imports import SourceFile, load_items
+
+DATA = Path(__file__).parent / "data"
+# What later files refer to comes first.
+FILES = (
+    "groups.yaml",
+    "sites.yaml",
+    "zones.csv",
+    "locations.csv",
+    "lanes.csv",
+    "products.yaml",
+    "limits.csv",
+    "sensors.csv",
+)
+
+
+def load_demo_master(data_dir: Path = DATA) -> list[dict[str, Any]]:
+    """Return the items of the demo's master data, ready for `DraftChange`.
+
+    Raises:
+        Invalid: every bad line of every file.
+    """
+    return load_items([SourceFile(name, (data_dir / name).read_bytes()) for name in FILES])

@@ -1,0 +1,81 @@
+"""Hosts: the clocks and the randomness that an entrypoint gives the decider."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+
+from coldgrid.kernel.authorize import Authorizer
+from coldgrid.kernel.clock import ClockGuard
+from coldgrid.kernel.origins import ClockKind
+
+
+class LiveHost:
+    """The wall clock and the system's randomness; a guard freezes timers when the clock jumps."""
+
+    clock: ClockKind = "live"
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self.authorizer = authorizer
+        self.guard = ClockGuard(datetime.now(UTC), time.monotonic())
+
+    def now(self) -> datetime:
+        """The business clock: here, the wall clock."""
+        return datetime.now(UTC)
+
+    def entropy(self, count: int) -> bytes:
+        """Random bytes."""
+        return secrets.token_bytes(count)
+
+    def until_due_s(self, due: datetime) -> float:
+        """Real seconds until a business instant."""
+        return (due - self.now()).total_seconds()
+
+    def timers_run(self) -> bool:
+        """Tell whether timers may fire."""
+        return self.guard.observe(datetime.now(UTC), time.monotonic())
+
+
+class ScaledHost(LiveHost):
+    """A business clock that starts where it is told and runs `scale` times as fast as the monotonic one."""
+
+    clock: ClockKind = "scaled"
+
+    def __init__(self, authorizer: Authorizer, start: datetime, scale: float) -> None:
+        super().__init__(authorizer)
+        self.start = start
+        self.scale = scale
+        self._began_s = time.monotonic()
+
+    def now(self) -> datetime:
+        """The business clock."""
+        return self.start + timedelta(seconds=(time.monotonic() - self._began_s) * self.scale)
+
+    def until_due_s(self, due: datetime) -> float:
+        """Real seconds until a business instant."""
+        return (due - self.now()).total_seconds() / self.scale
+
+    def timers_run(self) -> bool:
+        """A clock that follows the monotonic one cannot jump."""
+        return True
+
+
+class VirtualHost:
+    """A clock that only its driver moves, and seeded randomness: the same seed gives the same log."""
+
+    clock: ClockKind = "virtual"
+
+    def __init__(self, authorizer: Authorizer, start: datetime, seed: int) -> None:
+        self.authorizer = authorizer
+        self.instant = start
+        self._random = random.Random(f"keys {seed}")
+
+    def now(self) -> datetime:
+        """The business clock."""
+        return self.instant
+
+    def entropy(self, count: int) -> bytes:
+        """Bytes that depend on the seed alone."""
+        return self._random.randbytes(count)
