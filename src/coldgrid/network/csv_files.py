@@ -106,6 +106,7 @@ def _put(item: dict[str, Any], path: list[str], value: Any) -> bool:
 def _shape_at(shape: inspect.Type | None, path: list[str]) -> inspect.Type | None:
     """The type of a field, or None where there is none of that name (which reading the item reports)."""
     for part in path:
+        shape = _required(shape)
         if isinstance(shape, inspect.StructType):
             shape = next((field.type for field in shape.fields if field.encode_name == part), None)
         else:
@@ -113,10 +114,16 @@ def _shape_at(shape: inspect.Type | None, path: list[str]) -> inspect.Type | Non
     return shape
 
 
+def _required(shape: inspect.Type | None) -> inspect.Type | None:
+    """The type without its None; None where it has several others."""
+    if not isinstance(shape, inspect.UnionType):
+        return shape
+    options = [option for option in shape.types if not isinstance(option, inspect.NoneType)]
+    return options[0] if len(options) == 1 else None
+
+
 def _value(cell: str, shape: inspect.Type | None) -> Any:
-    if isinstance(shape, inspect.UnionType):
-        options = [option for option in shape.types if not isinstance(option, inspect.NoneType)]
-        shape = options[0] if len(options) == 1 else None
+    shape = _required(shape)
     if isinstance(shape, inspect.ListType):
         parts = (part.strip() for part in cell.split(LIST_SEPARATOR))
         return [_value(part, shape.item_type) for part in parts if part]
