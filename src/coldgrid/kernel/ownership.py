@@ -55,6 +55,7 @@ STREAM_OWNERS: dict[str, Owner] = {
     "excursion": Owner.SITE,
     "deviation": Owner.SITE,
     "disposition": Owner.SITE,
+    "measurement": Owner.SITE,  # by hand, or by a supplier's logger
     "incident": Owner.SITE,
     "run": Owner.SITE,
     "approval": Owner.SITE,
