@@ -1,5 +1,33 @@
 """Stock: what we hold, where, whether it may move, and what may be promised of it."""
 
-from coldgrid.stock import index, promises
+from coldgrid.stock import (
+    conditions,
+    dispatch,
+    feeds,
+    holds,
+    index,
+    movements,
+    pauses,
+    promises,
+    reserves,
+    shortfalls,
+    splits,
+    trace,
+    transfers,
+)
 
-__all__ = ["index", "promises"]
+__all__ = [
+    "conditions",
+    "dispatch",
+    "feeds",
+    "holds",
+    "index",
+    "movements",
+    "pauses",
+    "promises",
+    "reserves",
+    "shortfalls",
+    "splits",
+    "trace",
+    "transfers",
+]

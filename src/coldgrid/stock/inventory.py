@@ -21,7 +21,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Day, Instant, Named, metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.stock.units import DEPTH_MAX, PackLevel, Place, Unit, UnitNotFound, UnitStatus
+from coldgrid.stock.units import DEPTH_MAX, Line, PackLevel, Unit, UnitNotFound, UnitStatus
 
 # --- Table and writes -----------------------------------------------------------
 
@@ -117,20 +117,18 @@ def put_unit(tx: Tx, unit: Unit) -> None:
     tx.write(_PUT, **msgspec.structs.asdict(unit))
 
 
-def place_unit(  # noqa: PLR0913 (one column each)
-    tx: Tx, site_id: str, sscc: str, place: Place, *, at: datetime, sellable: bool, parent: str | None
-) -> None:
+def place_unit(tx: Tx, site_id: str, line: Line, at: datetime) -> None:
     """Write where a unit stands now."""
     tx.write(
         _PLACE,
         of_site=site_id,
-        of_sscc=sscc,
-        to_location=place.location_id,
-        to_zone=place.zone_id,
-        to_kind=place.kind,
+        of_sscc=line.sscc,
+        to_location=line.target.location_id,
+        to_zone=line.target.zone_id,
+        to_kind=line.target.kind,
         at=at,
-        may_sell=sellable,
-        parent=parent,
+        may_sell=line.is_sellable,
+        parent=line.parent_sscc,
     )
 
 
@@ -254,6 +252,11 @@ def get_units(db: Reader, site_id: str, ssccs: Sequence[str]) -> list[Unit]:
     if missing:
         raise UnitNotFound(site_id=site_id, sscc=", ".join(missing))
     return [found[sscc] for sscc in ssccs]
+
+
+def children_of(db: Reader, site_id: str, sscc: str) -> list[Unit]:
+    """Return the units that stand on one."""
+    return db.all(_CHILDREN, of_site=site_id, parents=[sscc])
 
 
 def with_nested(db: Reader, units: Sequence[Unit]) -> list[Unit]:

@@ -28,10 +28,13 @@ NEVER = date(9999, 12, 31)
 
 
 class PackLevel(StrEnum):
-    """How goods are packed; each level nests in the one before it."""
+    """How goods are packed, from the outside in."""
 
     PALLET = "pallet"
+    LAYER = "layer"
     CASE = "case"
+    TOTE = "tote"
+    INNER = "inner"
     EACH = "each"
 
 
@@ -56,6 +59,7 @@ class Virtual(StrEnum):
     DESTROYED = "DESTROYED"
     DONATED = "DONATED"
     PRODUCTION = "PRODUCTION"
+    MERGED = "MERGED"
 
 
 # Goods in these kinds of location are counted but not offered.
@@ -122,7 +126,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     `qty`: base units, above 0, or 0 for a unit that only carries others. `whole`: the unit went with its
     goods; otherwise a part left it. `since`: from when the goods stood at `origin` (None for virtual places).
-    `was_sellable` and `is_sellable`: whether they could be sold, before and after.
+    `parent_sscc`: what the unit stands on afterwards. `was_sellable` and `is_sellable`: whether the goods
+    could be sold, before and after.
     """
 
     sscc: str
@@ -136,6 +141,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     target: Place
     since: datetime | None = None
     whole: bool = True
+    parent_sscc: str | None = None
     was_sellable: bool = False
     is_sellable: bool = False
 
@@ -155,6 +161,10 @@ class UnitAlreadyPresent(Conflict):
     """A handling unit with this SSCC is in the building already."""
 
     todo = "Scan the label again; an SSCC is used once."
+
+
+class UnitCarriesOthers(Conflict):
+    """Other units nest in this one; take them off first, or take it with all that it carries."""
 
 
 class TooFewGoods(Conflict):
@@ -229,8 +239,8 @@ def share_of_weight_g(unit: Unit, qty: int) -> int | None:
     return unit.weight_g * qty // unit.qty
 
 
-def line_of(unit: Unit, target: Place, qty: int | None = None, *, status: UnitStatus | None = None) -> Line:
-    """Return the movement of a unit, or of a part of it, to another place.
+def line_of(unit: Unit, target: Place, qty: int | None = None) -> Line:
+    """Return the movement of a unit, or of a part of it, to another place. It stands on nothing there.
 
     Raises:
         UnitNotPresent: it is no longer in the building.
@@ -254,7 +264,7 @@ def line_of(unit: Unit, target: Place, qty: int | None = None, *, status: UnitSt
         since=unit.arrived_at,
         whole=moved == unit.qty,
         was_sellable=unit.sellable,
-        is_sellable=may_sell(status or unit.status, unit.open_holds, target),
+        is_sellable=may_sell(unit.status, unit.open_holds, target),
     )
 
 
