@@ -45,8 +45,16 @@ def projection_tables() -> list[sa.Table]:
     return [table for table in metadata.sorted_tables if is_projection(table)]
 
 
-def replay(source: Reads, target: Connection, tell: Callable[[int], None] = lambda done: None) -> int:
-    """Project the whole log of `source` into the empty tables of `target`; return the number of entries."""
+def replay(
+    source: Reads,
+    target: Connection,
+    tell: Callable[[int], None] = lambda done: None,
+    watch: Callable[[Tx, Any], None] | None = None,
+) -> int:
+    """Project the whole log of `source` into the empty tables of `target`; return the number of entries.
+
+    `watch` is called behind each event with the replayed hot state at hand: for audits.
+    """
     reads = Reads(target)
     shared = Shared(
         target.dialect,
@@ -66,6 +74,8 @@ def replay(source: Reads, target: Connection, tell: Callable[[int], None] = lamb
             tx = Tx(batch, shared, entry.origin, SYSTEM, entry.recorded_at, entry.cause).as_of(entry)
             for projection in projections.get(type(event), ()):
                 projection(tx, event)
+            if watch is not None:
+                watch(tx, event)
         batch.flush()
         target.command("COMMIT")
         done += len(entries)
