@@ -6,6 +6,28 @@ appear here.
 
 from __future__ import annotations
 
-from coldgrid.orchestration import decisions
+from coldgrid.orchestration import (
+    actions,
+    approvals,
+    decisions,
+    escalation,
+    incidents,
+    lines,
+    playbooks,
+    reactions,
+    tasks,
+    timeline,
+)
 
-__all__ = ["decisions"]
+__all__ = [
+    "actions",
+    "approvals",
+    "decisions",
+    "escalation",
+    "incidents",
+    "lines",
+    "playbooks",
+    "reactions",
+    "tasks",
+    "timeline",
+]

@@ -28,7 +28,7 @@ from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
 from coldgrid.kernel.rejections import Conflict, Invalid, NotFound, Problem
-from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, Json, Named, metadata
 from coldgrid.kernel.tx import Tx
 
@@ -154,7 +154,8 @@ orchestration_decision = sa.Table(
     info={"origin": "site"},
 )
 
-_KEEP = Statement(orchestration_decision.insert())
+# The same decision again (recorded, then put to a person) changes only how far it got.
+_KEEP = Statement(upsert(orchestration_decision, keys=["decision_id"], set_=["status"]))
 _SETTLE = Statement(
     orchestration_decision.update()
     .where(orchestration_decision.c.decision_id == sa.bindparam("of"))

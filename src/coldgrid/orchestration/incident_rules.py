@@ -107,7 +107,10 @@ class IncidentOpened(Event, frozen=True, tag="orchestration.incident_opened"):
 
 
 class IncidentJoined(Event, frozen=True, tag="orchestration.incident_joined"):
-    """A further alarm joined. `facts`: all that is known now; `relapsed`: it was under control before."""
+    """A further alarm joined. `facts`: all that is known now; `relapsed`: it was under control before.
+
+    `raised`: it is more serious now.
+    """
 
     incident_id: str
     site_id: str
@@ -118,10 +121,11 @@ class IncidentJoined(Event, frozen=True, tag="orchestration.incident_joined"):
     cause_id: str
     playbook: str
     relapsed: bool
+    raised: bool = False
 
 
 class IncidentUpdated(Event, frozen=True, tag="orchestration.incident_updated"):
-    """More is known. `facts`: all that is known now; `changed`: which of them are new."""
+    """More is known. `facts`: all of it; `changed`: what of it is new; `raised`: it is more serious now."""
 
     incident_id: str
     site_id: str
@@ -131,15 +135,17 @@ class IncidentUpdated(Event, frozen=True, tag="orchestration.incident_updated"):
     facts: dict[str, Any]
     changed: list[str]
     reason: str = ""
+    raised: bool = False
 
 
 class IncidentAcknowledged(Event, frozen=True, tag="orchestration.incident_acknowledged"):
-    """A person saw the incident and took it on."""
+    """A person saw the incident and took it on. `page_id`: the page that they answered, if it was one."""
 
     incident_id: str
     site_id: str
     zone_id: str
     owner: str
+    page_id: str = ""
 
 
 class IncidentNoted(Event, frozen=True, tag="orchestration.incident_noted"):
@@ -223,10 +229,12 @@ class AdvanceIncident(Command, frozen=True, tag="orchestration.advance_incident"
 
 
 class AcknowledgeIncident(Command, frozen=True, tag="orchestration.acknowledge_incident"):
-    """Take an incident on; paging for it stops."""
+    """Take an incident on, or give it to a person. Paging for it stops; with `page_id` only that chain."""
 
     site_id: str
     incident_id: str
+    person_id: str = ""
+    page_id: str = ""
 
 
 class NoteIncident(Command, frozen=True, tag="orchestration.note_incident"):
@@ -278,6 +286,7 @@ def decide_open(command: OpenIncident, current: Incident | None) -> IncidentOpen
         cause_id=command.cause_id,
         playbook=command.playbook,
         relapsed=current.status is not Status.OPEN and command.severity is not Severity.INFORMATIONAL,
+        raised=severity is not current.severity,
     )
 
 
@@ -302,6 +311,7 @@ def decide_update(command: UpdateIncident, current: Incident) -> IncidentUpdated
         facts={**current.facts, **facts},
         changed=changed,
         reason=command.reason.strip(),
+        raised=severity is not current.severity and worse(severity, current.severity) is severity,
     )
 
 

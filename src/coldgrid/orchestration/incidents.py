@@ -82,6 +82,7 @@ orchestration_incident = sa.Table(
     sa.Column("site_id", sa.Text, nullable=False),
     sa.Column("zone_id", sa.Text, nullable=False),
     sa.Column("asset_id", sa.Text, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),  # the zone, or the asset where no zone is named
     sa.Column("severity", Named(Severity), nullable=False),
     sa.Column("status", Named(Status), nullable=False),
     sa.Column("title", sa.Text, nullable=False),
@@ -100,8 +101,7 @@ orchestration_incident = sa.Table(
 sa.Index(
     "uq_orchestration_incident_open",
     orchestration_incident.c.site_id,
-    orchestration_incident.c.zone_id,
-    sa.case((orchestration_incident.c.zone_id == "", orchestration_incident.c.asset_id), else_=""),
+    orchestration_incident.c.place,
     unique=True,
     sqlite_where=orchestration_incident.c.closed_at.is_(None),
     postgresql_where=orchestration_incident.c.closed_at.is_(None),
@@ -145,6 +145,7 @@ def _open_row(tx: Tx, event: IncidentOpened) -> None:
     tx.write(
         _OPEN_ROW,
         **msgspec.structs.asdict(event),
+        place=event.zone_id or f"asset/{event.asset_id}",
         status=Status.OPEN,
         owner=None,
         opened_at=tx.now,
@@ -242,18 +243,20 @@ def advance_incident(tx: Tx, command: AdvanceIncident) -> None:
 
 @handles(AcknowledgeIncident, action="orchestration.acknowledge_incident", owner=Owner.SITE)
 def acknowledge_incident(tx: Tx, command: AcknowledgeIncident) -> None:
-    """Make the actor the owner."""
+    """Make the actor, or the person named, the owner."""
     current = get_incident(tx, command.incident_id)
     if current.status is Status.CLOSED:
         raise IncidentClosed(incident_id=current.incident_id, closed_at=current.closed_at)
-    if current.owner != tx.actor:
+    owner = command.person_id or tx.actor
+    if current.owner != owner:
         tx.record(
             f"incident/{current.incident_id}",
             IncidentAcknowledged(
                 incident_id=current.incident_id,
                 site_id=current.site_id,
                 zone_id=current.zone_id,
-                owner=tx.actor,
+                owner=owner,
+                page_id=command.page_id,
             ),
         )
 

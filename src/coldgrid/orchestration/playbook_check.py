@@ -87,6 +87,7 @@ class References:
 
     def _of_parts(self, at: str, step: Step) -> list[Problem]:
         found = self._conditions(f"{at}.if", step.conditions, step)
+        found += self._texts(f"{at}.title", step.title, step)
         found += [p for i, branch in enumerate(step.choose) for p in self._of_branch(at, i, branch, step)]
         for i, action in enumerate(step.do):
             found += self._texts(f"{at}.do[{i}].with", action.args, step)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from coldgrid.kernel.rejections import Invalid, Problem
-from coldgrid.kernel.validation import decode_all
+from coldgrid.kernel.validation import convert_all
 from coldgrid.orchestration.playbook_check import References, check_head
 from coldgrid.orchestration.playbook_model import Head, Playbook, Step
 from coldgrid.orchestration.playbook_yaml import read_yaml
@@ -50,19 +51,29 @@ def load_playbook(source: str) -> Playbook:
         policy=head.policy,
         steps=[step for _, step in steps],
         hash=playbook_hash(source),
+        signals=_signals(data),
     )
+
+
+def _signals(data: Any) -> list[str]:
+    """Every signal that the file names, as a trigger, a path or something to wait for."""
+    awaited = {name for step in data["steps"] for name in step.get("await", [])}
+    told = msgspec.json.encode(data).decode()
+    return sorted(awaited | set(re.findall(r"signal[:.]([a-z][a-z0-9_]*)", told)))
 
 
 def _decoded(data: Any, type_: type[Any], at: str, problems: list[Problem]) -> Any:
     try:
-        return decode_all(msgspec.json.encode(data), type_)
+        return convert_all(data, type_)
     except Invalid as invalid:
         problems += [msgspec.structs.replace(p, field=_join(at, p.field)) for p in invalid.problems]
         return None
 
 
 def _join(at: str, field: str) -> str:
-    return field if not at else (at if not field or field == "$" else f"{at}.{field}")
+    if field == "body":  # the whole value
+        return at
+    return f"{at}.{field}" if at else field
 
 
 def _line_of(lines: dict[str, int], field: str) -> int | None:

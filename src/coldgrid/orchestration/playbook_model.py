@@ -68,7 +68,7 @@ class Ask(_Part, frozen=True):
     """A task for a person of a role. With `revisable` a later answer replaces the first."""
 
     role: str
-    answers: list[str] = [DONE]
+    answers: list[str] = msgspec.field(default_factory=lambda: [DONE])
     values: list[Value] = []
     revisable: bool = False
 
@@ -94,7 +94,7 @@ class Step(_Part, frozen=True, rename={"conditions": "if", "wait_for": "await"})
 
     id: str
     title: str
-    when: list[str] = ["start"]
+    when: list[str] = msgspec.field(default_factory=lambda: ["start"])
     needs: list[str] = []
     unless: list[str] = []
     times: int = 1
@@ -124,7 +124,10 @@ class Step(_Part, frozen=True, rename={"conditions": "if", "wait_for": "await"})
 
 
 class Playbook(_Part, frozen=True):
-    """A whole playbook. `policy`: numbers and names that a site may set otherwise when a run starts."""
+    """A whole playbook. `policy`: numbers and names that a site may set otherwise when a run starts.
+
+    `signals`: those that some step speaks of; the others do not concern its runs.
+    """
 
     name: str
     version: int
@@ -132,6 +135,7 @@ class Playbook(_Part, frozen=True):
     steps: list[Step]
     policy: dict[str, Scalar | list[str]] = {}
     hash: str = ""
+    signals: list[str] = []
 
     def step(self, step_id: str) -> Step | None:
         """One step by its id; None where a newer version no longer has it."""

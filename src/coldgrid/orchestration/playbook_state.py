@@ -22,6 +22,7 @@ class Kind(StrEnum):
     APPROVAL = "approval"
     TIMER = "timer"
     ACTED = "acted"
+    MOVED = "moved"
     NEXT = "next"
 
 

@@ -141,6 +141,7 @@ class _Move:
             return False
         takers: dict[Kind, Callable[[Happening], bool]] = {
             Kind.START: self._start,
+            Kind.MOVED: lambda _: True,
             Kind.SIGNAL: self._signal,
             Kind.NEXT: self._next,
         }
@@ -161,6 +162,8 @@ class _Move:
         return bool(self.fresh)
 
     def _signal(self, event: Happening) -> bool:
+        if event.name not in self.playbook.signals:
+            return False
         self.signals[event.name] = event.data
         self._tell(f"signal:{event.name}", self.fresh)
         for one in self.playbook.steps:
@@ -257,6 +260,8 @@ class _Move:
             Act(f"{one.id}.{use}.{i}", one.id, use, action.action, fill(action.args, self.roots))
             for i, action in enumerate(one.do)
         ]
+        if one.approve is not None:
+            self.actions.append(self._request(one, use))
         outcome, branches = self._outcome_at_once(one)
         if one.facts or tests or branches:
             self.choices.append(Choice(one.id, use, outcome or "started", tests, branches))
@@ -264,6 +269,17 @@ class _Move:
             self._end(one, outcome, self.carried)
         else:
             self._set_timers(one, use)
+
+    def _request(self, one: Step, use: int) -> Act:
+        assert one.approve is not None
+        told = one.approve
+        args = {
+            "role": told.role,
+            "subject": fill(told.subject, self.roots),
+            "decision": self.roots["fact"].get(told.decision),
+            "expires_min": minutes_of(told.expires_min, self.roots),
+        }
+        return Act(f"{one.id}.{use}.approve", one.id, use, "request_approval", args)
 
     def _outcome_at_once(self, one: Step) -> tuple[str, dict[str, list[Test]]]:
         """How a step ends the moment it starts, empty when it waits; and what a choice looked at."""

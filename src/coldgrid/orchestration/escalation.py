@@ -1,0 +1,326 @@
+"""Escalation: people are paged step by step until one of them takes the incident on.
+
+Invariants
+    E1  A chain pages each step of its group once a round, in order, until somebody acknowledges.
+    E2  One chain at a time pages a group for an incident; a more serious page starts it afresh.
+    E3  An acknowledged page stops its own chain; taking the incident on stops all of them.
+    E4  Addresses leave only in sealed effects; the log names people by their opaque ids.
+
+Chains of several groups run side by side (the site's keyholder and operations). The alarm budget of a person
+is the number of calls that led to action over the calls made.
+"""
+
+from __future__ import annotations
+
+from coldgrid.kernel.events import Command
+from coldgrid.kernel.ids import derive_id
+from coldgrid.kernel.outbox import Effect
+from coldgrid.kernel.ownership import Owner
+from coldgrid.kernel.registry import handles, on_timer, reacts
+from coldgrid.kernel.timers import Timer
+from coldgrid.kernel.tx import Tx
+from coldgrid.network.groups import get_group, group_of
+from coldgrid.network.rotas import Channel, Contact, EscalationGroup, at_instant
+from coldgrid.orchestration.incidents import (
+    AcknowledgeIncident,
+    IncidentAcknowledged,
+    IncidentAdvanced,
+    Status,
+    get_incident,
+)
+from coldgrid.orchestration.page_book import (
+    Budget,
+    Chain,
+    ChainStatus,
+    EscalationEnded,
+    EscalationNotFound,
+    EscalationStarted,
+    Page,
+    PageAnswered,
+    PageNotFound,
+    PageSent,
+    alarm_budgets,
+    chains_of,
+    get_chain,
+    get_page,
+    page_of_code,
+    pages_of,
+)
+from coldgrid.orchestration.paging import (
+    WAKING,
+    Place,
+    contacts_for,
+    page_text,
+    place_after,
+    reply_code,
+    wakes,
+)
+from coldgrid.orchestration.severity import Severity, worse
+
+__all__ = [
+    "AcknowledgePage",
+    "Budget",
+    "Chain",
+    "ChainStatus",
+    "EscalationEnded",
+    "EscalationNotFound",
+    "EscalationStarted",
+    "Page",
+    "PageAnswered",
+    "PageNotFound",
+    "PageSent",
+    "StartEscalation",
+    "StopEscalation",
+    "alarm_budgets",
+    "chains_of",
+    "get_page",
+    "page_of_code",
+    "pages_of",
+]
+
+TIMER = "orchestration.page"
+
+
+class StartEscalation(Command, frozen=True, tag="orchestration.start_escalation"):
+    """Page a group for an incident; without a group the one that answers for the zone or the site."""
+
+    site_id: str
+    escalation_id: str
+    incident_id: str
+    message: str
+    group_id: str = ""
+    severity: Severity | None = None
+
+
+class AcknowledgePage(Command, frozen=True, tag="orchestration.acknowledge_page"):
+    """Answer a page: `takes_it`, or not. A gateway answers for the person; the page knows who that is."""
+
+    site_id: str
+    page_id: str
+    takes_it: bool = True
+    via: str = "screen"
+
+
+class StopEscalation(Command, frozen=True, tag="orchestration.stop_escalation"):
+    """Stop all paging for an incident."""
+
+    site_id: str
+    incident_id: str
+    why: str
+
+
+# --- Commands -------------------------------------------------------------------
+
+
+@handles(StartEscalation, action="orchestration.start_escalation", owner=Owner.SITE)
+def start_escalation(tx: Tx, command: StartEscalation) -> dict[str, str]:
+    """Start a chain, unless the group is being paged for this incident as seriously already (E2)."""
+    incident = get_incident(tx, command.incident_id)
+    group = _group(tx, command.group_id, incident.site_id, incident.zone_id)
+    severity = worse(command.severity or incident.severity, incident.severity)
+    for chain in chains_of(tx, command.incident_id):
+        if chain.group_id != group.group_id or chain.status is not ChainStatus.PAGING:
+            continue
+        if worse(chain.severity, severity) is chain.severity:
+            return {"escalation_id": chain.escalation_id}
+        _end(tx, chain, ChainStatus.STOPPED, "paged again, more seriously")
+    started = EscalationStarted(
+        escalation_id=command.escalation_id,
+        site_id=incident.site_id,
+        zone_id=incident.zone_id,
+        incident_id=incident.incident_id,
+        group_id=group.group_id,
+        severity=severity,
+        message=command.message,
+    )
+    tx.record(f"page/{command.escalation_id}", started)
+    _go_on(tx, get_chain(tx, command.escalation_id), None)
+    return {"escalation_id": command.escalation_id}
+
+
+@handles(AcknowledgePage, action="orchestration.acknowledge_page", owner=Owner.SITE)
+def acknowledge_page(tx: Tx, command: AcknowledgePage) -> None:
+    """Take a person's answer to a page; the same answer again changes nothing."""
+    page = get_page(tx, command.page_id)
+    if page.takes_it is command.takes_it:
+        return
+    chain = get_chain(tx, page.escalation_id)
+    answered = PageAnswered(
+        page_id=page.page_id,
+        escalation_id=page.escalation_id,
+        site_id=page.site_id,
+        zone_id=chain.zone_id,
+        incident_id=page.incident_id,
+        person_id=page.person_id,
+        takes_it=command.takes_it,
+        via=command.via,
+    )
+    tx.record(f"page/{page.escalation_id}", answered)
+    if command.takes_it:
+        if chain.status is ChainStatus.PAGING:
+            _end(tx, chain, ChainStatus.ACKNOWLEDGED, f"{page.person_id} takes it")
+        if get_incident(tx, page.incident_id).status is not Status.CLOSED:
+            tx.run(
+                AcknowledgeIncident(
+                    site_id=page.site_id,
+                    incident_id=page.incident_id,
+                    person_id=page.person_id,
+                    page_id=page.page_id,
+                )
+            )
+    elif chain.status is ChainStatus.PAGING and _all_declined(tx, chain):
+        _go_on(tx, chain, Place(chain.round, chain.step), at_once=True)
+
+
+@handles(StopEscalation, action="orchestration.stop_escalation", owner=Owner.SITE)
+def stop_escalation(tx: Tx, command: StopEscalation) -> None:
+    """Stop every chain of an incident (E3)."""
+    for chain in chains_of(tx, command.incident_id):
+        if chain.status is ChainStatus.PAGING:
+            _end(tx, chain, ChainStatus.STOPPED, command.why)
+
+
+@on_timer(TIMER)
+def _nobody_answered(tx: Tx, timer: Timer) -> None:
+    chain = get_chain(tx, timer.payload["escalation_id"])
+    if chain.status is ChainStatus.PAGING:
+        _page(tx, chain, Place(timer.payload["round"], timer.payload["step"]))
+
+
+@reacts(IncidentAcknowledged, name="orchestration.stop_paging_when_taken")
+def _taken(tx: Tx, event: IncidentAcknowledged) -> None:
+    if not event.page_id:
+        why = f"{event.owner} took the incident on"
+        tx.run(StopEscalation(site_id=event.site_id, incident_id=event.incident_id, why=why))
+
+
+@reacts(IncidentAdvanced, name="orchestration.stop_paging_when_over")
+def _over(tx: Tx, event: IncidentAdvanced) -> None:
+    if event.status in {Status.RECOVERED, Status.CLOSED}:
+        why = f"the incident is {event.status}"
+        tx.run(StopEscalation(site_id=event.site_id, incident_id=event.incident_id, why=why))
+
+
+# --- One step -------------------------------------------------------------------
+
+
+def _group(tx: Tx, group_id: str, site_id: str, zone_id: str) -> EscalationGroup:
+    if group_id:
+        return at_instant(get_group(tx, group_id), tx.now)
+    return group_of(tx, site_id, zone_id or None, tx.now)
+
+
+def _go_on(tx: Tx, chain: Chain, place: Place | None, *, at_once: bool = False) -> None:
+    """Set the timer of the next place, or page it now; after the last one nobody came (E1).
+
+    `at_once` hurries on to the next step, never into the next round.
+    """
+    steps = _group(tx, chain.group_id, chain.site_id, chain.zone_id).steps
+    due = place_after(steps, place)
+    if due is None:
+        _end(tx, chain, ChainStatus.EXHAUSTED, "nobody acknowledged")
+        return
+    due_at = chain.started_at + due.after
+    same_round = place is None or due.place.round == place.round
+    if (at_once and same_round) or due_at <= tx.now:
+        _page(tx, chain, due.place)
+        return
+    told = {"escalation_id": chain.escalation_id, "round": due.place.round, "step": due.place.step}
+    tx.set_timer(_timer(chain), TIMER, due_at, told)
+
+
+def _page(tx: Tx, chain: Chain, place: Place) -> None:
+    """Page everybody of one step, then go on; at once where the step wakes nobody."""
+    steps = _group(tx, chain.group_id, chain.site_id, chain.zone_id).steps
+    contacts = contacts_for(steps[place.step], chain.severity) if place.step < len(steps) else []
+    for n, contact in enumerate(contacts):
+        _send(tx, chain, place, n, contact)
+    if chain.severity is Severity.INFORMATIONAL:
+        _end(tx, chain, ChainStatus.STOPPED, "for information only")
+    else:
+        _go_on(tx, chain, place, at_once=not wakes(contacts))
+
+
+def _send(tx: Tx, chain: Chain, place: Place, n: int, contact: Contact) -> None:
+    call_id = derive_id("call", chain.escalation_id, place.round, place.step, contact.person_id)
+    page_id = derive_id("page", call_id, n)  # never from the address: it could be guessed back
+    code = reply_code(page_id)
+    sent = PageSent(
+        page_id=page_id,
+        call_id=call_id,
+        escalation_id=chain.escalation_id,
+        site_id=chain.site_id,
+        zone_id=chain.zone_id,
+        incident_id=chain.incident_id,
+        round=place.round,
+        step=place.step,
+        person_id=contact.person_id,
+        channel=contact.channel,
+        code=code,
+        wakes=contact.channel in WAKING,
+    )
+    tx.record(f"page/{chain.escalation_id}", sent)
+    payload = {
+        "to": contact.address,
+        "subject": chain.message,
+        "text": page_text(chain.message, code),
+        "code": code,
+        "page_id": page_id,
+        "incident_id": chain.incident_id,
+        "site_id": chain.site_id,
+        "zone_id": chain.zone_id,
+        "severity": chain.severity.value,
+    }
+    if contact.channel is Channel.SIREN:
+        payload["state"] = "on"
+    _emit(tx, page_id, chain, contact, payload)
+
+
+def _emit(tx: Tx, key: str, chain: Chain, contact: Contact, payload: dict[str, str]) -> None:
+    about = f"incident/{chain.incident_id}"
+    tx.emit(
+        Effect(
+            channel=contact.channel.value, key=key, payload=payload, subject=contact.person_id, about=about
+        )
+    )
+
+
+def _end(tx: Tx, chain: Chain, status: ChainStatus, why: str) -> None:
+    ended = EscalationEnded(
+        escalation_id=chain.escalation_id,
+        site_id=chain.site_id,
+        zone_id=chain.zone_id,
+        incident_id=chain.incident_id,
+        status=status,
+        why=why,
+    )
+    tx.record(f"page/{chain.escalation_id}", ended)
+    tx.cancel_timer(_timer(chain))
+    _silence(tx, chain)
+
+
+def _silence(tx: Tx, chain: Chain) -> None:
+    """Turn the sirens of a chain off."""
+    steps = _group(tx, chain.group_id, chain.site_id, chain.zone_id).steps
+    sirens = [contact for step in steps for contact in step.contacts if contact.channel is Channel.SIREN]
+    sounding = {page.person_id for page in _pages(tx, chain) if page.channel is Channel.SIREN}
+    for n, contact in enumerate(sirens):
+        if contact.person_id in sounding and contact.address:
+            key = derive_id("quiet", chain.escalation_id, n)
+            payload = {"to": contact.address, "state": "off", "incident_id": chain.incident_id}
+            _emit(tx, key, chain, contact, payload)
+
+
+def _pages(tx: Tx, chain: Chain) -> list[Page]:
+    return [page for page in pages_of(tx, chain.incident_id) if page.escalation_id == chain.escalation_id]
+
+
+def _all_declined(tx: Tx, chain: Chain) -> bool:
+    """Everybody paged in the current step said that they cannot come."""
+    here = [page for page in _pages(tx, chain) if (page.round, page.step) == (chain.round, chain.step)]
+    declined = {page.person_id for page in here if page.takes_it is False}
+    return {page.person_id for page in here if page.channel is not Channel.SIREN} <= declined
+
+
+def _timer(chain: Chain) -> str:
+    return f"page/{chain.escalation_id}"
