@@ -183,8 +183,7 @@ def zone_problems(zone: Zone) -> list[Problem]:
     """Return what is wrong with a zone, whatever else exists (Z1, Z2)."""
     problems = names.ZONE.check("zone_id", zone.zone_id)
     if not problems:
-        problems += names.below("zone_id", zone.zone_id, "site", zone.site_id)
-        problems += _class_code(zone)
+        problems += names.below("zone_id", zone.zone_id, "site", zone.site_id) or _class_code(zone)
     if zone.asset_id:
         problems += names.ASSET.check("asset_id", zone.asset_id)
     if zone.escalation_group is not None:
