@@ -1,0 +1,183 @@
+"""Pages to come in and go out: first-run set-up, sign-in, sign-out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from litestar import Request, Response, get, post
+
+from coldgrid.access import people
+from coldgrid.access.door import AccessDoor
+from coldgrid.access.passwords import hash_password, problems_of, verify_password
+from coldgrid.access.tokens import draw_id, same
+from coldgrid.access.words import SetUpFirstAdmin
+from coldgrid.kernel.authorize import SYSTEM
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import Forbidden, Invalid, Rejected
+from coldgrid.webkit.commands import form_values, see_other
+from coldgrid.webkit.forms import NO_FORM, Form, refused_form
+from coldgrid.webkit.notices import Notice, leave
+from coldgrid.webkit.problems import status_of
+from coldgrid.webkit.shell import page
+from coldgrid.webkit.visitors import Db, visitor_of
+
+Req = Request[Any, Any, Any]
+PUBLIC = {"public": True}
+_log = structlog.get_logger("coldgrid.access")
+
+
+class WrongSetUpToken(Forbidden):
+    """This set-up link is not the one that the server printed."""
+
+    todo = "Copy the address from the server's output; it changes at each start."
+
+
+def door_of(request: Req) -> AccessDoor:
+    """Return the app's door."""
+    door = request.app.state.door
+    assert isinstance(door, AccessDoor)
+    return door
+
+
+def local_path(text: str) -> str:
+    """Return where to go after signing in: a path of this site, never another site's address."""
+    plain = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
+    return text if plain and "\\" not in text else "/"
+
+
+# --- Sign in ----------------------------------------------------------------------------
+
+
+@get("/login", opt=PUBLIC, include_in_schema=False, sync_to_thread=True)
+def login_page(request: Req, db: Db, next: str = "/") -> Response[Any]:  # noqa: A002 (the name in the address)
+    """Show the sign-in form; somebody signed in goes on, and before the first admin it leads to set-up."""
+    if visitor_of(request).known:
+        return see_other(local_path(next))
+    if not people.anybody(db):
+        return see_other("/setup")
+    return _login(request, db, NO_FORM, local_path(next))
+
+
+def _login(request: Req, db: Reader, form: Form, where: str) -> Response[str]:
+    door = door_of(request)
+    visitor_of(request)
+    token = door.visit(request)
+    text = page(request, "access/login.html", db, title="Sign in", form=form, next=where)
+    if token:
+        text.cookies.append(door.visit_cookie(token))
+    return text
+
+
+@post("/login", opt=PUBLIC, include_in_schema=False)
+async def login(request: Req, db: Db) -> Response[Any]:
+    """Check login and password; a new session begins, or the form shows again."""
+    values = await form_values(request)
+    name, password, where = (values.get(field, [""])[-1] for field in ("login", "password", "next"))
+    where = local_path(where)
+    door, now = door_of(request), door_of(request).system_now()
+    key, address = people.login_key(name), request.client.host if request.client else ""
+    wait_s = max(door.by_login.wait_s(key, now), door.by_address.wait_s(address, now))
+    if wait_s:
+        form = Form(values={"login": [name]}, title=f"Too many attempts; try again in {_minutes(wait_s)}.")
+        response = _login(request, db, form, where)
+        response.status_code = 429
+        response.headers["Retry-After"] = str(wait_s)
+        return response
+    person_id = await asyncio.to_thread(_checked, db, name, password)
+    if person_id is None:
+        door.by_login.failed(key, now)
+        door.by_address.failed(address, now)
+        _log.warning("sign_in_refused", address=address)
+        form = Form(values={"login": [name]}, title="Login and password do not match.")
+        response = _login(request, db, form, where)
+        response.status_code = 401
+        return response
+    door.by_login.succeeded(key)
+    _log.info("signed_in", person_id=person_id)
+    return await let_in(
+        request, person_id, "/account" if people.get_person(db, person_id).temporary else where
+    )
+
+
+def _checked(db: Reader, name: str, password: str) -> str | None:
+    """Return whose login and password these are; takes as long for nobody's as for somebody's."""
+    found = people.credentials_of(db, name)
+    fits = verify_password(found[1] if found else None, password)
+    return found[0] if found is not None and fits and not found[2] else None
+
+
+async def let_in(request: Req, person_id: str, where: str, told: str = "") -> Response[Any]:
+    """Begin a session for a person whom this request has proved, and go on."""
+    door = door_of(request)
+    token, opening = door.new_session(request, person_id)
+    await asyncio.wrap_future(door.send(opening))
+    door.forget_all()
+    response = see_other(where, told)
+    response.cookies.append(door.session_cookie(token))
+    response.cookies.append(door.visit_cookie(""))
+    return response
+
+
+def _minutes(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+@post("/logout", include_in_schema=False)
+async def logout(request: Req) -> Response[Any]:
+    """End the session and forget its cookie."""
+    door = door_of(request)
+    await asyncio.wrap_future(door.close(visitor_of(request)))
+    response: Response[Any] = see_other("/login")
+    response.cookies.append(door.session_cookie(""))
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return leave(response, Notice("You are signed out."))
+
+
+# --- The first admin --------------------------------------------------------------------
+
+
+@get("/setup", opt=PUBLIC, include_in_schema=False, sync_to_thread=True)
+def set_up_page(request: Req, db: Db, token: str = "") -> Response[Any]:
+    """Show the form for the first admin to whoever has the address that the server printed."""
+    if people.anybody(db):
+        return see_other("/login")
+    return _set_up(request, db, NO_FORM, token)
+
+
+def _set_up(request: Req, db: Reader, form: Form, given: str) -> Response[str]:
+    door = door_of(request)
+    visitor_of(request)
+    token = door.visit(request)
+    known = bool(given) and same(given, door.set_up_token)
+    text = page(request, "access/setup.html", db, title="Set up", form=form, given=given, known=known)
+    if token:
+        text.cookies.append(door.visit_cookie(token))
+    return text
+
+
+@post("/setup", opt=PUBLIC, include_in_schema=False)
+async def set_up(request: Req, db: Db) -> Response[Any]:
+    """Make the first admin and sign them in."""
+    values = await form_values(request)
+    given, name, login_, password = (values.get(f, [""])[-1] for f in ("token", "name", "login", "password"))
+    door = door_of(request)
+    if not same(given, door.set_up_token):
+        raise WrongSetUpToken()
+    try:
+        problems = problems_of(password, name, login_)
+        if problems:
+            raise Invalid(problems)
+        hash_ = await asyncio.to_thread(hash_password, password)
+        person_id = draw_id("person")
+        command = SetUpFirstAdmin(person_id=person_id, name=name, login=login_, password_hash=hash_)
+        await asyncio.wrap_future(request.app.state.decider.submit(command, SYSTEM, None))
+    except Rejected as rejected:
+        response = _set_up(request, db, refused_form(rejected, values, status_of(rejected)), given)
+        response.status_code = status_of(rejected)
+        return response
+    return await let_in(request, person_id, "/", "Coldgrid is yours. Add the others under People.")
+
+
+handlers = [login_page, login, logout, set_up_page, set_up]
