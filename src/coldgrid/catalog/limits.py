@@ -24,7 +24,7 @@ from typing import Annotated
 import msgspec
 import sqlalchemy as sa
 
-from coldgrid.catalog.products import Product, ProductNotFound, Regime, get_product
+from coldgrid.catalog.products import Product, Regime, get_product
 from coldgrid.kernel.events import Event
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
@@ -32,6 +32,7 @@ from coldgrid.kernel.rejections import NotFound, Problem
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Named, metadata
 from coldgrid.kernel.tx import Tx
+from coldgrid.network.changes import known
 from coldgrid.network.items import Batch, register_item
 from coldgrid.network.names import Standard
 from coldgrid.network.sites import EVERY_SITE, TemperatureClass
@@ -124,7 +125,7 @@ def _keep_limit(tx: Tx, event: LimitDefined) -> None:
 
 
 def problems_of(limit: StorageLimit, product: Product | None) -> list[Problem]:
-    """Return what is wrong with a row for a product (M1 to M3). `product` None: there is none."""
+    """Return what is wrong with a row for a product (M1 to M3); without a product, on its own."""
     problems = LIMIT.check("limit_id", limit.limit_id)
     if not problems and not limit.limit_id.startswith(f"{limit.product_id}.{CODES[limit.kind]}"):
         fix = f"did you mean {limit.product_id}.{CODES[limit.kind]}?"
@@ -133,9 +134,7 @@ def problems_of(limit: StorageLimit, product: Product | None) -> list[Problem]:
         problems.append(
             Problem(field="source", message="is empty", fix="the document and section it is from")
         )
-    if product is None:
-        problems.append(Problem(field="product_id", message=f"there is no product {limit.product_id!r}"))
-    elif limit.kind is LimitKind.MKT:
+    if product is not None and limit.kind is LimitKind.MKT:
         problems += _mkt_problems(product)
     return [*problems, *_bound_problems(limit)]
 
@@ -170,11 +169,11 @@ def _bound_problems(limit: StorageLimit) -> Iterator[Problem]:
 
 def _check(db: Reader, limit: StorageLimit, batch: Batch) -> list[Problem]:
     product: Product | None = batch.get("product", limit.product_id)
-    if product is None:
-        try:
-            product = get_product(db, limit.product_id)
-        except ProductNotFound:
-            product = None
+    if product is None and not batch.has("product", limit.product_id):
+        if not known(db, batch, "product", limit.product_id):
+            message = f"there is no product {limit.product_id!r}"
+            return [*problems_of(limit, None), Problem(field="product_id", message=message)]
+        product = get_product(db, limit.product_id)
     return problems_of(limit, product)
 
 

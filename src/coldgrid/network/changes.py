@@ -44,7 +44,7 @@ from coldgrid.network.change_rules import (
     decide_reject,
     said_why,
 )
-from coldgrid.network.items import Batch, Item, item_kinds, read_items, within
+from coldgrid.network.items import Batch, Item, item_kinds, names_of, read_items, within
 
 # --- Tables and projections -----------------------------------------------------
 
@@ -246,12 +246,14 @@ _HISTORY = Statement(
 def check_items(db: Reader, raws: Sequence[Any]) -> tuple[list[Item], list[Problem]]:
     """Read and check the items of a change as a whole; list every problem, each under `items[n].field`."""
     read, problems = read_items(raws)
-    problems += _checked(db, read)
+    problems += _checked(db, read, names_of(raws))
     return [item for item in read if item is not None], problems
 
 
-def _checked(db: Reader, items: Sequence[Item | None]) -> list[Problem]:
-    batch = Batch((item.kind, item.key, item.value) for item in items if item is not None)
+def _checked(
+    db: Reader, items: Sequence[Item | None], named: Sequence[tuple[str, str]] = ()
+) -> list[Problem]:
+    batch = Batch(((item.kind, item.key, item.value) for item in items if item is not None), named)
     problems: list[Problem] = []
     for index, item in enumerate(items):
         if item is not None:
@@ -262,7 +264,7 @@ def _checked(db: Reader, items: Sequence[Item | None]) -> list[Problem]:
 
 def known(db: Reader, batch: Batch, kind: str, key: str) -> bool:
     """Tell whether an item is in force or comes with the same change."""
-    return batch.get(kind, key) is not None or base_of(db, kind, key) != ""
+    return batch.has(kind, key) or base_of(db, kind, key) != ""
 
 
 def base_of(db: Reader, kind: str, key: str) -> str:

@@ -31,15 +31,25 @@ T = TypeVar("T")
 
 
 class Batch:
-    """The items of one change, by kind and key: they may refer to each other."""
+    """The items of one change, by kind and key: they may refer to each other.
 
-    def __init__(self, items: Iterable[tuple[str, str, Any]] = ()) -> None:
+    `unread`: kinds and keys of items with problems of their own, so that what refers to them has none.
+    """
+
+    def __init__(
+        self, items: Iterable[tuple[str, str, Any]] = (), unread: Iterable[tuple[str, str]] = ()
+    ) -> None:
         self._items = {(kind, key): item for kind, key, item in items}
+        self._unread = frozenset(unread)
         self._memos: dict[str, Any] = {}
 
     def get(self, kind: str, key: str) -> Any | None:
         """Return one item of this change, or None."""
         return self._items.get((kind, key))
+
+    def has(self, kind: str, key: str) -> bool:
+        """Tell whether this change has an item, be it one that could not be read."""
+        return (kind, key) in self._items or (kind, key) in self._unread
 
     def of(self, kind: str) -> list[Any]:
         """Return all items of one kind."""
@@ -133,6 +143,17 @@ def read_items(raws: Sequence[Any]) -> tuple[list[Item | None], list[Problem]]:
         read.append(item)
         problems += within(f"items[{index}]", wrong)
     return read, problems
+
+
+def names_of(raws: Sequence[Any]) -> list[tuple[str, str]]:
+    """Return kind and key of raw items as far as they tell them, readable or not."""
+    return [
+        (kind.kind, str(raw[kind.key_field])[:256])
+        for raw in raws
+        if isinstance(raw, Mapping)
+        and (kind := _kinds.get(str(raw.get(KIND_FIELD)))) is not None
+        and kind.key_field in raw
+    ]
 
 
 def read_item(raw: Any) -> tuple[Item | None, list[Problem]]:

@@ -123,14 +123,14 @@ def read_yaml(name: str, text: str) -> tuple[list[Placed], list[Problem]]:
     except _Refused as refused:
         return [], [refused.problem]
     except yaml.YAMLError as error:
-        return [], [_broken(error)]
+        return [], [_broken(error, text.count("\n") + 1)]
     return _items(name, document)
 
 
-def _broken(error: yaml.YAMLError) -> Problem:
+def _broken(error: yaml.YAMLError, line_last: int) -> Problem:
     mark = getattr(error, "problem_mark", None)
     told = getattr(error, "problem", None) or str(error).partition("\n")[0]
-    line = mark.line + 1 if mark is not None else None
+    line = min(mark.line + 1, line_last) if mark is not None else None
     return Problem(field="file", message=f"is no YAML: {told}", fix="check indentation and quotes", line=line)
 
 

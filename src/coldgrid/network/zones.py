@@ -29,7 +29,7 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
 from coldgrid.network.changes import known
 from coldgrid.network.items import Batch, register_item
-from coldgrid.network.sites import Label, SiteNotFound, TemperatureClass, get_site
+from coldgrid.network.sites import Label, TemperatureClass, get_site
 
 # --- Vocabulary -----------------------------------------------------------------
 
@@ -231,13 +231,12 @@ def _check_zone(db: Reader, zone: Zone, batch: Batch) -> list[Problem]:
     group = zone.escalation_group
     if group is not None and not known(db, batch, "group", group):
         problems.append(Problem(field="escalation_group", message=f"there is no escalation group {group!r}"))
+    if not known(db, batch, "site", zone.site_id):
+        return [*problems, Problem(field="site_id", message=f"there is no site {zone.site_id!r}")]
     site = batch.get("site", zone.site_id)
-    if site is None:
-        try:
-            site = get_site(db, zone.site_id)
-        except SiteNotFound:
-            return [*problems, Problem(field="site_id", message=f"there is no site {zone.site_id!r}")]
-    if not site.capacity.get(zone.temperature_class):
+    if site is None and not batch.has("site", zone.site_id):
+        site = get_site(db, zone.site_id)
+    if site is not None and not site.capacity.get(zone.temperature_class):
         message = f"{zone.site_id} has no {zone.temperature_class} capacity"
         fix = f"give the site a capacity.{zone.temperature_class}"
         problems.append(Problem(field="temperature_class", message=message, fix=fix))
