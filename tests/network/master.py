@@ -67,7 +67,7 @@ def lane(from_site: str = "ATL1", to_site: str = "CLT1", **fields: Any) -> Raw:
     return {"kind": "lane", **raw, "transit_min": 240, "cost_cents": 9_000, "classes": ["frozen"], **fields}
 
 
-def product(product_id: str = "ICE-VAN-1L", gtin: str = "09521000000017", **fields: Any) -> Raw:
+def product(product_id: str = "ICE-VAN-1L", gtin: str = "09521000000018", **fields: Any) -> Raw:
     raw = {
         "product_id": product_id,
         "gtin": gtin,

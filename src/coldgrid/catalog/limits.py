@@ -17,7 +17,7 @@ Bounds are inclusive, in degrees Celsius.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -62,6 +62,8 @@ LIMIT = Standard(
     rf"[A-Z]{{2,6}}(?:-[A-Z0-9]{{1,6}}){{1,4}}\.(?:{'|'.join(CODES.values())})(?:-[2-9])?",
     "ICE-VAN-1L.RANGE",
     f"the product, a dot, one of {', '.join(CODES.values())}, then -2 to -9 for a second row of the kind",
+    rf"(?P<product>.+)-(?P<code>{'|'.join(CODES.values())})(?P<again>-[2-9])?",
+    lambda match: f"{match['product']}.{match['code']}{match['again'] or ''}",
 )
 
 Degrees = Annotated[float, msgspec.Meta(ge=-200, le=100)]
@@ -162,6 +164,21 @@ def _bound_problems(limit: StorageLimit) -> Iterator[Problem]:
     if refuses_minutes and limit.minutes is not None:
         fix = "write the tolerated time as a single_excursion or cumulative row"
         yield Problem(field="minutes", message=f"{kind} has no minutes", fix=fix)
+
+
+def fits_band(limits: Sequence[StorageLimit], low_c: float, high_c: float) -> bool:
+    """Tell whether goods with these limits may be kept in a zone of this band: it lies within every range.
+
+    A zone whose band reaches beyond a freeze row does not fit either. Goods without a range fit nowhere:
+    nobody said what they tolerate.
+    """
+    bounds = [limit for limit in limits if limit.kind in {LimitKind.RANGE, LimitKind.FREEZE}]
+    if all(limit.kind is not LimitKind.RANGE for limit in bounds):
+        return False
+    return all(
+        (limit.low_c is None or limit.low_c <= low_c) and (limit.high_c is None or high_c <= limit.high_c)
+        for limit in bounds
+    )
 
 
 # --- Items ----------------------------------------------------------------------
