@@ -8,7 +8,6 @@ site was not asked for its stock: its score alone rules it out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from coldgrid.kernel import log
@@ -23,11 +22,9 @@ from coldgrid.orchestration.decisions import (
     register_reasons,
 )
 from coldgrid.orders.reach import DEARER, Reach
-from coldgrid.orders.sourcing import CHOSEN, PART, REASON_TEXTS, Plan
+from coldgrid.orders.sourcing import REASON_TEXTS, Plan
 
 KIND = "sourcing"
-# Reasons of sites whose score says something; the others were ruled out whatever they cost.
-_SCORED = frozenset({CHOSEN, PART, DEARER})
 # What `stock.promises` makes sure of with the same buckets in the same commit, or refuses the command.
 _NEVER_OVERSOLD = [Guardrail(name="promised_within_promisable", ok=True)]
 _SEARCH_CUT = [
@@ -53,7 +50,7 @@ def decision_of(
         policy: Version and hash of the policy.
         facts: What else it knew, such as the promised time.
     """
-    score = plan.score_mcents
+    score, columns = plan.score_mcents, plan.columns
     return Decision(
         decision_id=f"{KIND}/{order_id}/{cause_id or 'placed'}",
         kind=KIND,
@@ -67,37 +64,30 @@ def decision_of(
         policy=policy[0],
         policy_hash=policy[1],
         alternatives=Columns(
-            names=reach.site_ids,
-            scores=[
-                score // 1_000 if why in _SCORED else None
-                for score, why in zip(plan.scores_mcents, plan.reasons, strict=True)
-            ],
-            why=plan.reasons,
-            facts={"line": plan.lines, "arrives_min": reach.arrives_min}
-            if any(plan.lines)
-            else {"arrives_min": reach.arrives_min},
+            columns.names,
+            [score // 1_000 for score in plan.scores_mcents],
+            plan.reasons,
+            {**columns.facts, "line": plan.lines} if plan.lines else columns.facts,
         ),
         score_unit="cents",
         guardrails=_NEVER_OVERSOLD if plan.proven else _SEARCH_CUT,
-        outcome="+".join([reach.site_ids[i] for i in plan.used]) or "none",
+        outcome=reach.site_ids[plan.used[0]] if len(plan.used) == 1 else _together(plan, reach),
         why=_why(plan),
     )
+
+
+def _together(plan: Plan, reach: Reach) -> str:
+    return "+".join([reach.site_ids[i] for i in plan.used]) or "none"
 
 
 def _why(plan: Plan) -> str:
     if not plan.used:
         return "no site can serve any line"
-    if len(plan.used) > 1:
-        single = any(why == DEARER and line == 0 for why, line in zip(plan.reasons, plan.lines, strict=True))
-        return (
-            "the split scores lower than any single site" if single else "no single site can serve all lines"
-        )
-    return "the lowest score of the sites that can serve all lines"
-
-
-def instant_of(minute: float) -> datetime:
-    """The instant of a minute since 1970."""
-    return datetime.fromtimestamp(minute * 60, UTC)
+    if len(plan.used) == 1:
+        return "the lowest score of the sites that can serve all lines"
+    if DEARER in plan.reasons and not any(plan.lines):
+        return "the split scores lower than any single site"
+    return "no single site can serve all lines"
 
 
 def _find(db: Reader, decision_id: str) -> KeptDecision | None:

@@ -114,6 +114,20 @@ class PlacedOrder(msgspec.Struct, frozen=True):
 
 def problems_of(command: PlaceOrder, goods: dict[str, Goods]) -> list[Problem]:
     """All that is wrong with an order, beyond the form of its fields (N2)."""
+    products_named = {line.product_id for line in command.lines}
+    distinct = len({line.line_no for line in command.lines}) == len(products_named) == len(command.lines)
+    problems = [] if distinct and products_named <= goods.keys() else _line_problems(command, goods)
+    if command.promise_by is not None and command.promise_by.tzinfo is None:
+        problems.append(Problem(field="promise_by", message="has no UTC offset", fix="2026-01-31T16:00:00Z"))
+    if command.never_older and not command.customer_id:
+        message = "never_older needs the customer it was agreed with"
+        problems.append(Problem(field="customer_id", message=message))
+    if not (isfinite(command.ship_to.lat) and isfinite(command.ship_to.lon)):
+        problems.append(Problem(field="ship_to", message="is no place on earth"))
+    return problems
+
+
+def _line_problems(command: PlaceOrder, goods: dict[str, Goods]) -> list[Problem]:
     problems = []
     numbers: dict[int, int] = {}
     products: dict[str, int] = {}
@@ -132,13 +146,6 @@ def problems_of(command: PlaceOrder, goods: dict[str, Goods]) -> list[Problem]:
             fix = f"did you mean {close[0]}?" if close else ""
             message = f"there is no product {line.product_id!r}"
             problems.append(Problem(field=f"{field}.product_id", message=message, fix=fix))
-    if command.promise_by is not None and command.promise_by.tzinfo is None:
-        problems.append(Problem(field="promise_by", message="has no UTC offset", fix="2026-01-31T16:00:00Z"))
-    if command.never_older and not command.customer_id:
-        message = "never_older needs the customer it was agreed with"
-        problems.append(Problem(field="customer_id", message=message))
-    if not (isfinite(command.ship_to.lat) and isfinite(command.ship_to.lon)):
-        problems.append(Problem(field="ship_to", message="is no place on earth"))
     return problems
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
-from coldgrid.kernel.tables import EPOCH, to_micros
+from coldgrid.kernel.tables import to_micros
 from coldgrid.kernel.tx import Tx
 from coldgrid.orchestration.decisions import Decision
 from coldgrid.orders import explain
 from coldgrid.orders.facts import SourcingFacts
 from coldgrid.orders.orders import Offer, OrderLine, Request
 from coldgrid.orders.policy import SourcingPolicy
-from coldgrid.orders.reach import Cell, Reach, ShippingSite, cell_of, last_workable_min
+from coldgrid.orders.reach import Cell, Reach, ShippingSite, cell_of, instant, last_workable_min
 from coldgrid.orders.sourcing import Need, Plan, Question, source
 from coldgrid.stock import promises
 from coldgrid.stock.promises import Allocation, PromisableIndex
@@ -79,7 +79,7 @@ def source_lines(tx: Tx, order_id: str, request: Request, lines: Sequence[OrderL
         stock.append(index.candidates(line.product_id, request.owner or goods.owner))
     by_min = None if request.promise_by is None else to_micros(request.promise_by) // _MICROS_PER_MIN
     plan = source(needs, stock, Question(reach, facts.policy, facts.load_of.full, by_min))
-    offer = _offer(plan, needs, reach, facts)
+    offer = _offer(plan, len(needs), reach)
     if plan.unsourceable and not plan.used:
         offer = _waiting(facts, cell, reach, by_min)
     return Sourced(order_id, needs, plan, reach, offer, (facts.policy.version, facts.policy_hash), by_min)
@@ -90,20 +90,18 @@ def promise(tx: Tx, sourced: Sourced) -> None:
     promises.promise(tx, sourced.order_id, sourced.allocations(), sourced.decision(""))
 
 
-def _offer(plan: Plan, needs: Sequence[Need], reach: Reach, facts: SourcingFacts) -> Offer:
+def _offer(plan: Plan, lines: int, reach: Reach) -> Offer:
     """Sites, arrival of the last parcel, and when the first site must begin to pick."""
     used = plan.used
-    if not used:
+    if not used or plan.score_mcents is None:
         return Offer({}, None, None)
-    sites = facts.sites.by_id
-    arrives_min = max([reach.arrives_min[i] for i in used])
-    final_min = min([reach.departs_min[i] - _pick_min(sites[reach.site_ids[i]], facts.policy) for i in used])
     if len(used) == 1:
-        counts = {reach.site_ids[used[0]]: len(needs) - len(plan.unsourceable)}
-    else:
-        counts = {reach.site_ids[i]: len({pick.line for pick in plan.picks if pick.site == i}) for i in used}
-    score = plan.score_mcents
-    return Offer(counts, instant(arrives_min), instant(final_min), None if score is None else score // 1_000)
+        site = used[0]
+        counts = {reach.site_ids[site]: lines - len(plan.unsourceable)}
+        return Offer(counts, reach.arrives_at[site], reach.final_at[site], plan.score_mcents // 1_000)
+    counts = {reach.site_ids[i]: len({pick.line for pick in plan.picks if pick.site == i}) for i in used}
+    arrives_at = max([reach.arrives_at[i] for i in used])
+    return Offer(counts, arrives_at, min([reach.final_at[i] for i in used]), plan.score_mcents // 1_000)
 
 
 def _waiting(facts: SourcingFacts, cell: Cell, reach: Reach, by_min: int | None) -> Offer:
@@ -123,11 +121,6 @@ def _waiting(facts: SourcingFacts, cell: Cell, reach: Reach, by_min: int | None)
 
 def _pick_min(site: ShippingSite, policy: SourcingPolicy) -> int:
     return policy.kinds[site.kind].pick_min
-
-
-def instant(minute: int) -> datetime:
-    """The instant of a minute since 1970 UTC."""
-    return EPOCH + timedelta(minutes=minute)
 
 
 def arm_release(tx: Tx, final_at: datetime | None) -> None:

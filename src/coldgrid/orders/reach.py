@@ -18,6 +18,7 @@ from math import asin, cos, radians, sqrt
 
 import msgspec
 
+from coldgrid.kernel.tables import EPOCH
 from coldgrid.network.calendars import (
     WEEKDAYS,
     Calendar,
@@ -36,11 +37,12 @@ TIMETABLE_DAYS = 8  # a week and a day: a site that ships on one weekday only st
 
 Cell = tuple[int, int]
 
-DEARER = "src_dearer"
-MODE = "src_mode"
-KIND = "src_kind"
-TOO_FAR = "src_too_far"
-NO_DEPARTURE = "src_no_departure"
+# Reason codes are short: each decision holds one per site. `sourcing.REASON_TEXTS` spells them out.
+DEARER = "s.dear"
+MODE = "s.mode"
+KIND = "s.kind"
+TOO_FAR = "s.far"
+NO_DEPARTURE = "s.late"
 
 
 class ShippingSite(msgspec.Struct, frozen=True):
@@ -69,27 +71,36 @@ class Timetable(msgspec.Struct, frozen=True):
 class Combined(msgspec.Struct, gc=False):
     """A reach for one set of temperature classes: a box each, so the classes' costs add up.
 
-    `reasons` starts every site as dearer or ruled out; `open`: indexes of the sites that serve all classes.
+    Its columns begin with the sites that serve all classes, in the reach's order; `sites` are their indexes
+    in the reach, `freight` their (base in thousandths of a cent, cents per kilogram). Then come those ruled
+    out. `reasons` starts every open site as dearer. `arrives_after_min` counts from the reach's minute.
     `split_mcents` and `kg_min_cents`: the least that the boxes, and a kilogram's freight, of a split can
     cost.
     """
 
     classes: tuple[str, ...]
-    base_mcents: list[int]
+    names: list[str]
+    sites: list[int]
+    freight: list[tuple[int, int]]
     reasons: list[str]
-    open: tuple[int, ...]
+    facts: dict[str, Sequence[float | str | None]]
     split_mcents: int
     kg_min_cents: int
 
 
 class Reach(msgspec.Struct):
-    """All sites seen from one cell at one minute, one list per column, in the order of `site_ids`."""
+    """All sites seen from one cell at one minute, one list per column, in the order of `site_ids`.
+
+    `final_at`: when a site must begin to pick for its departure.
+    """
 
     at_min: int
     site_ids: list[str]
     departs_min: list[int]
     arrives_min: list[int]
     arrives_on: list[date]
+    arrives_at: list[datetime]
+    final_at: list[datetime]
     kg_cents: list[int]
     base_mcents: dict[str, list[int]]
     reasons: dict[str, list[str]]
@@ -102,6 +113,11 @@ class Reach(msgspec.Struct):
         if found is None:
             found = self.combined[classes] = _combine(self, classes)
         return found
+
+
+def instant(minute: int) -> datetime:
+    """The instant of a minute since 1970 UTC."""
+    return EPOCH + timedelta(minutes=minute)
 
 
 def cell_of(lat: float, lon: float) -> Cell:
@@ -218,6 +234,7 @@ def build_reach(
         _departs(site, way, table, now_min, policy)
         for site, way, table in zip(sites, roads, tables, strict=True)
     ]
+    picks = [policy.kinds[site.kind].pick_min if site.kind in policy.kinds else 0 for site in sites]
     arrives = [leaves + way.transit_min if leaves else 0 for leaves, way in zip(departs, roads, strict=True)]
     base: dict[str, list[int]] = {}
     reasons: dict[str, list[str]] = {}
@@ -235,7 +252,9 @@ def build_reach(
         site_ids=[site.site_id for site in sites],
         departs_min=departs,
         arrives_min=arrives,
-        arrives_on=[datetime.fromtimestamp(at_min * 60, UTC).date() for at_min in arrives],
+        arrives_on=[instant(at_min).date() for at_min in arrives],
+        arrives_at=[instant(at_min) for at_min in arrives],
+        final_at=[instant(leaves - pick) for leaves, pick in zip(departs, picks, strict=True)],
         kg_cents=[way.kg_cents for way in roads],
         base_mcents=base,
         reasons=reasons,
@@ -280,11 +299,17 @@ def _combine(reach: Reach, classes: tuple[str, ...]) -> Combined:
         next((why for why in each if why != DEARER), DEARER)
         for each in zip(*(reach.reasons[name] for name in classes), strict=True)
     ]
+    sites = sorted(range(len(reasons)), key=lambda i: (reasons[i] != DEARER, i))
+    base = [sum(each) for each in zip(*columns, strict=True)]
     return Combined(
         classes=classes,
-        base_mcents=[sum(each) for each in zip(*columns, strict=True)],
-        reasons=reasons,
-        open=tuple(i for i, why in enumerate(reasons) if why == DEARER),
+        names=[reach.site_ids[i] for i in sites],
+        sites=sites,
+        freight=[(base[i], reach.kg_cents[i]) for i in sites if reasons[i] == DEARER],
+        reasons=[reasons[i] for i in sites],
+        facts={
+            "arrives_after_min": [reach.arrives_min[i] - reach.at_min for i in sites if reasons[i] == DEARER]
+        },
         split_mcents=_least_split_mcents(reach, classes),
         kg_min_cents=min(reach.kg_cents, default=0),
     )

@@ -20,7 +20,7 @@ the two lowest box bases plus the least freight plus one split, is below that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Protocol
 
@@ -28,16 +28,16 @@ import msgspec
 
 from coldgrid.orders import splits
 from coldgrid.orders.policy import SourcingPolicy
-from coldgrid.orders.reach import DEARER, KIND, MODE, NO_DEPARTURE, TOO_FAR, Reach
+from coldgrid.orders.reach import DEARER, KIND, MODE, NO_DEPARTURE, TOO_FAR, Combined, Reach
 
-CHOSEN = "src_chosen"
-PART = "src_part"
-NO_STOCK = "src_no_stock"
-SHORT = "src_short"
-PAUSED = "src_paused"
-SHORT_LIVED = "src_short_lived"
-OLDER = "src_older"
-FULL = "src_full"
+CHOSEN = "s.best"
+PART = "s.part"
+NO_STOCK = "s.none"
+SHORT = "s.few"
+PAUSED = "s.pause"
+SHORT_LIVED = "s.life"
+OLDER = "s.older"
+FULL = "s.full"
 
 REASON_TEXTS = {
     CHOSEN: "chosen",
@@ -92,7 +92,7 @@ class Pick(msgspec.Struct, frozen=True, gc=False):
 
     line: int
     site: int
-    bucket: Any  # a `Stock`; None only while it is being looked for
+    bucket: Any  # a `Stock`, by its own type
     qty: int
 
 
@@ -107,23 +107,23 @@ class Unsourceable(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct):
-    """What to promise, with the reasons. Columns follow the reach's sites.
+    """What to promise, with the reasons. `used`: indexes of the chosen sites in the reach.
 
-    `lines`: the line that a reason is about, 0 where it is about all.
-
-    `score_mcents` is None when nothing could be sourced. `scores_mcents`: what a site would cost for all
-    lines. `bound_mcents`: no plan scores lower; `proven`: the plan reaches that bound.
+    `scores_mcents` (what a site would cost for all lines), `reasons` and `lines` (the line that a reason is
+    about, 0 for all of them; empty when no reason names one) follow `columns`. `score_mcents` is None when
+    nothing could be sourced. `bound_mcents`: no plan scores lower; `proven`: the plan reaches that bound.
     """
 
     picks: list[Pick]
     used: list[int]
     score_mcents: int | None
+    columns: Combined
     scores_mcents: list[int]
     reasons: list[str]
     lines: list[int]
-    unsourceable: list[Unsourceable]
     bound_mcents: int
-    proven: bool
+    proven: bool = True
+    unsourceable: list[Unsourceable] = msgspec.field(default_factory=list)
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -162,30 +162,49 @@ def source(needs: Sequence[Need], stock: Sequence[Buckets], question: Question) 
 
 def _best_site(needs: Sequence[Need], stock: Sequence[Buckets], question: Question) -> tuple[Plan, int]:
     """The best single site, with the reason of every cheaper one; and the least that a split can score."""
-    reach = question.reach
-    columns = reach.of(tuple(sorted({need.temperature_class for need in needs})))
-    grams = sum([need.qty * need.unit_g for need in needs])
-    scores = [base + kg * grams for base, kg in zip(columns.base_mcents, reach.kg_cents, strict=True)]
+    reach, full = question.reach, question.full
+    columns = reach.of(_classes(needs))
+    grams = 0
+    for need in needs:
+        grams += need.qty * need.unit_g
+    scores = [base + kg * grams for base, kg in columns.freight]
     if question.promise_by_min is not None and reach.latest_min > question.promise_by_min:
-        boxes = len(columns.classes)
-        scores = [score + boxes * late for score, late in zip(scores, _late_mcents(question), strict=True)]
-    reasons, lines = columns.reasons.copy(), [0] * len(scores)
+        late, boxes = _late_mcents(question), len(columns.classes)
+        scores = [score + boxes * late[i] for score, i in zip(scores, columns.sites, strict=False)]
     bound = columns.split_mcents + columns.kg_min_cents * grams + question.policy.split_cents * 1_000
-    for i in sorted(columns.open, key=scores.__getitem__):
-        picks = None
-        if reach.site_ids[i] in question.full:
-            reasons[i] = FULL
-        elif (picks := _picks(needs, stock, reach, i)) is None:
-            reasons[i], lines[i] = _shortage(needs, stock, reach, i)
-        else:
-            reasons[i] = CHOSEN
-            score = scores[i]
-            return Plan(picks, [i], score, scores, reasons, lines, [], min(bound, score), proven=True), bound
-    return Plan([], [], None, scores, reasons, lines, [], bound, proven=True), bound
+    reasons = columns.reasons.copy()
+    lines: list[int] = []
+    for place in _cheapest_first(scores):
+        site = columns.sites[place]
+        if full and reach.site_ids[site] in full:
+            reasons[place] = FULL
+            continue
+        picks = _picks(needs, stock, reach, site)
+        if picks is not None:
+            reasons[place], score = CHOSEN, scores[place]
+            return Plan(picks, [site], score, columns, scores, reasons, lines, min(bound, score)), bound
+        lines = lines or [0] * len(reasons)
+        reasons[place], lines[place] = _shortage(needs, stock, reach, site)
+    return Plan([], [], None, columns, scores, reasons, lines, bound), bound
+
+
+def _classes(needs: Sequence[Need]) -> tuple[str, ...]:
+    first = needs[0].temperature_class
+    for need in needs:
+        if need.temperature_class != first:
+            return tuple(sorted({need.temperature_class for need in needs}))
+    return (first,)
+
+
+def _cheapest_first(scores: Sequence[int]) -> Iterator[int]:
+    """Places by score, the earlier one first where scores are equal; mostly only the first is asked for."""
+    if scores:
+        yield scores.index(min(scores))
+        yield from sorted(range(len(scores)), key=scores.__getitem__)[1:]
 
 
 def _late_mcents(question: Question) -> list[int]:
-    """What arriving late weighs, for each site."""
+    """What arriving late weighs per box, for each site of the reach."""
     policy, by_min = question.policy, question.promise_by_min or 0
     return [
         (policy.late_cents * 60 + (at_min - by_min) * policy.late_hour_cents) * 1_000 // 60
@@ -201,7 +220,7 @@ def _picks(needs: Sequence[Need], stock: Sequence[Buckets], reach: Reach, site: 
     picks: list[Pick] = []
     for line, need in enumerate(needs):
         rows = stock[line].get(site_id)
-        if rows is None or _fill(picks, Pick(line, site, None, need.qty), rows, _floor(need, arrives_on)):
+        if rows is None or _fill(picks, (line, site), rows, _floor(need, arrives_on), need.qty):
             return None
     return picks
 
@@ -212,18 +231,17 @@ def _floor(need: Need, arrives_on: date) -> date:
     return floor if need.not_before is None or need.not_before < floor else need.not_before
 
 
-def _fill(picks: list[Pick], wanted: Pick, rows: Sequence[Stock], floor: date) -> int:
-    """Add what `wanted` asks for from the rows to `picks`; return what is still missing."""
-    line, site, left = wanted.line, wanted.site, wanted.qty
+def _fill(picks: list[Pick], where: tuple[int, int], rows: Sequence[Stock], floor: date, wanted: int) -> int:
+    """Add picks for the line and site in `where`, first to expire first; return what is still missing."""
+    line, site = where
     for row in rows:
-        free = row.promisable
-        if free > 0 and row.expires_on >= floor:
-            if free >= left:
-                picks.append(Pick(line, site, row, left))
+        if row.expires_on >= floor and (free := row.promisable) > 0:
+            if free >= wanted:
+                picks.append(Pick(line, site, row, wanted))
                 return 0
             picks.append(Pick(line, site, row, free))
-            left -= free
-    return left
+            wanted -= free
+    return wanted
 
 
 def _shortage(needs: Sequence[Need], stock: Sequence[Buckets], reach: Reach, site: int) -> tuple[str, int]:
@@ -278,7 +296,7 @@ def _boxes(needs: Sequence[Need], stock: Sequence[Buckets], question: Question) 
     boxes = []
     for name in sorted({need.temperature_class for need in needs}):
         columns = reach.of((name,))
-        for i in columns.open:
+        for i in columns.sites[: len(columns.freight)]:
             available = tuple(
                 min(need.qty, _usable(rows.get(reach.site_ids[i], ()), need, reach.arrives_on[i]))
                 if need.temperature_class == name
@@ -286,7 +304,7 @@ def _boxes(needs: Sequence[Need], stock: Sequence[Buckets], question: Question) 
                 for need, rows in zip(needs, stock, strict=True)
             )
             if any(available) and reach.site_ids[i] not in question.full:
-                base_mcents = columns.base_mcents[i] + (late[i] if late else 0)
+                base_mcents = reach.base_mcents[name][i] + (late[i] if late else 0)
                 boxes.append(splits.Box(i, base_mcents, reach.kg_cents[i], available))
     return boxes
 
@@ -302,23 +320,25 @@ def _split_plan(
     for line, box, qty in found.takes:
         site, need = boxes[box].site, needs[line]
         rows, floor = stock[line][reach.site_ids[site]], _floor(need, reach.arrives_on[site])
-        missing = _fill(picks, Pick(line, site, None, qty), rows, floor)
+        missing = _fill(picks, (line, site), rows, floor, qty)
         assert not missing, "a split takes more than a site may promise"
     used = sorted({pick.site for pick in picks})
     reasons = [DEARER if why == CHOSEN else why for why in single.reasons]
-    for i in used:
-        reasons[i] = CHOSEN if len(used) == 1 else PART
-    lines = [0 if i in used else line for i, line in enumerate(single.lines)]
-    return Plan(
-        picks,
-        used,
-        found.score_mcents,
-        single.scores_mcents,
-        reasons,
-        lines,
-        [],
-        found.bound_mcents,
-        found.proven,
+    lines = single.lines.copy()
+    for place, site in enumerate(single.columns.sites):
+        if site in used:
+            reasons[place] = CHOSEN if len(used) == 1 else PART
+            if lines:
+                lines[place] = 0
+    return msgspec.structs.replace(
+        single,
+        picks=picks,
+        used=used,
+        score_mcents=found.score_mcents,
+        reasons=reasons,
+        lines=lines,
+        bound_mcents=found.bound_mcents,
+        proven=found.proven,
     )
 
 
