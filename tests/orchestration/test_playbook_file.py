@@ -99,9 +99,9 @@ def test_what_does_not_fit_is_named(old: str, new: str, line: int, message: str)
         ("a: [1, 2", "expected ',' or ']'"),
         ("a: &x 1\nb: *x", "anchors and aliases are not read"),
         ("a: 1\na: 2", "is there twice"),
-        ("a: 2026-01-01", "is not a text, number, yes/no or nothing"),
-        ("a: .nan", "is not a text, number"),
-        ("a: !!python/object:os.system x", "could not determine|is not a text"),
+        ("a: 2026-01-01", "is no text, number"),
+        ("a: .nan", "is no text, number"),
+        ("a: !!python/object:os.system x", "could not determine|is no text"),
         ("[" * 30 + "]" * 30, "is nested deeper than 24"),
         ("a: " + "x" * 300_000, "is longer than 262144 bytes"),
         ("a: \x00", "special characters|unacceptable"),
@@ -110,6 +110,12 @@ def test_what_does_not_fit_is_named(old: str, new: str, line: int, message: str)
 def test_yaml_that_could_surprise_is_refused(source: str, message: str) -> None:
     with pytest.raises(NotYaml, match=message):
         read_yaml(source)
+
+
+def test_yes_and_on_are_words_and_true_is_not() -> None:
+    assert read_yaml("a: [yes, on, no, true, False, 1.5, 3, ~]")[0] == {
+        "a": ["yes", "on", "no", True, False, 1.5, 3, None]
+    }
 
 
 @pytest.mark.parametrize("source", ["", "[]", "x", "steps: 3", "steps: [1, {id: 2}]"])

@@ -94,7 +94,7 @@ class References:
         for name in ("within_min", "wait_min"):
             found += self._number(f"{at}.{name}", getattr(step, name), step)
         if step.ask is not None:
-            found += self._of_ask(f"{at}.ask", step.ask)
+            found += self._of_ask(f"{at}.ask", step.ask, step.title)
         if step.approve is not None:
             found += self._of_approve(f"{at}.approve", step.approve, step)
         return found
@@ -115,11 +115,14 @@ class References:
             found.append(Problem(field=f"{at}.decision", message="is not among the step's facts"))
         return found
 
-    def _of_ask(self, at: str, ask: Ask) -> list[Problem]:
+    def _of_ask(self, at: str, ask: Ask, title: str) -> list[Problem]:
         found = []
         for i, answer in enumerate(ask.answers):
             if not WORD.fullmatch(answer) or answer in {LATE, SKIPPED, FAILED}:
                 found.append(Problem(field=f"{at}.answers[{i}]", message=f"{answer!r} cannot be an answer"))
+        if "{fact." in title:
+            message = "a task's title speaks of no facts: they may be others when it is answered"
+            found.append(Problem(field=at.replace(".ask", ".title"), message=message))
         if not ask.answers:
             found.append(Problem(field=f"{at}.answers", message="a task has at least one answer"))
         for i, value in enumerate(ask.values):

@@ -16,7 +16,8 @@ _PLAIN = {
         ("str", str),
         ("int", lambda text: int(text.replace("_", ""), 0)),
         ("float", lambda text: float(text.replace("_", ""))),
-        ("bool", lambda text: text.lower() in {"true", "yes", "on"}),
+        # As in YAML 1.2: yes, no, on and off are words.
+        ("bool", lambda text: {"true": True, "false": False}.get(text.lower(), text)),
         ("null", lambda text: None),
     )
 }
@@ -82,7 +83,7 @@ class _Reader:
                 return convert(node.value)
         except ValueError:
             convert = None
-        self._wrong(node, at, f"{node.value!r} is not a text, number, yes/no or nothing; quote it")
+        self._wrong(node, at, f"{node.value!r} is no text, number, true, false or null; quote it")
         return None
 
     def _mapping(self, node: yaml.MappingNode, at: str, depth: int) -> dict[str, Any]:

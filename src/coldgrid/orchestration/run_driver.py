@@ -135,7 +135,7 @@ def _record(tx: Tx, run: Run, event: Happening, moved: Moved, facts: dict[str, A
             timers=moved.timers,
             decisions=run_rules.decisions_of(run.run_id, playbook, moved.choices, facts, [tx.cause]),
             opened=run_rules.tasks_opened(run.state, moved.state, facts, policy, tx.now),
-            closed=run_rules.tasks_closed(run.state, moved.state, event, playbook),
+            closed=run_rules.tasks_closed(run.state, moved.state, event, policy),
         ),
     )
     for wake in moved.timers:

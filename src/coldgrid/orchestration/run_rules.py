@@ -62,15 +62,17 @@ def tasks_opened(
     return opened
 
 
-def tasks_closed(before: RunState, after: RunState, event: Happening, playbook: Playbook) -> list[TaskClosed]:
+def tasks_closed(before: RunState, after: RunState, event: Happening, policy: Policy) -> list[TaskClosed]:
     """The task that was answered, and those that nobody needs any more."""
+    roots = roots_of(after, {}, policy)
     closed = []
-    for step in playbook.steps:
+    for step in policy.playbook.steps:
         if step.ask is None:
             continue
         use = _at(after, step).used
         if event.kind is Kind.ANSWER and event.name == step.id:
-            closed.append(TaskClosed(step.id, use, event.outcome, step.title, event.data))
+            title = words(fill(step.title, roots))
+            closed.append(TaskClosed(step.id, use, event.outcome, title, event.data))
         elif _at(before, step).is_open and not _at(after, step).is_open:
             closed.append(TaskClosed(step.id, use))
     return closed
