@@ -84,9 +84,9 @@ _TAKE_OUT = Statement(
         location_kind="virtual",
         arrived_at=sa.bindparam("at"),
         sellable=False,
-        parent_sscc=None,
+        parent_sscc=sa.null(),
         qty=0,
-        weight_g=None,
+        weight_g=sa.null(),
     )
 )
 _ADD = Statement(
