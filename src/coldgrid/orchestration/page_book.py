@@ -266,7 +266,7 @@ def _act_by_step(tx: Tx, event: IncidentAdvanced) -> None:
 
 _CHAIN = sa.select(*(orchestration_escalation.c[name] for name in Chain.__struct_fields__))
 _PAGE = sa.select(*(orchestration_page.c[name] for name in Page.__struct_fields__))
-_PAGE_ORDER = (orchestration_page.c.sent_at, orchestration_page.c.page_id)
+_PAGE_ORDER = tuple(orchestration_page.c[name] for name in ("sent_at", "round", "step", "page_id"))
 _GET_CHAIN = Statement(
     _CHAIN.where(orchestration_escalation.c.escalation_id == sa.bindparam("which")), into=Chain
 )
