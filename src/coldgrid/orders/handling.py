@@ -23,7 +23,6 @@ from coldgrid.orders import orders, promising
 from coldgrid.orders.facts import SourcingFacts
 from coldgrid.orders.orders import (
     DispatchedGoods,
-    LineUnsourceable,
     Offer,
     Order,
     OrderCanceled,
@@ -114,31 +113,14 @@ def release_order(tx: Tx, command: ReleaseOrder) -> None:
     if order.status is not OrderStatus.OPEN:
         raise OrderEnded(order_id=order.order_id, status=order.status)
     if order.unsourced:
-        tx.run(SourceAgain(order_id=order.order_id, cause_id=tx.cause, reason=Why.FINAL))
-        order = orders.get_order(tx, command.order_id)
-    held = open_promises_of(tx, order.order_id)
-    stream = f"order/{order.order_id}"
-    if held:
-        work, request = work_of(held), order.request
-        event = OrderReleased(
-            order_id=order.order_id, work=work, ship_to=request.ship_to, customer=request.customer
-        )
-        tx.record(stream, event, audience=sorted(work))
-    elif order.final_at is not None:
-        # Nothing to pick: it stays on the books, and is served should goods come.
-        offer = Offer({}, None, None)
-        lines = order.unsourced or []
-        tx.record(
-            stream,
-            LineUnsourceable(
-                order_id=order.order_id,
-                cause_id=tx.cause,
-                lines=lines,
-                provisional=False,
-                before=order.offer,
-                offer=offer,
-            ),
-        )
+        again = SourceAgain(order_id=order.order_id, cause_id=tx.cause, reason=Why.FINAL)
+        if not tx.run(again).offer.sites:
+            return  # nothing to pick: it stays on the books, and is served should goods come
+    work, request = work_of(open_promises_of(tx, order.order_id)), order.request
+    event = OrderReleased(
+        order_id=order.order_id, work=work, ship_to=request.ship_to, customer=request.customer
+    )
+    tx.record(f"order/{order.order_id}", event, audience=sorted(work))
 
 
 @on_timer(promising.RELEASE_TIMER)

@@ -206,10 +206,6 @@ class OrderPartlyGone(Conflict):
     """Part of the order has left a site; it can be returned, not cancelled (O3)."""
 
 
-class OrderNotDue(Conflict):
-    """Nothing of the order is promised, so there is nothing to release."""
-
-
 # --- Table and projections ------------------------------------------------------
 
 orders_order = sa.Table(

@@ -97,8 +97,11 @@ def affected_lines(order: Order, standings: Sequence[Standing]) -> tuple[list[Or
     return lines, affected
 
 
-def merged_offer(order: Order, kept: Sequence[Promise], sourced: Sourced) -> Offer:
-    """The promise as it stands once the plan is carried out: what was kept, and what was found."""
+def merged_offer(order: Order, kept: Sequence[Promise], sourced: Sourced, why: Why) -> Offer:
+    """The promise as it stands once the plan is carried out: what was kept, and what was found.
+
+    An order that is left with nothing on the last try has no `final_at` any more: nothing is due.
+    """
     found = sourced.offer
     sites: dict[str, set[int]] = {}
     for promise in kept:
@@ -108,10 +111,11 @@ def merged_offer(order: Order, kept: Sequence[Promise], sourced: Sourced) -> Off
         sites.setdefault(site_id, set()).add(sourced.needs[pick.line].line_no)
     old_arrival = order.arrives_at if kept else None
     old_final = order.final_at if kept or not sourced.plan.picks else None
+    over = why is Why.FINAL and not sites
     return Offer(
         sites={site_id: len(lines) for site_id, lines in sorted(sites.items())},
         arrives_at=_latest(old_arrival, found.arrives_at if sourced.plan.picks else None),
-        final_at=_earliest(old_final, found.final_at),
+        final_at=None if over else _earliest(old_final, found.final_at),
         score_cents=found.score_cents,
     )
 
@@ -181,7 +185,7 @@ class _Outcome:
         self.unsourced = [
             line for line in sourced.plan.unsourceable if line.line_no in lost or line.line_no not in still
         ]
-        self.offer = merged_offer(order, self.kept, sourced)
+        self.offer = merged_offer(order, self.kept, sourced, command.reason)
         self.provisional = order.status is OrderStatus.OPEN and command.reason is not Why.FINAL
         self.stream = f"order/{order.order_id}"
 
