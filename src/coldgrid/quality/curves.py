@@ -166,3 +166,51 @@ def _filled(at_us: Ints, value_c: Floats) -> Floats:
     if not finite.any():
         return np.zeros(len(at_us))
     return np.asarray(np.interp(at_us, at_us[finite], value_c[finite]))
+
+
+def bridged(curve: Curve, taken_us: Ints, grace_min: float) -> Curve:
+    """Return a curve whose silence is bridged where goods were probed by hand.
+
+    A probe stands for `grace_min` after it, and for the silence before it if that is no longer than that.
+    """
+    grace_us = round(grace_min * US_PER_MIN)
+    inside = taken_us[(taken_us > curve.at_us[0]) & (taken_us < curve.at_us[-1])]
+    if not len(inside) or curve.known.all():
+        return curve
+    until_us = np.minimum(inside + grace_us, curve.at_us[-1])
+    at_us = np.unique(np.concatenate([curve.at_us, inside, until_us]))
+    source = np.searchsorted(curve.at_us, at_us[:-1], side="right") - 1
+    known = curve.known[source].copy()
+    starts_us, ends_us = at_us[:-1], at_us[1:]
+    for probe_us in inside.tolist():
+        known |= (starts_us >= probe_us) & (ends_us <= probe_us + grace_us)
+        heard_us = ends_us[known & (ends_us <= probe_us)]
+        if len(heard_us) and probe_us - heard_us[-1] <= grace_us:
+            known |= (starts_us >= heard_us[-1]) & (ends_us <= probe_us)
+    hot_c, cold_c = np.interp(at_us, curve.at_us, curve.hot_c), np.interp(at_us, curve.at_us, curve.cold_c)
+    return Curve(at_us, hot_c, cold_c, known)
+
+
+def spliced(parts: Sequence[tuple[Curve, datetime, datetime]]) -> Curve:
+    """Join what goods had in one place after another: each curve, from when and until when it counts.
+
+    The parts follow each other; a hole between two of them is unknown.
+    """
+    at_us: list[int] = []
+    hot_c: list[float] = []
+    cold_c: list[float] = []
+    known: list[bool] = []
+    for curve, from_at, until_at in parts:
+        first_us, last_us = micros(from_at), micros(until_at)
+        if at_us:
+            first_us = max(first_us, at_us[-1] + 1)
+            known.append(first_us == at_us[-1] + 1)
+        spanned = curve.spanning(instant_of(first_us), instant_of(last_us))
+        points = spanned.at_us[(spanned.at_us > first_us) & (spanned.at_us < last_us)]
+        points = np.concatenate([[first_us], points, [last_us]]).astype(np.int64)
+        source = np.searchsorted(spanned.at_us, points[:-1], side="right") - 1
+        at_us += points.tolist()
+        hot_c += np.interp(points, spanned.at_us, spanned.hot_c).tolist()
+        cold_c += np.interp(points, spanned.at_us, spanned.cold_c).tolist()
+        known += spanned.known[source].tolist()
+    return Curve(np.array(at_us), np.array(hot_c), np.array(cold_c), np.array(known, dtype=np.bool_))

@@ -16,12 +16,12 @@ Units: instants in UTC, times in minutes, temperatures in degrees Celsius.
 from __future__ import annotations
 
 from datetime import datetime
-from math import exp, expm1, inf
+from math import exp, expm1
 
 import msgspec
 import numpy as np
 
-from coldgrid.quality.curves import US_PER_MIN, Curve, Series
+from coldgrid.quality.curves import US_PER_MIN, Curve, Series, instant_of
 from coldgrid.quality.lag import advance_c, follow_c, reach_min, settle_min
 
 # A lag that no probe was fitted to is a rule of thumb: the outer cases of a pallet follow the air about twice
@@ -227,8 +227,12 @@ def _starts(
 # --- Time left ------------------------------------------------------------------
 
 
+# No trend lasts for longer than this: a limit further off is not in sight.
+FORESEEN_MIN = 7 * 24 * 60.0
+
+
 class TimeLeft(msgspec.Struct, frozen=True):
-    """Minutes until the product crosses its limit: best estimate and the band's two edges; None for never."""
+    """Minutes until the product crosses its limit: best estimate and the band's two edges; None: out of sight."""
 
     left_min: float | None
     earliest_min: float | None
@@ -248,7 +252,7 @@ def time_left(state: Estimate, lag: Lag, limit_c: float, ambient_c: float) -> Ti
         (state.low_c, lag.slow_min),
     )
     left = [_left_min(start_c, limit_c, state.air_c, rate, ambient_c, lag_min) for start_c, lag_min in band]
-    best, earliest, latest = (None if minutes == inf else minutes for minutes in left)
+    best, earliest, latest = (None if minutes > FORESEEN_MIN else minutes for minutes in left)
     return TimeLeft(best, earliest, latest)
 
 
@@ -263,3 +267,40 @@ def _left_min(
         return reached
     then_c = advance_c(product_c, air_c, ambient_c, ramp_min, lag_min)
     return ramp_min + reach_min(then_c, limit_c, ambient_c, 0.0, lag_min)
+
+
+def estimate_at_end(air: Curve, lag: Lag, probes: Series | None = None) -> Estimate:
+    """Return what is known of a body at the last instant of its air, from the last hand probe on.
+
+    The hot edge of the air is what counts: the estimate is for time left, which ends at a warm limit. The
+    trend is the air's slope over the last `TREND_MIN`, by least squares.
+    """
+    cuts, starts = _starts(air, None, START_UNCERTAINTY_C, probes)
+    first, (known_c, half_c) = cuts[-1][0], starts[-1]
+    at_min = (air.at_us[first:] - air.at_us[first]) / US_PER_MIN
+    air_c = air.hot_c[first:]
+    start_c = float(air_c[0]) if known_c is None else known_c
+    product_c, quick_c, slow_c = (
+        float(follow_c(at_min, air_c, start_c, each)[-1])
+        for each in (lag.lag_min, lag.quick_min, lag.slow_min)
+    )
+    return Estimate(
+        instant_of(int(air.at_us[-1])),
+        float(air_c[-1]),
+        product_c,
+        quick_c,
+        slow_c,
+        half_c * exp(-float(at_min[-1]) / lag.slow_min),
+        slope_c_per_min(air),
+        float(at_min[-1]),
+    )
+
+
+def slope_c_per_min(air: Curve, minutes: float = TREND_MIN) -> float:
+    """How fast the hot edge of the air has been changing lately, by least squares; 0 if unknown."""
+    recent = air.at_us >= air.at_us[-1] - round(minutes * US_PER_MIN)
+    at_min = (air.at_us[recent] - air.at_us[-1]) / US_PER_MIN
+    if len(at_min) < 2 or not air.known[-(len(at_min) - 1) :].all():
+        return 0.0
+    spread = at_min - at_min.mean()
+    return float((spread * air.hot_c[recent]).sum() / np.square(spread).sum())

@@ -1,0 +1,178 @@
+"""Zone air: what is known of the temperature in a zone, location by location, from sensors and by hand.
+
+Goods take the worst of the sensors that cover their location. A product probe there is believed before any
+estimate; otherwise the air and the product's lag give one.
+
+Invariants
+    Z1  Sensors of the goods' own air count; a buffered probe or the supply air only where there is no other.
+    Z2  A location that no sensor covers takes all sensors of its zone; a probe speaks only for what it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import numpy as np
+
+from coldgrid.kernel.reading import Reader
+from coldgrid.network.zones import Zone
+from coldgrid.quality.curves import Curve, Series, bridged, micros, worst_curve
+from coldgrid.quality.estimate import (
+    SENSOR_UNCERTAINTY_C,
+    Estimate,
+    Lag,
+    estimate_at_end,
+    grace_min,
+    probed,
+    product_band,
+)
+from coldgrid.quality.hand_readings import HandReading, Target, hand_readings_of
+from coldgrid.telemetry.landing import flushes_between
+from coldgrid.telemetry.quantities import E4, Quantity
+from coldgrid.telemetry.rules import Role
+from coldgrid.telemetry.sensors import Sensor, sensors_of_zone
+from coldgrid.telemetry.store import readings_of
+
+# The air that goods could meet without any cooling: a dock or a loading bay in summer.
+WORST_AIR_C = 30.0
+# A sensor counts as silent after five minutes or three intervals; twice as long is always bridged.
+GRACE_LEAST_MIN = 10.0
+# An estimate is started this many lags before the time that is asked about, so that its start is forgotten.
+WARM_UP_LAGS = 3.0
+WARM_UP_MAX = timedelta(days=2)
+
+OWN_AIR = frozenset({Role.ZONE_AIR, Role.RETURN_AIR})
+OTHER_AIR = frozenset({Role.BUFFERED, Role.SUPPLY_AIR})
+
+
+class Body(msgspec.Struct, frozen=True):
+    """Goods that follow the air alike: their lag, and the warm limit that silence is measured against."""
+
+    lag: Lag
+    limit_c: float
+
+
+class ZoneAir:
+    """The readings of one zone over one time, read once and joined as they are asked for.
+
+    Args:
+        db: Where to read.
+        zone: The zone.
+        from_at: First instant that is asked about; readings before it start the estimates.
+        until_at: Last instant.
+        corrections_c: What to add to a sensor's readings, by sensor id, when its calibration was found off.
+    """
+
+    def __init__(
+        self,
+        db: Reader,
+        zone: Zone,
+        from_at: datetime,
+        until_at: datetime,
+        corrections_c: Mapping[str, float] | None = None,
+    ) -> None:
+        self.zone = zone
+        self.from_at = from_at
+        self.until_at = until_at
+        self.start_at = from_at - min(timedelta(minutes=WARM_UP_LAGS * zone.lag_min), WARM_UP_MAX)
+        self._db = db
+        self._corrections_c = corrections_c or {}
+        self._sensors = [
+            sensor
+            for sensor in sensors_of_zone(db, zone.zone_id)
+            if sensor.active and sensor.quantity is Quantity.TEMPERATURE
+        ]
+        self._hand = hand_readings_of(db, zone.zone_id, self.start_at, until_at)
+        # The last instant itself counts; what waits to be rolled is read once for all sensors.
+        self._first_us, self._end_us = micros(self.start_at), micros(until_at) + 1
+        self._flushes = flushes_between(db, zone.site_id, self._first_us, self._end_us)
+        self._series: dict[str, Series] = {}
+        self._air: dict[tuple[tuple[str, ...], float], Curve] = {}
+
+    def sensors_at(self, location_id: str) -> list[Sensor]:
+        """The air sensors that goods at a location are judged by (Z1, Z2)."""
+        for roles in (OWN_AIR, OTHER_AIR):
+            of_role = [sensor for sensor in self._sensors if sensor.role in roles]
+            covering = [sensor for sensor in of_role if not sensor.covers or location_id in sensor.covers]
+            if of_role:
+                return covering or of_role
+        return []
+
+    def grace_min(self, location_id: str, body: Body) -> float:
+        """How long silence is bridged for goods at a location, minutes."""
+        intervals_s = [sensor.interval_s for sensor in self.sensors_at(location_id)]
+        least_min = max([GRACE_LEAST_MIN, *(6 * interval_s / 60 for interval_s in intervals_s)])
+        return max(grace_min(self.zone.setpoint_c, body.limit_c, WORST_AIR_C, body.lag), least_min)
+
+    def air(self, location_id: str, grace: float) -> Curve:
+        """The worst air at a location, from `start_at` on; silence longer than `grace` minutes is unknown."""
+        sensors = self.sensors_at(location_id)
+        key = (tuple(sensor.sensor_id for sensor in sensors), round(grace, 1))
+        if key not in self._air:
+            found = [self.readings_of(sensor) for sensor in sensors]
+            hand = _as_series([reading for reading in self._hand if reading.target is Target.AIR])
+            self._air[key] = worst_curve(found, self.start_at, self.until_at, grace_min=grace, hand=hand)
+        return self._air[key]
+
+    def product(self, location_id: str, body: Body, sscc: str = "") -> Curve:
+        """The band of the temperature of goods at a location: a probe's, or the estimate.
+
+        Hand probes of this unit, or of the location where no unit was named, start the estimate again and
+        bridge silence.
+        """
+        grace = self.grace_min(location_id, body)
+        probes = [self.readings_of(probe) for probe in self._probes_at(location_id)]
+        if probes:
+            return _widened(worst_curve(probes, self.start_at, self.until_at, grace_min=grace))
+        taken = _as_series([reading for reading in self._hand if reading.is_about(location_id, sscc)])
+        return product_band(bridged(self.air(location_id, grace), taken.at_us, grace), body.lag, probes=taken)
+
+    def estimate(self, location_id: str, body: Body, sscc: str = "") -> Estimate | None:
+        """What is known of goods at a location at the last instant; None where nobody knows the air now."""
+        grace = self.grace_min(location_id, body)
+        taken = _as_series([reading for reading in self._hand if reading.is_about(location_id, sscc)])
+        air = bridged(self.air(location_id, grace), taken.at_us, grace)
+        if not air.known[-1]:
+            return None
+        state = estimate_at_end(air, body.lag, taken)
+        probes = [self.readings_of(probe) for probe in self._probes_at(location_id)]
+        heard = [probe.value_c[-1] for probe in probes if len(probe.at_us)]
+        return probed(state, float(max(heard))) if heard else state
+
+    def probed_by_hand(self) -> frozenset[str]:
+        """The units that were probed by hand one by one, so that each has a curve of its own."""
+        return frozenset(reading.sscc for reading in self._hand if reading.sscc)
+
+    def _probes_at(self, location_id: str) -> list[Sensor]:
+        return [
+            sensor
+            for sensor in self._sensors
+            if sensor.role is Role.PRODUCT_PROBE and location_id in sensor.covers
+        ]
+
+    def readings_of(self, sensor: Sensor) -> Series:
+        """A sensor's readings over the whole time, corrected."""
+        if sensor.sensor_id not in self._series:
+            found = readings_of(
+                self._db, sensor.site_id, sensor.sensor_id, self._first_us, self._end_us, self._flushes
+            )
+            value_c = found.value_e4[~found.bad] / E4 + self._corrections_c.get(sensor.sensor_id, 0.0)
+            self._series[sensor.sensor_id] = Series(found.at_us[~found.bad], value_c)
+        return self._series[sensor.sensor_id]
+
+
+def _widened(curve: Curve) -> Curve:
+    """A probe's curve with its uncertainty."""
+    edge_c = SENSOR_UNCERTAINTY_C
+    return Curve(curve.at_us, curve.hot_c + edge_c, curve.cold_c - edge_c, curve.known)
+
+
+def _as_series(taken: Sequence[HandReading]) -> Series:
+    """Hand readings as a series; of two at one instant the later written counts."""
+    by_us = {micros(reading.taken_at): reading.value_c for reading in taken}
+    at_us = sorted(by_us)
+    return Series(
+        np.array(at_us, dtype=np.int64), np.array([by_us[each] for each in at_us], dtype=np.float64)
+    )

@@ -1,0 +1,155 @@
+"""Alarms: what a sensor's alarm sets going at its site.
+
+    pre-alarm or excursion   → the zone stops promising (safety: fails closed)
+    any                      → an incident with asset, goods and money at stake, time left and next step
+    excursion                → the goods that stood there since the last good reading are named (safety)
+    returned                 → the incident's playbook hears of it once nothing else stands
+
+A fault (a silent or stuck sensor) opens an incident whose temperature is unknown and holds nothing: missing
+data is never good data, and never bad data either. What a door or a defrost explains never gets here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from coldgrid.kernel.ids import derive_id
+from coldgrid.kernel.registry import reacts
+from coldgrid.kernel.tx import Tx
+from coldgrid.network.zones import Zone, get_zone
+from coldgrid.orchestration.incidents import OpenIncident, open_incident_of
+from coldgrid.orchestration.playbooks import SignalRuns
+from coldgrid.orchestration.severity import Stage as Seriousness
+from coldgrid.quality.excursions import OpenExcursion, open_excursion_of
+from coldgrid.site_flows.pausing import pause
+from coldgrid.site_flows.situation import FAULT_PLAYBOOK, PLAYBOOKS, Situation, situation
+from coldgrid.site_flows.watch import watch_zone
+from coldgrid.stock.pauses import PauseReason
+from coldgrid.telemetry.alarm_rules import STANDING, AlarmRaised, AlarmReturned, SensorRestored
+from coldgrid.telemetry.alarms import open_alarms_of_zone
+from coldgrid.telemetry.rules import Stage
+from coldgrid.telemetry.sensors import get_sensor
+
+REASONS = {Stage.PRE_ALARM: PauseReason.PRE_ALARM, Stage.EXCURSION: PauseReason.EXCURSION}
+# A backfilled alarm tells of the past; its incident watches the zone only if it still is warm.
+WARM = (Stage.PRE_ALARM, Stage.EXCURSION)
+
+
+@reacts(AlarmRaised, name="site_flows.pause_zone", safety=True)
+def pause_zone(tx: Tx, event: AlarmRaised) -> None:
+    """Stop new promises from a zone that warms up; late news of a zone that is cold again stops nothing."""
+    reason = REASONS.get(event.stage)
+    if reason is None:
+        return
+    if event.backfilled and situation(tx, get_zone(tx, event.zone_id), tx.now).now.in_range:
+        return
+    pause(tx, event.site_id, event.zone_id, reason, event.alarm_id)
+
+
+@reacts(AlarmRaised, name="site_flows.open_incident")
+def open_incident(tx: Tx, event: AlarmRaised) -> None:
+    """Open the zone's incident, or let the alarm join it."""
+    zone = get_zone(tx, event.zone_id)
+    seen = situation(tx, zone, tx.now)
+    fault = event.stage is Stage.FAULT
+    facts = {**seen.facts(), "fault": event.why, "alarm_id": event.alarm_id, "sensor_id": event.sensor_id}
+    facts["next_step"] = _check_sensor(event, seen, tx.now) if fault else _first_moves(zone)
+    if not fault:
+        facts["trend_c_per_h"] = facts["trend_c_per_h"] or event.rate_c_per_h
+        facts["last_good_at"] = event.last_good_at
+    opened = tx.run(
+        OpenIncident(
+            site_id=event.site_id,
+            incident_id=derive_id("incident", event.alarm_id),
+            severity=seen.severity(Seriousness(event.stage.value)),
+            title=f"{event.sensor_id} cannot be trusted"
+            if fault
+            else f"{zone.name} is too warm"
+            if event.stage is Stage.EXCURSION
+            else f"{zone.name} is warming up",
+            zone_id=event.zone_id,
+            asset_id=zone.asset_id,
+            facts=facts,
+            cause_id=event.alarm_id,
+            playbook=_playbook(tx, event, zone),
+        )
+    )
+    watch_zone(tx, event.site_id, event.zone_id, opened.incident_id)
+
+
+def _playbook(tx: Tx, event: AlarmRaised, zone: Zone) -> str:
+    """A fault in a zone that somebody looks after already needs no response of its own."""
+    if event.stage is not Stage.FAULT:
+        return PLAYBOOKS[zone.temperature_class]
+    current = open_incident_of(tx, event.site_id, event.zone_id)
+    return FAULT_PLAYBOOK if current is None else ""
+
+
+def _first_moves(zone: Zone) -> str:
+    asset = f" for {zone.asset_id}" if zone.asset_id else ""
+    return f"Shut the doors of {zone.name} and call the technician{asset}"
+
+
+def _check_sensor(event: AlarmRaised, seen: Situation, now: datetime) -> str:
+    if seen.known:
+        return f"Look at {event.sensor_id}; other sensors still see {seen.zone.name}"
+    since = event.last_good_at or event.since_at
+    left = since + timedelta(minutes=seen.now.grace_min) - now
+    if left <= timedelta():
+        return f"Measure a product in {seen.zone.name} by hand now"
+    return f"Measure a product in {seen.zone.name} by hand within {left.total_seconds() / 60:.0f} min"
+
+
+@reacts(AlarmRaised, name="site_flows.open_excursion", safety=True)
+def open_excursion(tx: Tx, event: AlarmRaised) -> None:
+    """Name what stood in the air that was out of its band, since the last good reading."""
+    if event.stage is not Stage.EXCURSION:
+        return
+    incident = open_incident_of(tx, event.site_id, event.zone_id)
+    tx.run(
+        OpenExcursion(
+            site_id=event.site_id,
+            excursion_id=derive_id("excursion", event.alarm_id),
+            zone_id=event.zone_id,
+            from_at=event.last_good_at or event.since_at,
+            why=event.why,
+            alarm_id=event.alarm_id,
+            incident_id=incident.incident_id if incident is not None else "",
+            locations=tuple(sorted(get_sensor(tx, event.sensor_id).covers)),
+        )
+    )
+
+
+@reacts(AlarmReturned, name="site_flows.tell_returned")
+def tell_returned(tx: Tx, event: AlarmReturned) -> None:
+    """Let the playbook know when the last warm alarm of a zone is over."""
+    if event.stage not in WARM:
+        return
+    if not _standing(tx, event.zone_id, WARM, besides=event.alarm_id):
+        _signal(tx, event, "alarm_returned", {"alarm_id": event.alarm_id, "value_c": event.value_c})
+
+
+@reacts(SensorRestored, name="site_flows.tell_restored")
+def tell_restored(tx: Tx, event: SensorRestored) -> None:
+    """Let the playbook know when the last silent sensor of a zone that is not warm speaks again."""
+    if not _standing(tx, event.zone_id, tuple(Stage)) and open_excursion_of(tx, event.zone_id) is None:
+        _signal(tx, event, "sensor_restored", {"sensor_id": event.sensor_id})
+
+
+def _standing(tx: Tx, zone_id: str, stages: tuple[Stage, ...], besides: str = "") -> bool:
+    return any(
+        alarm.stage in stages and alarm.state in STANDING and alarm.alarm_id != besides
+        for alarm in open_alarms_of_zone(tx, zone_id)
+    )
+
+
+def _signal(tx: Tx, event: AlarmReturned | SensorRestored, signal: str, data: dict[str, object]) -> None:
+    tx.run(
+        SignalRuns(
+            site_id=event.site_id,
+            zone_id=event.zone_id,
+            signal=signal,
+            data=data,
+            signal_id=f"{tx.cause}/{signal}",
+        )
+    )
