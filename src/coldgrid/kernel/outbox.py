@@ -157,6 +157,15 @@ _DUE = Statement(
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=_pending,
 )
+_DUE_OF = Statement(
+    sa.select(*_COLUMNS)
+    .where(kernel_outbox.c.status == EffectStatus.PENDING)
+    .where(kernel_outbox.c.channel == sa.bindparam("channel"))
+    .where(kernel_outbox.c.next_at <= sa.bindparam("now", type_=Instant))
+    .order_by(kernel_outbox.c.next_at, kernel_outbox.c.key)
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+    into=_into,
+)
 _ONE = Statement(sa.select(*_COLUMNS).where(kernel_outbox.c.key == sa.bindparam("which")), into=_pending)
 _OF_STATUS = Statement(
     sa.select(*_COLUMNS)
@@ -299,6 +308,11 @@ def get_effect(db: Reader, key: str) -> PendingEffect:
 def due_effects(db: Reader, now: datetime, limit: int) -> list[PendingEffect]:
     """Return the effects to try now, the longest waiting first."""
     return db.all(_DUE, now=now, count=limit)
+
+
+def due_effects_of(db: Reader, channel: str, now: datetime, limit: int) -> list[PendingEffect]:
+    """Return the effects of one channel to try now: a channel that is slow or down hides no other's."""
+    return db.all(_DUE_OF, channel=channel, now=now, count=limit)
 
 
 def effects_of_status(db: Reader, status: EffectStatus) -> list[PendingEffect]:
