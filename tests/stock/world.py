@@ -118,8 +118,8 @@ def carrier(code: str, **fields: Any) -> ReceiveUnit:
 
 
 def hold(hold_id: str = "h1", *codes: str, **fields: Any) -> PlaceHold:
-    raw: dict[str, Any] = {"reason": HoldReason.TEMPERATURE_EXCURSION, "cause_id": "x1"}
-    return PlaceHold(site_id=SITE, hold_id=hold_id, sscc=codes, **{**raw, **fields})
+    raw: dict[str, Any] = {"site_id": SITE, "reason": HoldReason.TEMPERATURE_EXCURSION, "cause_id": "x1"}
+    return PlaceHold(hold_id=hold_id, sscc=codes, **{**raw, **fields})
 
 
 def release(hold_id: str = "h1", *codes: str, **fields: Any) -> ReleaseHold:

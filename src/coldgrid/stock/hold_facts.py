@@ -71,6 +71,17 @@ class GoneUnit(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str = ""
 
 
+class CarriedHold(msgspec.Struct, frozen=True, kw_only=True):
+    """An open hold that goes with a unit, with all that its next site must know of it."""
+
+    hold_id: str
+    reason: HoldReason
+    cause_id: str
+    releasing_role: str
+    placed_by: str
+    placed_at: datetime
+
+
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """A place over a time. `location_id` "" is the whole zone; `to_at` None: until the hold is released."""
 

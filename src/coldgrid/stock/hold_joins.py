@@ -11,7 +11,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Conflict
 from coldgrid.kernel.tx import Tx
 from coldgrid.stock.hold_book import Hold, UnitHold, holds_of_place, open_holds_of
-from coldgrid.stock.hold_facts import HeldUnit, HoldExtended
+from coldgrid.stock.hold_facts import CarriedHold, HeldUnit, HoldExtended
 from coldgrid.stock.inventory import get_units
 from coldgrid.stock.units import Unit
 
@@ -67,7 +67,9 @@ def join_holds(tx: Tx, site_id: str, ssccs: Sequence[str], why: str) -> None:
             carry_hold(tx, site_id, hold, [unit.sscc], why)
 
 
-def carry_hold(tx: Tx, site_id: str, hold: Hold | UnitHold, ssccs: Sequence[str], why: str) -> None:
+def carry_hold(
+    tx: Tx, site_id: str, hold: Hold | UnitHold | CarriedHold, ssccs: Sequence[str], why: str
+) -> None:
     """Record that units are in a hold from now on, but for those that its reason and cause hold already."""
     held = open_holds_of(tx, site_id, ssccs)
     same = {one.sscc for one in held if (one.reason, one.cause_id) == (hold.reason, hold.cause_id)}

@@ -27,6 +27,7 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import get_site
 from coldgrid.stock import hold_book
 from coldgrid.stock.hold_book import UnitHold, open_holds_of
+from coldgrid.stock.hold_facts import CarriedHold
 from coldgrid.stock.hold_joins import carry_hold, join_holds
 from coldgrid.stock.inventory import get_units, units_by_sscc, with_nested
 from coldgrid.stock.movements import place_at
@@ -55,7 +56,7 @@ class SentUnit(msgspec.Struct, frozen=True, kw_only=True):
     pack_level: PackLevel
     status: UnitStatus
     parent_sscc: str | None = None
-    holds: list[UnitHold] = msgspec.field(default_factory=list)
+    holds: list[CarriedHold] = msgspec.field(default_factory=list)
 
 
 class TransferShipped(Event, frozen=True, tag="stock.transfer_shipped"):
@@ -189,7 +190,7 @@ def decide_ship(command: ShipTransfer, units: Sequence[Unit], holds: Sequence[Un
             pack_level=unit.pack_level,
             status=unit.status,
             parent_sscc=unit.parent_sscc if unit.parent_sscc in here else None,
-            holds=[hold for hold in holds if hold.sscc == unit.sscc],
+            holds=[_carried(hold) for hold in holds if hold.sscc == unit.sscc],
         )
         for unit in units
     ]
@@ -201,6 +202,17 @@ def decide_ship(command: ShipTransfer, units: Sequence[Unit], holds: Sequence[Un
         to_site_id=command.to_site_id,
         units=sent,
         reason=command.reason,
+    )
+
+
+def _carried(hold: UnitHold) -> CarriedHold:
+    return CarriedHold(
+        hold_id=hold.hold_id,
+        reason=hold.reason,
+        cause_id=hold.cause_id,
+        releasing_role=hold.releasing_role,
+        placed_by=hold.placed_by,
+        placed_at=hold.placed_at,
     )
 
 
@@ -267,7 +279,7 @@ def receive_transfer(tx: Tx, command: ReceiveTransfer) -> TransferReceived:
         if any(unit.present and unit.site_id == command.site_id for unit in units_by_sscc(tx, sscc)):
             raise UnitAlreadyPresent(sscc=sscc, site_id=command.site_id)
     tx.record(f"transfer/{command.transfer_id}", event, audience=(event.from_site_id,))
-    carried: dict[str, tuple[UnitHold, list[str]]] = {}
+    carried: dict[str, tuple[CarriedHold, list[str]]] = {}
     for unit in event.units:
         for hold in unit.holds:
             carried.setdefault(hold.hold_id, (hold, []))[1].append(unit.line.sscc)

@@ -66,7 +66,7 @@ class Virtual(StrEnum):
 UNSOLD_KINDS = frozenset({"quarantine", "virtual"})
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where goods stand. `zone_id` is empty beyond the shelves; `kind` is the location's."""
 
     location_id: str
@@ -121,7 +121,7 @@ class Unit(msgspec.Struct, frozen=True):
         return self.zone_id != ""
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One movement of goods: from one place to another, both named.
 
     `qty`: base units, above 0, or 0 for a unit that only carries others. `whole`: the unit went with its
