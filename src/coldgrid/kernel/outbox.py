@@ -164,7 +164,7 @@ _DUE_OF = Statement(
     .where(kernel_outbox.c.next_at <= sa.bindparam("now", type_=Instant))
     .order_by(kernel_outbox.c.next_at, kernel_outbox.c.key)
     .limit(sa.bindparam("count", type_=sa.Integer)),
-    into=_into,
+    into=_pending,
 )
 _ONE = Statement(sa.select(*_COLUMNS).where(kernel_outbox.c.key == sa.bindparam("which")), into=_pending)
 _OF_STATUS = Statement(
