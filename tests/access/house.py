@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request, Response, get
+from litestar.params import FromPath
 
 from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.access.door import AccessDoor
@@ -48,7 +49,7 @@ def quality_page(request: Request[Any, Any, Any], db: Db) -> Response[str]:
 
 
 @get("/sites/{site_id:str}", opt={"action": "network.view"}, sync_to_thread=True)
-def site_page(request: Request[Any, Any, Any], db: Db, site_id: str) -> Response[str]:
+def site_page(request: Request[Any, Any, Any], db: Db, site_id: FromPath[str]) -> Response[str]:
     return page(request, "webkit/menu.html", db, title=site_id)
 
 
@@ -82,7 +83,9 @@ class House:
     door: AccessDoor
     decider: DeciderService
 
-    def add(self, person_id: str, *roles: Role, sites: list[str] | None = None, temporary: bool = False) -> None:
+    def add(
+        self, person_id: str, *roles: Role, sites: list[str] | None = None, temporary: bool = False
+    ) -> None:
         """Add a person whose login is their id, with the known password."""
         command = AddPerson(
             person_id=person_id,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.params import FromPath
 
 from coldgrid.access import account, api_tokens, people, reads, sign_in
 from coldgrid.access.api_tokens import IssueToken, RevokeToken
@@ -33,8 +34,8 @@ from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, may
 
 Req = Request[Any, Any, Any]
-ROLE_OPTIONS = [(role.value, f"{label(role).capitalize()}: {DUTIES[role]}") for role in Role]
-MACHINE_OPTIONS = [(value, text) for value, text in ROLE_OPTIONS if value not in PERSONAL]
+ROLE_OPTIONS = [(role.value, label(role).capitalize(), DUTIES[role]) for role in Role]
+MACHINE_OPTIONS = [option for option in ROLE_OPTIONS if option[0] not in PERSONAL]
 VIEW_PEOPLE = {"action": "access.view_people", "reads": "personal"}
 SEERS = frozenset({Role.ADMIN.value, Role.AUDITOR.value})
 
@@ -89,7 +90,7 @@ async def add(request: Req, db: Db) -> Response[Any]:
 
 
 @get("/people/{person_id:str}", opt=VIEW_PEOPLE, include_in_schema=False, sync_to_thread=True)
-def person_page(request: Req, db: Db, person_id: str) -> Response[str]:
+def person_page(request: Req, db: Db, person_id: FromPath[str]) -> Response[str]:
     """Show one person with what can be changed."""
     return _person(request, db, person_id, NO_FORM)
 
@@ -114,7 +115,9 @@ def _person(
 
 
 @post("/people/{person_id:str}/{act:str}", include_in_schema=False)
-async def change_person(request: Req, db: Db, person_id: str, act: str) -> Response[Any]:
+async def change_person(
+    request: Req, db: Db, person_id: FromPath[str], act: FromPath[str]
+) -> Response[Any]:
     """Grant or revoke a role, assign sites, suspend, reinstate, reset the password, or erase."""
     back = f"/people/{person_id}"
     values = await form_values(request)
@@ -198,7 +201,7 @@ async def issue(request: Req, db: Db) -> Response[Any]:
 
 
 @post("/tokens/{token_id:str}/revoke", include_in_schema=False)
-async def revoke(request: Req, token_id: str) -> Response[Any]:
+async def revoke(request: Req, token_id: FromPath[str]) -> Response[Any]:
     """Take a token back."""
     return await submit_form(request, RevokeToken, then="/tokens", said="Token revoked.", token_id=token_id)
 

@@ -196,7 +196,7 @@ def add_person(tx: Tx, command: AddPerson) -> dict[str, str]:
     return {"person_id": command.person_id}
 
 
-@handles(SetUpFirstAdmin, action="access.set_up_first_admin", owner=Owner.NETWORK)
+@handles(SetUpFirstAdmin, action="session.set_up", owner=Owner.NETWORK)
 def set_up_first_admin(tx: Tx, command: SetUpFirstAdmin) -> dict[str, str]:
     """Add the first person, as an admin (P6)."""
     if anybody(tx):

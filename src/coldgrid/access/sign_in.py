@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from litestar import Request, Response, get, post
+from litestar.params import FromQuery
 
 from coldgrid.access import people
 from coldgrid.access.door import AccessDoor
@@ -51,7 +52,7 @@ def local_path(text: str) -> str:
 
 
 @get("/login", opt=PUBLIC, include_in_schema=False, sync_to_thread=True)
-def login_page(request: Req, db: Db, next: str = "/") -> Response[Any]:  # noqa: A002 (the name in the address)
+def login_page(request: Req, db: Db, next: FromQuery[str] = "/") -> Response[Any]:  # noqa: A002 (the name in the address)
     """Show the sign-in form; somebody signed in goes on, and before the first admin it leads to set-up."""
     if visitor_of(request).known:
         return see_other(local_path(next))
@@ -139,7 +140,7 @@ async def logout(request: Req) -> Response[Any]:
 
 
 @get("/setup", opt=PUBLIC, include_in_schema=False, sync_to_thread=True)
-def set_up_page(request: Req, db: Db, token: str = "") -> Response[Any]:
+def set_up_page(request: Req, db: Db, token: FromQuery[str] = "") -> Response[Any]:
     """Show the form for the first admin to whoever has the address that the server printed."""
     if people.anybody(db):
         return see_other("/login")

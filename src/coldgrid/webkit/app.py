@@ -21,6 +21,7 @@ from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.params import FromQuery
 from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
@@ -81,7 +82,7 @@ def provide_db(request: Request[Any, Any, Any]) -> Generator[Reader, None, None]
 
 
 @get("/stream", include_in_schema=False)
-async def stream(request: Request[Any, Any, Any], topics: str = "") -> Stream:
+async def stream(request: Request[Any, Any, Any], topics: FromQuery[str] = "") -> Stream:
     """Open the page's one event stream. Topics that the visitor may not follow are left out."""
     hub: Hub = request.app.state.hub
     visitor = visitor_of(request)
@@ -115,6 +116,7 @@ def create_app(
         events,
         commands_router,
         docs_page.api_page,
+        docs_page.openapi_document,
         preferences.choose,
         preferences.menu,
     ]

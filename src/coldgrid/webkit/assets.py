@@ -14,16 +14,17 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.params import FromPath
 
 from coldgrid.kernel.rejections import NotFound
 
 STATIC = Path(__file__).parent / "static"
 YEAR_S = 31_536_000
 MEDIA_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
     ".json": "application/json",
-    ".txt": "text/plain; charset=utf-8",
+    ".txt": "text/plain",
     ".woff2": "font/woff2",
 }
 _PACKED = {".woff2"}
@@ -84,7 +85,7 @@ def _plain(name: str) -> bytes:
 
 
 @get("/static/{name:str}", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
-def static_file(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
+def static_file(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
     """Serve one built file (A1, A2)."""
     if name not in _names():
         raise AssetNotFound(name=name)

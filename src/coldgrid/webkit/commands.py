@@ -11,17 +11,19 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response, Router, post
+from litestar.params import FromPath
 
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.registry import command_types
-from coldgrid.kernel.rejections import Forbidden, NotFound, Rejected
-from coldgrid.kernel.validation import decode_all
-from coldgrid.webkit.forms import HIDDEN, Form, form_bytes, refused_form
+from coldgrid.kernel.rejections import Forbidden, Invalid, NotFound, Problem, Rejected
+from coldgrid.kernel.validation import decode_all, decode_raw
+from coldgrid.webkit.forms import Form, form_bytes, refused_form
 from coldgrid.webkit.notices import Notice, leave
 from coldgrid.webkit.problems import HTML, Malformed, WrongMediaType, status_of
 from coldgrid.webkit.visitors import visitor_of
@@ -29,7 +31,8 @@ from coldgrid.webkit.visitors import visitor_of
 Req = Request[Any, Any, Any]
 C = TypeVar("C", bound=Command)
 KEY_LENGTH_MAX = 200
-PART = "application/x-www-form-urlencoded"
+INTEGER_MAX = 2**63 - 1
+_LONG_NUMBER = re.compile(rb"[:\[,]\s*-?\d{19}")
 
 
 class UnknownCommand(NotFound):
@@ -52,10 +55,34 @@ async def submit(request: Req, command_type: type[C], **fixed: Any) -> Response[
         raise WrongMediaType(given=media_type)
     body = await request.body()
     command = decode_all(_completed(body, fixed) if fixed else body, command_type)
+    check_numbers(body)
     outcome = await run(request, command, key_of(request))
     return Response(
         msgspec.json.encode(outcome, enc_hook=str), media_type="application/json", status_code=200
     )
+
+
+def check_numbers(body: bytes) -> None:
+    """Refuse whole numbers that do not fit 64 bits: JSON and Python know them, no database does.
+
+    Raises:
+        Invalid: each such number with its place.
+    """
+    if _LONG_NUMBER.search(body):  # rarely: a long number, or text that looks like one
+        problems = list(_too_long(decode_raw(body), ""))
+        if problems:
+            raise Invalid(problems)
+
+
+def _too_long(raw: Any, path: str) -> Iterator[Problem]:
+    if isinstance(raw, dict):
+        for name, value in raw.items():
+            yield from _too_long(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from _too_long(value, f"{path}[{index}]")
+    elif isinstance(raw, int) and not -INTEGER_MAX - 1 <= raw <= INTEGER_MAX:
+        yield Problem(field=path, message="is beyond 64 bits", fix="send a smaller number")
 
 
 def _completed(body: bytes, fixed: dict[str, Any]) -> bytes:
@@ -114,7 +141,9 @@ async def submit_form(
     values = await form_values(request)
     key = (values.get("_key") or [""])[-1][:KEY_LENGTH_MAX] or None
     try:
-        command = decode_all(form_bytes(values, command_type, **fixed), command_type)
+        body = form_bytes(values, command_type, **fixed)
+        command = decode_all(body, command_type)
+        check_numbers(body)
         outcome = await run(request, command, key)
     except Rejected as rejected:
         return _refused(request, rejected, values, again)
@@ -155,7 +184,7 @@ def see_other(where: str, told: str = "", kind: str = "ok") -> Response[Any]:
 
 
 @post("/{name:str}", status_code=200, summary="Carry out a command", operation_id="command")
-async def any_command(request: Req, name: str) -> Response[bytes]:
+async def any_command(request: Req, name: FromPath[str]) -> Response[bytes]:
     """Carry out the command with this wire name, such as `stock.place_hold`. Its fields are the JSON body."""
     command_type = command_types().get(name)
     if command_type is None:
@@ -163,20 +192,4 @@ async def any_command(request: Req, name: str) -> Response[bytes]:
     return await submit(request, command_type)
 
 
-def described(command_types_: Sequence[type[Command]]) -> dict[str, Any]:
-    """Return the JSON schema of commands, for the API page."""
-    _, components = msgspec.json.schema_components(command_types_, ref_template="#/components/schemas/{name}")
-    return components
-
-
 commands_router = Router("/api/v1/commands", route_handlers=[any_command], tags=["commands"])
-__all__ = [
-    "HIDDEN",
-    "any_command",
-    "commands_router",
-    "described",
-    "form_values",
-    "run",
-    "submit",
-    "submit_form",
-]

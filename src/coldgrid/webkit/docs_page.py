@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.serialization import encode_json
 
 from coldgrid.kernel.events import tag_of
 from coldgrid.kernel.registry import handlers
@@ -15,14 +16,21 @@ from coldgrid.webkit.visitors import Db
 
 
 def openapi_config(version: str) -> OpenAPIConfig:
-    """Return the configuration of the document, which lies at /api/v1/openapi.json."""
+    """Return the configuration of the document, of /api/v1/openapi.json."""
     return OpenAPIConfig(
         title="Coldgrid API",
         version=version,
         description="Commands, queries and the event feed. Refusals are RFC 9457 problem documents.",
-        path="/api/v1",
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        path="/api/openapi",  # not /api/v1: below its path Litestar answers every unknown address itself
+        render_plugins=[JsonRenderPlugin(path="/framework.json")],
     )
+
+
+@get("/api/v1/openapi.json", include_in_schema=False, sync_to_thread=True)
+def openapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return the OpenAPI document."""
+    document = encode_json(request.app.openapi_schema.to_schema(), serializer=str)
+    return Response(document, media_type="application/json")
 
 
 @get("/api", include_in_schema=False, sync_to_thread=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from coldgrid.kernel.events import Entry
@@ -71,11 +71,11 @@ def told(entry: Entry) -> FeedEntry:
 )
 async def events(
     request: Req,
-    after: Annotated[int, Parameter(ge=-1, le=2**62, description="Entries after this position")] = -1,
+    after: Annotated[int, QueryParameter(ge=-1, le=2**62, description="Entries after this position")] = -1,
     types: Annotated[
-        str, Parameter(max_length=2_000, description="Only these types, separated by commas")
+        str, QueryParameter(max_length=2_000, description="Only these types, separated by commas")
     ] = "",
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX)] = 100,
+    limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = 100,
 ) -> Response[Any] | Stream:
     """Return the entries after a position in the order of their position, and where to go on."""
     wanted = frozenset(name.strip() for name in types.split(",") if name.strip())

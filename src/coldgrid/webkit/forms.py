@@ -24,7 +24,7 @@ HIDDEN = ("_csrf", "_key")
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One control of a form. `options` are (value, label) pairs of a select or radio group."""
+    """One control of a form. `options`: (value, label); in radio groups and check lists also a hint."""
 
     name: str
     label: str
@@ -33,7 +33,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     unit: str = ""
     required: bool = False
-    options: Sequence[tuple[str, str]] = ()
+    options: Sequence[tuple[str, ...]] = ()
     autocomplete: str = ""
     placeholder: str = ""
     rows: int = 3

@@ -8,13 +8,14 @@ Nothing here decides what a visitor may do: that is the kernel's `Authorizer`. H
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
-from litestar.params import Dependency
+from litestar.params import SkipValidation
 
 from coldgrid.kernel.authorize import Principal, Resource
 from coldgrid.kernel.reading import Reader
@@ -22,7 +23,7 @@ from coldgrid.kernel.rejections import Forbidden, Rejected
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 # What a handler declares to be lent a reader: `db: Db`. Litestar cannot check a protocol, so it must not try.
-Db = Annotated[Reader, Dependency(skip_validation=True)]
+Db = NamedDependency[SkipValidation[Reader]]
 NOBODY = Principal(actor_id="", roles=frozenset(), sites=frozenset())
 
 
