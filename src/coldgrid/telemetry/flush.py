@@ -29,7 +29,7 @@ class Grouped(msgspec.Struct, frozen=True):
     @property
     def ends(self) -> Ints:
         """The index of each group's last reading."""
-        return np.append(self.starts[1:], len(self.at_us)) - 1
+        return np.append(self.starts[1:], len(self.at_us))[: len(self.starts)] - 1
 
     @property
     def row(self) -> Ints:

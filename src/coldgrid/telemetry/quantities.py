@@ -32,25 +32,28 @@ class Quantity(StrEnum):
 class Unit(StrEnum):
     """The unit in which a sensor reports."""
 
-    CELSIUS = "°C"
-    FAHRENHEIT = "°F"
+    CELSIUS = "C"
+    FAHRENHEIT = "F"
     PERCENT = "%"
     STATE = "state"
 
 
-# What people and devices write for a unit, besides its own sign.
+# What devices write for a unit, besides its own sign.
 SPELLINGS = {
-    "C": Unit.CELSIUS,
+    "°C": Unit.CELSIUS,
     "degC": Unit.CELSIUS,
     "celsius": Unit.CELSIUS,
     "Cel": Unit.CELSIUS,
-    "F": Unit.FAHRENHEIT,
+    "°F": Unit.FAHRENHEIT,
     "degF": Unit.FAHRENHEIT,
     "fahrenheit": Unit.FAHRENHEIT,
     "[degF]": Unit.FAHRENHEIT,
     "%RH": Unit.PERCENT,
     **{unit.value: unit for unit in Unit},
 }
+# A unit as a byte in columns of readings; 0: the sensor's own.
+UNIT_CODES = {unit: code for code, unit in enumerate(Unit, start=1)}
+OWN_UNIT = 0
 UNITS_OF = {
     Quantity.TEMPERATURE: frozenset({Unit.CELSIUS, Unit.FAHRENHEIT}),
     Quantity.HUMIDITY: frozenset({Unit.PERCENT}),

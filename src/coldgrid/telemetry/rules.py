@@ -14,6 +14,8 @@ first reading that ends it.
     stuck                   exactly the same value for `stuck_min`
     out_of_range            values that the probe cannot have measured, for `bad_min`
 
+A frozen zone has no low limit unless its sensor sets one: cold harms no frozen goods.
+
 Stages say what an alarm may cause. `pre_alarm`: before the product's limit, new allocation may pause.
 `excursion`: the air is outside the limits. `fault`: the sensor, not the goods: the zone is *unknown*
 to this sensor, and nothing is held for it. A dead probe therefore never turns into an excursion: bad
@@ -114,7 +116,7 @@ STAGE = {
 SUPPRESSIBLE = frozenset({Rule.BAND_HIGH, Rule.APPROACHING, Rule.RATE, Rule.RATE_SLOW, Rule.COMPRESSOR})
 
 
-class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RuleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What makes this sensor's rules differ from the defaults. All bounds are inclusive; None: the default.
 
     `high_c` and `low_c` default to the zone's; `gap_min` to the larger of 5 min and three intervals;
@@ -145,10 +147,10 @@ class RuleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Band(msgspec.Struct, frozen=True):
-    """What the zone asks of its air: set point and limits, in °C."""
+    """What the zone asks of its air: set point and limits, in °C. No low one where cold harms no goods."""
 
     setpoint_c: float
-    low_c: float
+    low_c: float | None
     high_c: float
 
 
@@ -185,7 +187,7 @@ def tune(role: Role, interval_s: float, settings: RuleSettings, band: Band | Non
     """Resolve a sensor's settings with its zone's limits. Without a band only the faults are looked for."""
     limited = role in LIMITED and band is not None
     high_c = settings.high_c if settings.high_c is not None else band.high_c if band is not None else 0.0
-    low_c = settings.low_c if settings.low_c is not None else band.low_c if band is not None else 0.0
+    low_c = settings.low_c if settings.low_c is not None else band.low_c if band is not None else None
     approach_c = settings.approach_c
     if approach_c is None:
         approach_c = max(0.0, (high_c - band.setpoint_c) / 4) if band is not None else 0.0
@@ -196,7 +198,7 @@ def tune(role: Role, interval_s: float, settings: RuleSettings, band: Band | Non
     return Tuning(
         role=role,
         high_e4=_e4(high_c) if limited else UNSET_HIGH_E4,
-        low_e4=_e4(low_c) if limited else UNSET_LOW_E4,
+        low_e4=_e4(low_c) if limited and low_c is not None else UNSET_LOW_E4,
         hysteresis_e4=_e4(settings.hysteresis_c),
         approach_e4=_e4(high_c - approach_c) if limited else UNSET_HIGH_E4,
         rise_short_e4=_e4(settings.rate_15_min_c_per_h * FAST_SHORT_CELLS / 12),

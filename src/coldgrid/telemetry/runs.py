@@ -2,8 +2,9 @@
 
 A run begins at the first reading at which a rule's condition holds and ends at the first at which it
 does not. In a run the rule is raised at most once, when it held for the rule's duration and nothing
-blocks it. What is carried from earlier flushes is the state at their last reading, so that a stream
-gives the same turns however it is cut into flushes.
+blocks it. A run that was raised, or noted as suppressed, is returned when it ends. What is carried from
+earlier flushes is the state at their last reading, so that a stream gives the same turns however it is
+cut into flushes.
 """
 
 from __future__ import annotations
@@ -140,8 +141,9 @@ def track(memory: Memory, draft: Draft, rule: Rule, condition: Condition) -> Tra
     raised = runs.first_of_each(ripe if blocked is None else ripe & (blocked == FREE))
     turns = [runs.turn(Kind.RAISED, index) for index in raised.values()]
     noted: dict[int, int] = {}
+    was_noted = runs.carried(NOTED)
     if blocked is not None:
-        by_design = ripe & (blocked != FREE) & (blocked != BY_FAULT) & ~runs.carried(NOTED)
+        by_design = ripe & (blocked != FREE) & (blocked != BY_FAULT) & ~was_noted
         noted = {
             key: index
             for key, index in runs.first_of_each(by_design).items()
@@ -149,7 +151,8 @@ def track(memory: Memory, draft: Draft, rule: Rule, condition: Condition) -> Tra
         }
         turns += [runs.turn(Kind.SUPPRESSED, index, int(blocked[index])) for index in noted.values()]
     for index in np.flatnonzero(runs.falls).tolist():
-        if int(runs.key[index]) in raised or was_raised[index]:
+        key = int(runs.key[index])
+        if key in raised or key in noted or was_raised[index] or was_noted[index]:
             turns.append(runs.turn(Kind.RETURNED, index))
     _draft_ends(memory, draft, runs, list(raised), list(noted))
     return Tracked(turns, _where_raised(runs, raised, was_raised))

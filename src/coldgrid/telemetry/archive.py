@@ -1,0 +1,342 @@
+"""Archive: sealed blocks of each sensor's days, and the manifests that vouch for them in the log.
+
+Invariants
+    K1  A sealed block never changes; readings that come later make supplementary blocks of the same day.
+    K2  Every block is named, by its hash, in a manifest event of its site: within the hour it was sealed in,
+        or at once for an incident or a pack.
+    K3  A block whose bytes do not match the manifest is found and named; nothing else is doubted with it.
+
+A day is sealed `SEAL_GRACE` after it ended; on demand at once, up to the newest reading. Blocks are working
+state of the runtime and not rebuilt from the log; the manifests are events, and their table is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+import sqlalchemy as sa
+
+from coldgrid.kernel.events import Event
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.registry import projects
+from coldgrid.kernel.statements import Statement, upsert
+from coldgrid.kernel.tables import Instant, from_micros, metadata
+from coldgrid.kernel.tx import Tx
+from coldgrid.telemetry.blocks import Readings, Summary, block_hash, decode_block, encode_block, summarise
+from coldgrid.telemetry.chunks import summary_of
+from coldgrid.telemetry.landing import Head
+
+MANIFEST_MAX = 200
+
+# --- Events ---------------------------------------------------------------------
+
+
+class Why(StrEnum):
+    """Why a manifest was written."""
+
+    HOURLY = "hourly"
+    ON_DEMAND = "on_demand"
+
+
+class ManifestedBlock(msgspec.Struct, frozen=True, array_like=True):
+    """One block in a manifest: a year of them per sensor, so it is a row and not an object."""
+
+    sensor_id: str
+    day: int
+    block_no: int
+    hash: str
+    readings: int
+    first_us: int
+    last_us: int
+
+
+class BlocksManifested(Event, frozen=True, tag="telemetry.blocks_manifested"):
+    """Blocks were sealed. `landed_no` and `landed_digest`: the site's newest flush then (`landing.L2`)."""
+
+    site_id: str
+    why: Why
+    cause_id: str
+    landed_no: int
+    landed_digest: str
+    readings: int
+    first_at: datetime | None
+    last_at: datetime | None
+    blocks: list[ManifestedBlock]
+
+
+# --- Tables and projection ------------------------------------------------------
+
+telemetry_block = sa.Table(
+    "telemetry_block",
+    metadata,
+    sa.Column("sensor_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.BigInteger, primary_key=True),
+    sa.Column("block_no", sa.BigInteger, primary_key=True),
+    sa.Column("site_id", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("first_us", sa.BigInteger, nullable=False),
+    sa.Column("last_us", sa.BigInteger, nullable=False),
+    sa.Column("readings", sa.BigInteger, nullable=False),
+    sa.Column("good", sa.BigInteger, nullable=False),
+    sa.Column("low_e4", sa.BigInteger),
+    sa.Column("high_e4", sa.BigInteger),
+    sa.Column("sum_e4", sa.BigInteger, nullable=False),
+    sa.Column("kinetic_sum", sa.Float, nullable=False),
+    sa.Column("manifested", sa.BigInteger, nullable=False),
+    info={"service": True},
+)
+sa.Index("ix_telemetry_block_waiting", telemetry_block.c.site_id, telemetry_block.c.manifested)
+# Apart from the sums, so that a month of a thousand sensors is added up without reading past their bytes.
+telemetry_block_body = sa.Table(
+    "telemetry_block_body",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    info={"service": True},
+)
+telemetry_manifest = sa.Table(
+    "telemetry_manifest",
+    metadata,
+    sa.Column("sensor_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.BigInteger, primary_key=True),
+    sa.Column("block_no", sa.BigInteger, primary_key=True),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("entry_id", sa.Text, nullable=False),
+    sa.Column("manifested_at", Instant, nullable=False),
+    info={"origin": "site"},
+)
+telemetry_manifest_head = sa.Table(
+    "telemetry_manifest_head",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("landed_no", sa.BigInteger, nullable=False),
+    sa.Column("manifested_at", Instant, nullable=False),
+    info={"origin": "site"},
+)
+
+_NEW = Statement(telemetry_block.insert())
+_NEW_BODY = Statement(upsert(telemetry_block_body, keys=["hash"]))
+_MANIFESTED = Statement(
+    telemetry_block.update()
+    .where(
+        telemetry_block.c.sensor_id == sa.bindparam("whose"),
+        telemetry_block.c.day == sa.bindparam("which"),
+        telemetry_block.c.block_no == sa.bindparam("no"),
+    )
+    .values(manifested=1)
+)
+_VOUCH = Statement(
+    upsert(
+        telemetry_manifest,
+        keys=["sensor_id", "day", "block_no"],
+        set_=["hash", "entry_id", "manifested_at"],
+    )
+)
+_HEAD = Statement(upsert(telemetry_manifest_head, keys=["site_id"], set_=["landed_no", "manifested_at"]))
+
+
+@projects(BlocksManifested)
+def _vouch(tx: Tx, event: BlocksManifested) -> None:
+    for block in event.blocks:
+        tx.write(
+            _VOUCH,
+            sensor_id=block.sensor_id,
+            day=block.day,
+            block_no=block.block_no,
+            hash=block.hash,
+            entry_id=tx.entry.id,
+            manifested_at=tx.now,
+        )
+    tx.write(_HEAD, site_id=event.site_id, landed_no=event.landed_no, manifested_at=tx.now)
+
+
+# --- Sealing and manifests ------------------------------------------------------
+
+
+def store_block(tx: Tx, sensor_id: str, day: int, readings: Readings) -> None:
+    """Seal readings of a sensor and a day as its next block (K1)."""
+    last = tx.value(_LAST_NO, sensor_id=sensor_id, day=day)
+    body = encode_block(readings)
+    name = block_hash(body)
+    tx.write(_NEW_BODY, hash=name, body=body)
+    tx.write(
+        _NEW,
+        sensor_id=sensor_id,
+        day=day,
+        block_no=0 if last is None else int(last) + 1,
+        site_id=tx.origin,
+        hash=name,
+        first_us=int(readings.at_us[0]),
+        last_us=int(readings.at_us[-1]),
+        manifested=0,
+        **msgspec.structs.asdict(summarise(readings)),
+    )
+
+
+def write_manifests(tx: Tx, head: Head, why: Why, cause_id: str = "") -> int:
+    """Record manifests of what was sealed and not vouched for yet; return the number of blocks (K2).
+
+    An hourly manifest is written without blocks too when readings landed since the last one.
+    """
+    waiting = tx.all(_WAITING, site_id=tx.origin)
+    last = tx.value(_MANIFEST_HEAD, site_id=tx.origin)
+    parts = [waiting[start : start + MANIFEST_MAX] for start in range(0, len(waiting), MANIFEST_MAX)]
+    if not parts and why is Why.HOURLY and head.landed_no > (-1 if last is None else int(last)):
+        parts = [[]]
+    for part in parts:
+        tx.record(f"block/{tx.origin}", _manifest(tx.origin, head, why, cause_id, part))
+        for block in part:
+            tx.write(_MANIFESTED, whose=block.sensor_id, which=block.day, no=block.block_no)
+    return len(waiting)
+
+
+def _manifest(
+    site_id: str, head: Head, why: Why, cause_id: str, blocks: Sequence[ManifestedBlock]
+) -> BlocksManifested:
+    return BlocksManifested(
+        site_id=site_id,
+        why=why,
+        cause_id=cause_id,
+        landed_no=head.landed_no,
+        landed_digest=head.digest,
+        readings=sum(block.readings for block in blocks),
+        first_at=from_micros(min(block.first_us for block in blocks)) if blocks else None,
+        last_at=from_micros(max(block.last_us for block in blocks)) if blocks else None,
+        blocks=list(blocks),
+    )
+
+
+# --- Queries --------------------------------------------------------------------
+
+_LAST_NO = Statement(
+    sa.select(sa.func.max(telemetry_block.c.block_no)).where(
+        telemetry_block.c.sensor_id == sa.bindparam("sensor_id"), telemetry_block.c.day == sa.bindparam("day")
+    )
+)
+_WAITING = Statement(
+    sa.select(*(telemetry_block.c[name] for name in ManifestedBlock.__struct_fields__))
+    .where(telemetry_block.c.site_id == sa.bindparam("site_id"), telemetry_block.c.manifested == 0)
+    .order_by(telemetry_block.c.sensor_id, telemetry_block.c.day, telemetry_block.c.block_no),
+    into=ManifestedBlock,
+)
+_MANIFEST_HEAD = Statement(
+    sa.select(telemetry_manifest_head.c.landed_no).where(
+        telemetry_manifest_head.c.site_id == sa.bindparam("site_id")
+    )
+)
+_BODIES = Statement(
+    sa.select(telemetry_block_body.c.body)
+    .join(telemetry_block, telemetry_block.c.hash == telemetry_block_body.c.hash)
+    .where(
+        telemetry_block.c.sensor_id == sa.bindparam("sensor_id"),
+        telemetry_block.c.day >= sa.bindparam("from_day"),
+        telemetry_block.c.day <= sa.bindparam("to_day"),
+    )
+    .order_by(telemetry_block.c.day, telemetry_block.c.block_no)
+)
+_NEWEST = Statement(
+    sa.select(telemetry_block_body.c.body)
+    .join(telemetry_block, telemetry_block.c.hash == telemetry_block_body.c.hash)
+    .where(telemetry_block.c.sensor_id == sa.bindparam("sensor_id"))
+    .order_by(telemetry_block.c.day.desc(), telemetry_block.c.last_us.desc())
+    .limit(1)
+)
+_SUMS = Statement(
+    sa.select(
+        telemetry_block.c.sensor_id,
+        sa.func.sum(telemetry_block.c.readings),
+        sa.func.sum(telemetry_block.c.good),
+        sa.func.min(telemetry_block.c.low_e4),
+        sa.func.max(telemetry_block.c.high_e4),
+        sa.func.sum(telemetry_block.c.sum_e4),
+        sa.func.sum(telemetry_block.c.kinetic_sum),
+    )
+    .where(
+        telemetry_block.c.day >= sa.bindparam("from_day"),
+        telemetry_block.c.day < sa.bindparam("to_day"),
+        telemetry_block.c.sensor_id.in_(sa.bindparam("sensor_ids", expanding=True)),
+    )
+    .group_by(telemetry_block.c.sensor_id)
+)
+
+
+class BlockRow(msgspec.Struct, frozen=True):
+    """A sealed block: where it belongs, its name, its bytes, and who vouches for it ("": no manifest yet)."""
+
+    sensor_id: str
+    day: int
+    block_no: int
+    hash: str
+    readings: int
+    body: bytes
+    vouched_hash: str | None
+    entry_id: str | None
+
+
+_ROWS = Statement(
+    sa.select(
+        telemetry_block.c.sensor_id,
+        telemetry_block.c.day,
+        telemetry_block.c.block_no,
+        telemetry_block.c.hash,
+        telemetry_block.c.readings,
+        telemetry_block_body.c.body,
+        telemetry_manifest.c.hash,
+        telemetry_manifest.c.entry_id,
+    )
+    .join(telemetry_block_body, telemetry_block_body.c.hash == telemetry_block.c.hash)
+    .outerjoin(
+        telemetry_manifest,
+        sa.and_(
+            telemetry_manifest.c.sensor_id == telemetry_block.c.sensor_id,
+            telemetry_manifest.c.day == telemetry_block.c.day,
+            telemetry_manifest.c.block_no == telemetry_block.c.block_no,
+        ),
+    )
+    .where(
+        telemetry_block.c.sensor_id == sa.bindparam("sensor_id"),
+        telemetry_block.c.day >= sa.bindparam("from_day"),
+        telemetry_block.c.day <= sa.bindparam("to_day"),
+    )
+    .order_by(telemetry_block.c.day, telemetry_block.c.block_no),
+    into=BlockRow,
+)
+
+
+def sealed(db: Reader, sensor_id: str, from_day: int, to_day: int) -> list[Readings]:
+    """Return the opened blocks of a sensor's days, the last one included."""
+    return [
+        decode_block(body)
+        for (body,) in db.all(_BODIES, sensor_id=sensor_id, from_day=from_day, to_day=to_day)
+    ]
+
+
+def newest_block(db: Reader, sensor_id: str) -> list[Readings]:
+    """Return the block with a sensor's newest sealed reading, if there is one."""
+    return [decode_block(body) for (body,) in db.all(_NEWEST, sensor_id=sensor_id)]
+
+
+def block_rows(db: Reader, sensor_id: str, from_day: int, to_day: int) -> list[BlockRow]:
+    """Return the blocks of a sensor's days with what vouches for them: for packs and for checks."""
+    return db.all(_ROWS, sensor_id=sensor_id, from_day=from_day, to_day=to_day)
+
+
+def block_sums(db: Reader, sensor_ids: Sequence[str], from_day: int, to_day: int) -> dict[str, Summary]:
+    """Return what the blocks of whole days, the last one excluded, add up to, by sensor."""
+    rows = db.all(_SUMS, sensor_ids=list(sensor_ids), from_day=from_day, to_day=to_day)
+    return {row[0]: summary_of(row[1:]) for row in rows}
+
+
+def damaged_blocks(db: Reader, sensor_id: str, from_day: int, to_day: int) -> list[str]:
+    """Return what does not match its manifest among a sensor's blocks, each in one sentence (K3)."""
+    found = []
+    for row in block_rows(db, sensor_id, from_day, to_day):
+        what = f"block {row.block_no} of {row.sensor_id}, day {row.day}"
+        if block_hash(row.body) != row.hash:
+            found.append(f"{what}: its bytes were changed")
+        elif row.vouched_hash is not None and row.vouched_hash != row.hash:
+            found.append(f"{what}: it is not the one that {row.entry_id} vouches for")
+    return found

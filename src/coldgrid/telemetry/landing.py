@@ -1,0 +1,310 @@
+"""Landing: readings as they came in, one flush each, and the checkpoints from which the rules go on.
+
+Invariants
+    L1  An acknowledged reading is in exactly one of: a flush, a chunk (`chunks`), a block (`archive`).
+    L2  The flushes of a site form a chain: each one's digest covers its bytes and the digest before.
+    L3  A checkpoint and the flushes after it give the rules' memory exactly.
+
+Readings are not events, so these tables are working state of the runtime: a rebuild from the log leaves
+them alone, and manifests in the log vouch for what they are sealed into. A flush is written in the
+transaction that decides on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.statements import Statement, upsert
+from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tx import Tx
+from coldgrid.telemetry.blocks import Readings
+from coldgrid.telemetry.flush import Grouped, group_by_sensor
+from coldgrid.telemetry.quantities import Ints
+
+NO_DIGEST = ""
+
+# --- Bytes ----------------------------------------------------------------------
+
+
+class Landed(msgspec.Struct, array_like=True):
+    """A flush as it is stored. The first `live` groups went through the rules in order; the rest came late.
+
+    `at_us` and `value_e4` are little-endian columns of 8 and 4 bytes, grouped by sensor; `pos` is the order
+    in which they arrived (4 bytes each, empty: as they stand); `bad` one bit each, empty: none.
+    """
+
+    sensor_ids: list[str]
+    counts: list[int]
+    live: int
+    seen_us: int
+    at_us: bytes
+    value_e4: bytes
+    bad: bytes
+    pos: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Landed).decode
+
+
+def pack_flush(sensor_ids: Sequence[str], parts: Sequence[Grouped], seen_us: int) -> bytes:
+    """Return a flush as bytes: the live readings, then the late ones if any."""
+    names = [sensor_ids[row] for part in parts for row in part.rows.tolist()]
+    counts = np.concatenate([np.diff(part.starts, append=len(part)) for part in parts])
+    bad = np.concatenate([part.bad for part in parts])
+    pos = parts[0].pos
+    in_order = len(pos) < 2 or bool((np.diff(pos) > 0).all())
+    return _encode(
+        Landed(
+            names,
+            counts.tolist(),
+            len(parts[0].rows),
+            seen_us,
+            np.concatenate([part.at_us for part in parts]).astype("<i8").tobytes(),
+            np.concatenate([part.value_e4 for part in parts]).astype("<i4").tobytes(),
+            np.packbits(bad).tobytes() if bad.any() else b"",
+            b"" if in_order else np.argsort(np.argsort(pos)).astype("<u4").tobytes(),
+        )
+    )
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """A flush read back: for each sensor its readings, and how it went through the rules."""
+
+    sensor_ids: list[str]
+    starts: Ints
+    readings: Readings
+    live: int
+    seen_us: int
+    pos: Ints
+
+    def of(self, sensor_id: str) -> Iterator[Readings]:
+        """Yield a sensor's readings; it may occur twice, live and late."""
+        for index, name in enumerate(self.sensor_ids):
+            if name == sensor_id:
+                yield self.part(index)
+
+    def part(self, index: int) -> Readings:
+        """Return the readings of one group."""
+        ends = [*self.starts[1:].tolist(), len(self.readings)]
+        return cut(self.readings, int(self.starts[index]), ends[index])
+
+    def live_part(self, row_of: dict[str, int]) -> Grouped | None:
+        """Return what went through the rules in order, of the sensors that are known; None: nothing."""
+        rows = np.array([row_of.get(name, -1) for name in self.sensor_ids[: self.live]], dtype=np.int64)
+        ends = np.append(self.starts[1:], len(self.readings))[: self.live]
+        end = int(ends[-1]) if self.live else 0
+        readings = cut(self.readings, 0, end)
+        row = np.repeat(rows, np.diff(self.starts[: self.live], append=end))
+        known = row >= 0
+        if not known.any():
+            return None
+        return group_by_sensor(
+            row[known],
+            readings.at_us[known],
+            readings.value_e4[known],
+            readings.bad[known],
+            self.pos[:end][known],
+        )
+
+
+def unpack_flush(body: bytes) -> Flush:
+    """Read a flush back."""
+    landed = _decode(body)
+    at_us = np.frombuffer(landed.at_us, dtype="<i8").astype(np.int64)
+    value_e4 = np.frombuffer(landed.value_e4, dtype="<i4").astype(np.int64)
+    count = len(at_us)
+    bad = np.zeros(count, dtype=np.bool_)
+    if landed.bad:
+        bad = np.unpackbits(np.frombuffer(landed.bad, dtype=np.uint8), count=count).astype(np.bool_)
+    starts = np.cumsum([0, *landed.counts[:-1]]).astype(np.int64)
+    pos = np.arange(count, dtype=np.int64)
+    if landed.pos:
+        live_pos = np.frombuffer(landed.pos, dtype="<u4").astype(np.int64)
+        pos[: len(live_pos)] = live_pos
+    return Flush(landed.sensor_ids, starts, Readings(at_us, value_e4, bad), landed.live, landed.seen_us, pos)
+
+
+def cut(readings: Readings, start: int, end: int) -> Readings:
+    """Return a part of readings."""
+    return Readings(readings.at_us[start:end], readings.value_e4[start:end], readings.bad[start:end])
+
+
+def joined(parts: Iterable[Readings]) -> Readings:
+    """Return readings in the order of time; of two with the same time the first one given stays."""
+    listed = list(parts)
+    if not listed:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Readings(nothing, nothing, np.zeros(0, dtype=np.bool_))
+    at_us = np.concatenate([part.at_us for part in listed])
+    value_e4 = np.concatenate([part.value_e4 for part in listed])
+    bad = np.concatenate([part.bad for part in listed])
+    if len(at_us) < 2 or bool((np.diff(at_us) > 0).all()):
+        return Readings(at_us, value_e4, bad)
+    order = np.argsort(at_us, kind="stable")
+    first = np.diff(at_us[order], prepend=-1) > 0
+    kept = order[first]
+    return Readings(at_us[kept], value_e4[kept], bad[kept])
+
+
+def within(readings: Readings, from_us: int, to_us: int) -> Readings:
+    """Return the readings from `from_us` on and before `to_us`."""
+    start, end = np.searchsorted(readings.at_us, [from_us, to_us]).tolist()
+    return cut(readings, start, end)
+
+
+# --- Tables ---------------------------------------------------------------------
+
+telemetry_landing = sa.Table(
+    "telemetry_landing",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("landed_no", sa.BigInteger, primary_key=True),
+    sa.Column("first_us", sa.BigInteger, nullable=False),
+    sa.Column("last_us", sa.BigInteger, nullable=False),
+    sa.Column("readings", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    info={"service": True},
+)
+telemetry_checkpoint = sa.Table(
+    "telemetry_checkpoint",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("landed_no", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    info={"service": True},
+)
+
+_LAND = Statement(telemetry_landing.insert())
+_CLEAR = Statement(
+    telemetry_landing.delete().where(
+        telemetry_landing.c.site_id == sa.bindparam("whose"),
+        telemetry_landing.c.landed_no <= sa.bindparam("upto"),
+    )
+)
+_LANDED = Statement(
+    sa.select(telemetry_landing.c.landed_no, telemetry_landing.c.digest, telemetry_landing.c.body)
+    .where(telemetry_landing.c.site_id == sa.bindparam("site_id"))
+    .order_by(telemetry_landing.c.landed_no)
+)
+_OVERLAPPING = Statement(
+    sa.select(telemetry_landing.c.body)
+    .where(
+        telemetry_landing.c.site_id == sa.bindparam("site_id"),
+        telemetry_landing.c.last_us >= sa.bindparam("from_us"),
+        telemetry_landing.c.first_us < sa.bindparam("to_us"),
+    )
+    .order_by(telemetry_landing.c.landed_no)
+)
+_ALL_OVERLAPPING = Statement(
+    sa.select(telemetry_landing.c.body).where(
+        telemetry_landing.c.last_us >= sa.bindparam("from_us"),
+        telemetry_landing.c.first_us < sa.bindparam("to_us"),
+    )
+)
+_AFTER = Statement(
+    sa.select(telemetry_landing.c.site_id, telemetry_landing.c.landed_no, telemetry_landing.c.digest)
+    .add_columns(telemetry_landing.c.readings, telemetry_landing.c.body)
+    .order_by(telemetry_landing.c.site_id, telemetry_landing.c.landed_no)
+)
+_CHECKPOINT = Statement(upsert(telemetry_checkpoint, keys=["site_id"], set_=["landed_no", "digest", "body"]))
+_CHECKPOINTS = Statement(sa.select(telemetry_checkpoint))
+
+# --- Flushes --------------------------------------------------------------------
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Where a site's landing stands: its last number and digest, and how much waits to be rolled."""
+
+    landed_no: int = -1
+    digest: str = NO_DIGEST
+    flushes: int = 0
+    readings: int = 0
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A site's checkpoint as it is stored."""
+
+    site_id: str
+    landed_no: int
+    digest: str
+    body: bytes
+
+
+def land(tx: Tx, head: Head, body: bytes, parts: Sequence[Grouped]) -> Head:
+    """Write a flush and return the site's new head (L2)."""
+    digest = chained(head.digest, body)
+    count = sum(len(part) for part in parts)
+    first_us = min(int(part.at_us.min()) for part in parts if len(part))
+    last_us = max(int(part.at_us.max()) for part in parts if len(part))
+    tx.write_row(_LAND, (tx.origin, head.landed_no + 1, first_us, last_us, count, digest, body))
+    return Head(head.landed_no + 1, digest, head.flushes + 1, head.readings + count)
+
+
+def chained(digest: str, body: bytes) -> str:
+    """Return the digest of a flush in its site's chain."""
+    return sha256(digest.encode() + body).hexdigest()
+
+
+def keep_checkpoint(tx: Tx, site_id: str, head: Head, memory: bytes) -> None:
+    """Write what the rules remember after the site's last flush (L3)."""
+    tx.write(_CHECKPOINT, site_id=site_id, landed_no=head.landed_no, digest=head.digest, body=memory)
+
+
+def clear_landing(tx: Tx, site_id: str, head: Head) -> Head:
+    """Delete the flushes that were rolled and return the head that remains."""
+    tx.write(_CLEAR, whose=site_id, upto=head.landed_no)
+    return Head(head.landed_no, head.digest)
+
+
+# --- Queries --------------------------------------------------------------------
+
+
+class ChainBroken(ValueError):
+    """A flush is not the one that was written: the storage changed it."""
+
+
+def load_checkpoints(db: Reader) -> list[Stored]:
+    """Return every site's checkpoint."""
+    return [Stored(*row) for row in db.all(_CHECKPOINTS)]
+
+
+def load_flushes(db: Reader) -> Iterator[tuple[str, int, str, int, Flush]]:
+    """Yield every flush that is not rolled yet: site, number, digest, count of readings, flush."""
+    for site_id, landed_no, digest, count, body in db.all(_AFTER):
+        yield site_id, landed_no, digest, count, unpack_flush(body)
+
+
+def flushes_of(db: Reader, site_id: str) -> list[Flush]:
+    """Return a site's flushes that are not rolled yet, each checked against the chain (L2).
+
+    Raises:
+        ChainBroken: the bytes of a flush were changed.
+    """
+    flushes, before = [], None
+    for _, digest, body in db.all(_LANDED, site_id=site_id):
+        if before is not None and chained(before, body) != digest:
+            raise ChainBroken(site_id)
+        before = digest
+        flushes.append(unpack_flush(body))
+    return flushes
+
+
+def flushes_between(db: Reader, site_id: str, from_us: int, to_us: int) -> list[Flush]:
+    """Return the flushes not rolled yet that hold readings of a range."""
+    return [
+        unpack_flush(body) for (body,) in db.all(_OVERLAPPING, site_id=site_id, from_us=from_us, to_us=to_us)
+    ]
+
+
+def all_flushes_between(db: Reader, from_us: int, to_us: int) -> list[Flush]:
+    """Return the flushes of all sites not rolled yet that hold readings of a range."""
+    return [unpack_flush(body) for (body,) in db.all(_ALL_OVERLAPPING, from_us=from_us, to_us=to_us)]
