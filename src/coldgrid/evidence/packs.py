@@ -1,0 +1,166 @@
+"""Evidence packs: what is known about an incident, a handling unit or a lot, and its proof, in one zip.
+
+Invariants
+    P1  The same facts, subject, maker and instant give the same bytes.
+    P2  Entries stand in a pack byte for byte as their leaf was hashed, each with its inclusion proof.
+    P3  Personal data is ciphertext, unless the pack was made with disclosure for the persons it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from coldgrid.evidence import archive, collect, tiles
+from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.notes import VerifierKey
+from coldgrid.evidence.pack_files import Files, add_log, add_parts, disclose
+from coldgrid.evidence.pack_form import (
+    DISCLOSED,
+    FORMAT,
+    KEYS,
+    MANIFEST,
+    MANIFEST_NOTE,
+    REPORT_HTML,
+    REPORT_PDF,
+    DisclosedText,
+    Manifest,
+    PackedLog,
+    manifest_text,
+)
+from coldgrid.evidence.parts import (
+    PackLimit,
+    PackMoment,
+    PackSeries,
+    PackStreams,
+    PackSubject,
+    PackTable,
+    Part,
+    contributions,
+)
+from coldgrid.evidence.report import Report, render_html, render_pdf
+from coldgrid.evidence.story import moments_of
+from coldgrid.evidence.tiles import KeptHead, LogId
+from coldgrid.kernel.events import Entry, encode
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import NotFound
+from coldgrid.network.sites import SiteNotFound, get_site
+
+
+class NothingToProve(NotFound):
+    """No signed entry concerns this."""
+
+    todo = "Check the id; a fact is signed at most ten seconds after it was recorded."
+
+
+class PackRequest(msgspec.Struct, frozen=True):
+    """Which pack to make, for whom, when. `disclose`: the persons whose data is to stand in it in clear."""
+
+    subject: PackSubject
+    made_by: str
+    made_at: datetime
+    disclose: Collection[str] = ()
+    witness_keys: Sequence[VerifierKey] = ()
+
+
+class _Gathered(msgspec.Struct, frozen=True):
+    """What concerns the subject, before it is laid out."""
+
+    parts: Sequence[tuple[str, Part]]
+    entries: Sequence[Entry]
+    heads: dict[LogId, KeptHead]
+
+
+def make_pack(db: Reader, notary: Notary, request: PackRequest) -> bytes:
+    """Return the pack as a zip. It shows what the latest checkpoints cover: sign what is new first.
+
+    Raises:
+        NothingToProve: nothing that was signed concerns the subject.
+    """
+    gathered = _gather(db, request.subject)
+    files = Files()
+    logs = [
+        add_log(db, files, notary, gathered.heads[log_id], entries)
+        for log_id, entries in collect.by_log(gathered.entries).items()
+    ]
+    keys = [notary.signer.key, notary.signer.witness_key, *request.witness_keys]
+    files.add(KEYS, "".join(f"{key.encode()}\n" for key in keys).encode(), "Public keys of who signed")
+    disclosed = disclose(db, gathered.entries, request.disclose)
+    if disclosed:
+        files.add(DISCLOSED, encode(disclosed), "Personal data in clear")
+    add_parts(files, gathered.parts)
+    report = _report(db, notary, request, gathered, logs)
+    _add_report(files, msgspec.structs.replace(report, disclosed=disclosed))
+    manifest = encode(_manifest(notary, request, files, logs, disclosed))
+    note = notary.signer.sign(manifest_text(manifest, notary.network_name, str(request.subject)))
+    return archive.pack_zip({**files.bodies, MANIFEST: manifest, MANIFEST_NOTE: note.encode().encode()})
+
+
+def _gather(db: Reader, subject: PackSubject) -> _Gathered:
+    heads = {head.log_id: head for head in tiles.heads(db)}
+    parts = contributions(db, subject)
+    named = [part for _, part in parts if isinstance(part, PackStreams)]
+    covered = {log_id: head.size for log_id, head in heads.items()}
+    entries = collect.collect(db, subject, named, covered)
+    if not entries:
+        raise NothingToProve(subject=str(subject))
+    return _Gathered(parts, entries, heads)
+
+
+def _manifest(
+    notary: Notary,
+    request: PackRequest,
+    files: Files,
+    logs: list[PackedLog],
+    disclosed: Sequence[DisclosedText],
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        subject=request.subject,
+        network=notary.network_name,
+        made_at=request.made_at,
+        made_by=request.made_by,
+        disclosed=sorted({one.subject for one in disclosed}),
+        logs=logs,
+        files=files.listed(),
+    )
+
+
+def _report(
+    db: Reader, notary: Notary, request: PackRequest, gathered: _Gathered, logs: Sequence[PackedLog]
+) -> Report:
+    parts = [part for _, part in gathered.parts]
+    told = [part for part in parts if isinstance(part, PackMoment)]
+    return Report(
+        subject=request.subject,
+        network=notary.network_name,
+        made_by=request.made_by,
+        made_at=request.made_at,
+        key=notary.signer.key.encode(),
+        zone=_zone_of(db, request.subject.site_id),
+        logs=logs,
+        heads=[gathered.heads[LogId(log.origin, log.epoch)] for log in logs],
+        entries=gathered.entries,
+        moments=sorted([*moments_of(gathered.entries), *told], key=lambda moment: moment.at),
+        series=[part for part in parts if isinstance(part, PackSeries)],
+        limits=[part for part in parts if isinstance(part, PackLimit)],
+        tables=[part for part in parts if isinstance(part, PackTable)],
+        disclosed=[],
+    )
+
+
+def _zone_of(db: Reader, site_id: str) -> tzinfo:
+    try:
+        return ZoneInfo(get_site(db, site_id).timezone) if site_id else UTC
+    except (SiteNotFound, ZoneInfoNotFoundError):
+        return UTC
+
+
+def _add_report(files: Files, report: Report) -> None:
+    files.add(REPORT_HTML, render_html(report), "The report, to read")
+    pdf = render_pdf(report)
+    if pdf is not None:
+        files.add(REPORT_PDF, pdf, "The report, to print")

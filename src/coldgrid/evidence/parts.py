@@ -1,0 +1,117 @@
+"""What rooms put into an evidence pack, and how they say so.
+
+A room registers one function that answers for a subject: which entries concern it, and the files, series,
+limits, tables and moments that explain them. This room knows none of theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from coldgrid.kernel.reading import Reader
+
+_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+
+SubjectKind = Literal["incident", "unit", "lot"]
+State = Literal["ok", "warn", "crit", "off", "info"]
+
+
+class PackSubject(msgspec.Struct, frozen=True):
+    """What a pack is about. `site_id` picks the time zone of its page; empty where several sites are."""
+
+    kind: SubjectKind
+    id: str
+    site_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}"
+
+
+class PackFile(msgspec.Struct, frozen=True):
+    """A file, as it is. `attested_by`: the entry whose body holds the file's SHA-256, in hex or base 64."""
+
+    path: str
+    body: bytes
+    title: str = ""
+    attested_by: str = ""
+
+
+class PackStreams(msgspec.Struct, frozen=True):
+    """Entries that concern the subject: whole streams, and single entries by their id."""
+
+    streams: Sequence[str] = ()
+    entry_ids: Sequence[str] = ()
+
+
+class PackSeries(msgspec.Struct, frozen=True):
+    """Values over time, for the chart and as CSV: epoch seconds, None where data is missing.
+
+    `low` and `high` are the edges of what is uncertain, of the same length as `values`, or empty.
+    """
+
+    title: str
+    unit: str
+    role: Literal["air", "product", "probe", "other"]
+    at_s: Sequence[float]
+    values: Sequence[float | None]
+    low: Sequence[float | None] = ()
+    high: Sequence[float | None] = ()
+    note: str = ""
+
+
+class PackLimit(msgspec.Struct, frozen=True):
+    """A limit that the goods were judged by, in °C and minutes, with the document it comes from."""
+
+    title: str
+    source: str
+    low_c: float | None = None
+    high_c: float | None = None
+    minutes: float | None = None
+
+
+class PackTable(msgspec.Struct, frozen=True):
+    """A table for readers; every row has as many cells as there are columns."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+
+
+class PackMoment(msgspec.Struct, frozen=True):
+    """Something that happened, for the timeline. `entry_id`: the entry that proves it, where there is one."""
+
+    at: datetime
+    title: str
+    detail: str = ""
+    state: State = "off"
+    by: str = ""
+    entry_id: str = ""
+
+
+Part = PackFile | PackStreams | PackSeries | PackLimit | PackTable | PackMoment
+Contributor = Callable[[Reader, PackSubject], Sequence[Part]]
+
+_contributors: dict[str, Contributor] = {}
+
+
+def register_contributor(name: str, function: Contributor) -> None:
+    """Register what a room adds to packs; its files land in a folder of this name."""
+    assert name not in _contributors, f"{name} already contributes"
+    assert is_path(name), f"{name} is no folder name"
+    _contributors[name] = function
+
+
+def contributions(db: Reader, subject: PackSubject) -> list[tuple[str, Part]]:
+    """Return what every room adds for a subject, with the room's name, in order of the names."""
+    return [(name, part) for name in sorted(_contributors) for part in _contributors[name](db, subject)]
+
+
+def is_path(path: str) -> bool:
+    """Tell whether a file may have this name in a pack: plain parts joined by slashes, none hidden."""
+    return _PATH.fullmatch(path) is not None and len(path) <= 200

@@ -1,0 +1,168 @@
+"""The readable page of a pack: one HTML file without scripts or anything to fetch, and the same as a PDF.
+
+The PDF needs the optional typesetter (extra `pdf`); without it a pack has the page alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from coldgrid.evidence import chart
+from coldgrid.evidence.notes import parse_note
+from coldgrid.evidence.pack_form import DisclosedText, PackedLog
+from coldgrid.evidence.parts import PackLimit, PackMoment, PackSeries, PackSubject, PackTable
+from coldgrid.evidence.tiles import KeptHead
+from coldgrid.kernel.events import Entry
+
+LISTED_MAX = 500  # entries listed on the page; all of them are in the files
+
+KINDS = {"incident": "Incident", "unit": "Handling unit", "lot": "Lot"}
+ROLES = {"air": "air", "product": "product, estimated", "probe": "product probe", "other": ""}
+STATES = {"ok": "in order", "warn": "attention", "crit": "serious", "info": "step", "off": "noted"}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the page shows. `zone`: the site's, or UTC; `key`: the public key of who signed."""
+
+    subject: PackSubject
+    network: str
+    made_by: str
+    made_at: datetime
+    key: str
+    zone: tzinfo = UTC
+    logs: Sequence[PackedLog]
+    heads: Sequence[KeptHead]
+    entries: Sequence[Entry]
+    moments: Sequence[PackMoment]
+    series: Sequence[PackSeries]
+    limits: Sequence[PackLimit]
+    tables: Sequence[PackTable]
+    disclosed: Sequence[DisclosedText]
+
+
+def render_html(report: Report) -> bytes:
+    """Return the page."""
+    picture = chart.draw(report.series, report.limits, report.zone)
+    return _environment().get_template("pack.html").render(view(report), chart=picture).encode()
+
+
+def render_pdf(report: Report) -> bytes | None:
+    """Return the page as a PDF; None where the typesetter is not installed."""
+    try:
+        import typst  # noqa: PLC0415 (an extra: only when used)
+    except ImportError:
+        return None
+    picture = chart.draw(report.series, report.limits, report.zone)
+    templates = files("coldgrid.evidence") / "templates"
+    sources = {
+        "main.typ": (templates / "pack.typ").read_bytes(),
+        "data.json": msgspec.json.encode({**view(report), "chart": picture is not None}),
+    }
+    if picture is not None:
+        style = (templates / "chart.css").read_text()
+        svg = str(picture).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+        sources["chart.svg"] = svg.replace(">", f"><style>{style}</style>", 1).encode()
+    # The typesetter takes a dictionary of files, which its types do not say.
+    made: bytes = typst.compile(
+        cast(Any, sources), format="pdf", timestamp=int(report.made_at.timestamp()), ignore_system_fonts=True
+    )
+    return made
+
+
+def view(report: Report) -> dict[str, Any]:
+    """Return what both pages show, as text, lists and numbers."""
+    return {
+        "title": f"{KINDS[report.subject.kind]} {report.subject.id}",
+        "kind": report.subject.kind,
+        "site": report.subject.site_id,
+        "network": report.network,
+        "made_at": _local(report.made_at, report.zone),
+        "made_by": report.made_by,
+        "key": report.key,
+        "lines": [_line(one, number) for number, one in enumerate(chart.shown(report.series))],
+        "limits": [_limit(one) for one in report.limits],
+        "tables": [_table(one) for one in report.tables],
+        "moments": [_moment(one, report.zone) for one in report.moments],
+        "logs": [_log(*pair, report.zone) for pair in zip(report.logs, report.heads, strict=True)],
+        "entries": [_entry(one, report.zone) for one in report.entries[:LISTED_MAX]],
+        "entries_total": len(report.entries),
+        "entries_more": max(0, len(report.entries) - LISTED_MAX),
+        "disclosed": [[one.subject, one.field, one.text] for one in report.disclosed],
+    }
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("coldgrid.evidence")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+
+
+def _local(at: datetime, zone: tzinfo) -> str:
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _line(series: PackSeries, number: int) -> dict[str, Any]:
+    known = [value for value in series.values if value is not None]
+    return {
+        "title": series.title,
+        "role": series.role,
+        "role_name": ROLES[series.role],
+        "number": number,
+        "range": f"{_number(min(known))} to {_number(max(known))} {series.unit}",
+        "count": len(known),
+        "missing": len(series.values) - len(known),
+        "note": series.note,
+    }
+
+
+def _limit(limit: PackLimit) -> list[str]:
+    return [
+        limit.title,
+        "" if limit.low_c is None else f"{_number(limit.low_c)} °C",
+        "" if limit.high_c is None else f"{_number(limit.high_c)} °C",
+        "" if limit.minutes is None else f"{limit.minutes:g} min",
+        limit.source,
+    ]
+
+
+def _table(table: PackTable) -> dict[str, Any]:
+    rows = [["" if cell is None else str(cell) for cell in row] for row in table.rows]
+    return {"title": table.title, "columns": list(table.columns), "rows": rows, "note": table.note}
+
+
+def _moment(moment: PackMoment, zone: tzinfo) -> dict[str, str]:
+    return {
+        "at": _local(moment.at, zone),
+        "title": moment.title,
+        "detail": moment.detail,
+        "state": moment.state,
+        "state_name": STATES[moment.state],
+        "by": moment.by,
+        "entry": moment.entry_id,
+    }
+
+
+def _log(log: PackedLog, head: KeptHead, zone: tzinfo) -> dict[str, Any]:
+    return {
+        "name": log.name,
+        "entries": log.entries,
+        "size": log.size,
+        "root": head.root.hex(),
+        "made_at": _local(head.made_at, zone),
+        "signed_by": [one.name for one in parse_note(head.note.encode()).signatures],
+    }
+
+
+def _entry(entry: Entry, zone: tzinfo) -> list[str]:
+    return [entry.id, _local(entry.occurred_at, zone), entry.type, entry.actor, entry.leaf.hex()[:16]]
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
