@@ -42,6 +42,7 @@ __all__ = [
     "PALLET",
     "SECOND",
     "SITE",
+    "Customer",
 ]
 
 ATLANTA = Destination(region="GA", lat=33.75, lon=-84.39)
