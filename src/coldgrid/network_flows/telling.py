@@ -1,4 +1,4 @@
-"""Telling customers: when a notice is drafted, who must agree, how it goes out. Its facts are in `notices`."""
+"""Telling customers: when a notice is drafted, who must agree, how it goes out. Facts are in `notices`."""
 
 from __future__ import annotations
 
