@@ -215,6 +215,11 @@ _OF_PRODUCT = Statement(
     .order_by(catalog_limit.c.limit_id),
     into=_limit,
 )
+_RANGES = Statement(
+    sa.select(catalog_limit.c.product_id, catalog_limit.c.low_c, catalog_limit.c.high_c)
+    .where(catalog_limit.c.product_id.in_(sa.bindparam("product_ids", expanding=True)))
+    .where(catalog_limit.c.kind == LimitKind.RANGE.value, catalog_limit.c.active.is_(True))
+)
 
 
 def get_limit(db: Reader, limit_id: str) -> StorageLimit:
@@ -232,3 +237,14 @@ def get_limit(db: Reader, limit_id: str) -> StorageLimit:
 def limits_of(db: Reader, product_id: str) -> list[StorageLimit]:
     """Return a product's rows that count, by id."""
     return db.all(_OF_PRODUCT, product_id=product_id)
+
+
+def ranges_of(db: Reader, product_ids: Sequence[str]) -> dict[str, tuple[float | None, float | None]]:
+    """Return the range in which each product is kept, the strictest of its rows; none: left out."""
+    found: dict[str, tuple[float | None, float | None]] = {}
+    for product_id, low_c, high_c in db.all(_RANGES, product_ids=list(product_ids)):
+        low_before_c, high_before_c = found.get(product_id, (None, None))
+        lows_c = [value for value in (low_c, low_before_c) if value is not None]
+        highs_c = [value for value in (high_c, high_before_c) if value is not None]
+        found[product_id] = (max(lows_c, default=None), min(highs_c, default=None))
+    return found

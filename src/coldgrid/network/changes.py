@@ -212,6 +212,11 @@ _LIST = Statement(
     .limit(sa.bindparam("most")),
     into=Change,
 )
+_COUNT = Statement(
+    sa.select(sa.func.count())
+    .select_from(network_change)
+    .where(network_change.c.status.in_(sa.bindparam("statuses", expanding=True)))
+)
 _ITEM_COLUMNS = [network_change_item.c[name] for name in DraftItem.__struct_fields__]
 _ITEMS = Statement(
     sa.select(*_ITEM_COLUMNS)
@@ -304,6 +309,11 @@ def get_change(db: Reader, change_id: str) -> Change:
 def list_changes(db: Reader, status: ChangeStatus | None = None, limit: int = 100) -> list[Change]:
     """Return the newest changes, of one status or of all."""
     return db.all(_LIST, statuses=[status] if status else list(ChangeStatus), most=limit)
+
+
+def count_changes(db: Reader, status: ChangeStatus | None = None) -> int:
+    """Return how many changes there are, of one status or of all."""
+    return int(db.value(_COUNT, statuses=[status] if status else list(ChangeStatus)))
 
 
 def items_of(db: Reader, change_id: str) -> list[DraftItem]:

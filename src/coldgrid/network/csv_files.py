@@ -1,27 +1,19 @@
-"""CSV files of master data: one item a row, cells turned into the values that the kind's fields want.
-
-A cell that does not read as its field's type stays text, so that reading the item reports it like any other
-wrong value.
-"""
+"""CSV files of master data: one item a row, cells turned into the values that the kind's fields want."""
 
 from __future__ import annotations
 
 import csv
-import re
 from io import StringIO
 from typing import Any
 
 from msgspec import inspect
 
 from coldgrid.kernel.rejections import Problem
+from coldgrid.network.cells import cell_value, shape_at
 from coldgrid.network.items import KIND_FIELD, item_kinds
 from coldgrid.network.placed import Placed, kind_named, unknown_kind
 
-LIST_SEPARATOR = "|"
 CELL_CHARS_MAX = 10_000
-_INT = re.compile(r"[-+]?\d{1,18}", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
-_BOOLS = {"true": True, "false": False}
 
 
 def read_csv(name: str, text: str, stem: str) -> tuple[list[Placed], list[Problem]]:
@@ -87,7 +79,7 @@ def _row(
     shape = inspect.type_info(item_kinds()[kind].struct)
     item: dict[str, Any] = {KIND_FIELD: kind}
     for name, cell in row.items():
-        if not _put(item, name.split("."), _value(cell, _shape_at(shape, name.split(".")))):
+        if not _put(item, name.split("."), cell_value(cell, shape_at(shape, name.split(".")))):
             return None, [Problem(field=name, message="clashes with another column", line=line)]
     return item, []
 
@@ -101,36 +93,3 @@ def _put(item: dict[str, Any], path: list[str], value: Any) -> bool:
         return False
     item[path[-1]] = value
     return True
-
-
-def _shape_at(shape: inspect.Type | None, path: list[str]) -> inspect.Type | None:
-    """The type of a field, or None where there is none of that name (which reading the item reports)."""
-    for part in path:
-        shape = _required(shape)
-        if isinstance(shape, inspect.StructType):
-            shape = next((field.type for field in shape.fields if field.encode_name == part), None)
-        else:
-            shape = shape.value_type if isinstance(shape, inspect.DictType) else None
-    return shape
-
-
-def _required(shape: inspect.Type | None) -> inspect.Type | None:
-    """The type without its None; None where it has several others."""
-    if not isinstance(shape, inspect.UnionType):
-        return shape
-    options = [option for option in shape.types if not isinstance(option, inspect.NoneType)]
-    return options[0] if len(options) == 1 else None
-
-
-def _value(cell: str, shape: inspect.Type | None) -> Any:
-    shape = _required(shape)
-    if isinstance(shape, inspect.ListType):
-        parts = (part.strip() for part in cell.split(LIST_SEPARATOR))
-        return [_value(part, shape.item_type) for part in parts if part]
-    if isinstance(shape, inspect.IntType) and _INT.fullmatch(cell):
-        return int(cell)
-    if isinstance(shape, inspect.FloatType) and _FLOAT.fullmatch(cell):
-        return float(cell)
-    if isinstance(shape, inspect.BoolType):
-        return _BOOLS.get(cell.lower(), cell)
-    return cell

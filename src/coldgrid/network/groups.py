@@ -39,6 +39,7 @@ from coldgrid.network.rotas import (
     Rota,
     at_instant,
     duties_at,
+    member_on_duty,
 )
 from coldgrid.network.sites import EVERY_SITE, get_site
 from coldgrid.network.zones import get_zone
@@ -216,6 +217,11 @@ register_item("group", EscalationGroup, _check, _define, privacy=Privacy(SealedG
 # --- Queries --------------------------------------------------------------------
 
 _GET = Statement(sa.select(network_group.c.body).where(network_group.c.group_id == sa.bindparam("group_id")))
+_SOME = Statement(
+    sa.select(network_group.c.body).where(
+        network_group.c.group_id.in_(sa.bindparam("group_ids", expanding=True))
+    )
+)
 _LIST = Statement(sa.select(network_group.c.body).order_by(network_group.c.group_id))
 
 
@@ -234,6 +240,24 @@ def get_group(db: Reader, group_id: str) -> EscalationGroup:
 def list_groups(db: Reader) -> list[EscalationGroup]:
     """Return every escalation group, by id."""
     return [_open(db, row[0]) for row in db.all(_LIST)]
+
+
+def group_names(db: Reader) -> list[tuple[str, str]]:
+    """Return id and name of every escalation group, without anybody's address."""
+    return [(row[0].group_id, row[0].name) for row in db.all(_LIST)]
+
+
+def duty_ids(db: Reader, group_ids: Sequence[str], at: datetime) -> dict[str, dict[str, str]]:
+    """Return who is on duty at an instant, by group and rota, without anybody's address."""
+    sealed: list[SealedGroup] = [row[0] for row in db.all(_SOME, group_ids=sorted(set(group_ids)))]
+    return {
+        group.group_id: {
+            rota.name: person_id
+            for rota in group.rotas
+            if (person_id := member_on_duty(rota, group.timezone, at)) is not None
+        }
+        for group in sealed
+    }
 
 
 def group_of(

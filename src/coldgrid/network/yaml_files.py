@@ -114,6 +114,17 @@ def _plain(text: str) -> Any:
 
 def read_yaml(name: str, text: str) -> tuple[list[Placed], list[Problem]]:
     """Return the items of a YAML text with their lines, and every problem of its form."""
+    document, problems = _read(text)
+    return ([], problems) if problems else _items(name, document)
+
+
+def read_value(text: str) -> tuple[Any, list[Problem]]:
+    """Return the value of a YAML text, and every problem of its form."""
+    document, problems = _read(text)
+    return document.root, problems
+
+
+def _read(text: str) -> tuple[_Document, list[Problem]]:
     document = _Document()
     try:
         for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
@@ -121,10 +132,10 @@ def read_yaml(name: str, text: str) -> tuple[list[Placed], list[Problem]]:
                 raise _Refused("holds more than one document", "import them one by one", _line(event))
             document.take(event)
     except _Refused as refused:
-        return [], [refused.problem]
+        return document, [refused.problem]
     except yaml.YAMLError as error:
-        return [], [_broken(error, text.count("\n") + 1)]
-    return _items(name, document)
+        return document, [_broken(error, text.count("\n") + 1)]
+    return document, []
 
 
 def _broken(error: yaml.YAMLError, line_last: int) -> Problem:

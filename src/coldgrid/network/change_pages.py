@@ -1,0 +1,326 @@
+"""Pages about changes: draft one by a form or by files, see what it alters, approve or refuse it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery
+
+from coldgrid.access.people import names
+from coldgrid.kernel.events import encode
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import Invalid, NotFound, Rejected
+from coldgrid.network.change_rules import (
+    ApproveChange,
+    Change,
+    ChangeStatus,
+    DraftChange,
+    Drafted,
+    DraftItem,
+    RejectChange,
+    said_why,
+)
+from coldgrid.network.changes import (
+    base_of,
+    body_at,
+    body_in_force,
+    get_change,
+    items_of,
+    list_changes,
+    opened,
+)
+from coldgrid.network.diffs import changed_fields
+from coldgrid.network.groups import group_names
+from coldgrid.network.imports import check_import
+from coldgrid.network.item_forms import form_fields, item_of, word
+from coldgrid.network.items import ItemKind, item_kinds
+from coldgrid.network.uploads import BODY_BYTES_MAX, change_id_for, files_of
+from coldgrid.webkit.commands import form_values, run, see_other, submit_form
+from coldgrid.webkit.forms import NO_FORM, Form, refused_form
+from coldgrid.webkit.problems import status_of
+from coldgrid.webkit.shell import page
+from coldgrid.webkit.visitors import Db, may, visitor_of
+
+Req = Request[Any, Any, Any]
+VIEW = {"action": "network.view"}
+DRAFT = {"action": "network.draft_change"}
+ITEMS_PER_PAGE = 50
+STATUS_STATES = {ChangeStatus.DRAFTED: "warn", ChangeStatus.APPROVED: "ok", ChangeStatus.REJECTED: "off"}
+
+
+class ItemNotFound(NotFound):
+    """There is no such item of master data."""
+
+
+# --- Drafting by a form ---------------------------------------------------------
+
+
+@get("/network/new/{kind:str}", opt=DRAFT, include_in_schema=False, sync_to_thread=True)
+def new_page(request: Req, db: Db, kind: FromPath[str]) -> Response[str]:
+    """Show an empty form for an item of a kind."""
+    return _edit(request, db, (_kind(kind), ""), NO_FORM)
+
+
+@get("/network/edit/{kind:str}/{key:str}", opt=DRAFT, include_in_schema=False, sync_to_thread=True)
+def edit_page(request: Req, db: Db, kind: FromPath[str], key: FromPath[str]) -> Response[str]:
+    """Show an item's fields as they are in force, to draft a change of them."""
+    found = _kind(kind)
+    if found.privacy is not None:
+        request.app.state.door.note_read(visitor_of(request), "personal", request.scope["path"])
+    return _edit(request, db, (found, key), NO_FORM)
+
+
+def _kind(kind: str) -> ItemKind:
+    found = item_kinds().get(kind)
+    if found is None:
+        raise ItemNotFound(kind=kind)
+    return found
+
+
+def _edit(request: Req, db: Reader, item: tuple[ItemKind, str], form: Form) -> Response[str]:
+    kind, key = item
+    raw = _opened_body(db, kind, key) if key else {}
+    choices = {"escalation_group": [(group_id, f"{group_id} · {name}") for group_id, name in group_names(db)]}
+    title = f"Change {key}" if key else f"New {word(kind.kind)}"
+    return page(
+        request,
+        "network/edit.html",
+        db,
+        title=title,
+        nav="/network/changes",
+        kind=kind.kind,
+        key=key,
+        fields=form_fields(kind, raw, choices),
+        form=form,
+        word=word,
+    )
+
+
+def _opened_body(db: Reader, kind: ItemKind, key: str) -> dict[str, Any]:
+    body = body_in_force(db, kind.kind, key)
+    if body is None:
+        raise ItemNotFound(kind=kind.kind, key=key)
+    value = opened(db, kind.kind, msgspec.convert(body, kind.stored))
+    fields: dict[str, Any] = msgspec.to_builtins(value)
+    return fields
+
+
+@post("/network/new/{kind:str}", include_in_schema=False)
+async def draft_new(request: Req, db: Db, kind: FromPath[str]) -> Response[Any]:
+    """Draft a new item."""
+    return await _draft(request, db, _kind(kind), "")
+
+
+@post("/network/edit/{kind:str}/{key:str}", include_in_schema=False)
+async def draft_edit(request: Req, db: Db, kind: FromPath[str], key: FromPath[str]) -> Response[Any]:
+    """Draft a change of an item."""
+    return await _draft(request, db, _kind(kind), key)
+
+
+async def _draft(request: Req, db: Reader, kind: ItemKind, key: str) -> Response[Any]:
+    values = await form_values(request)
+    item, problems = item_of(kind, values)
+    reason = (values.get("reason") or [""])[-1]
+    try:
+        said_why(reason)
+        if problems:
+            raise Invalid(problems)
+        form_key = (values.get("_key") or [""])[-1] or None
+        change_id = change_id_for(request, db, form_key, encode(item))
+        await run(request, DraftChange(change_id=change_id, items=[item], reason=reason), form_key)
+    except Rejected as rejected:
+        form = refused_form(_of_fields(rejected), values, status_of(rejected))
+        response = _edit(request, db, (kind, key), form)
+        response.status_code = form.status
+        return response
+    return see_other(f"/network/changes/{change_id}", "Drafted. Somebody else approves it.")
+
+
+def _of_fields(rejected: Rejected) -> Rejected:
+    """The form holds one item: `items[0].high_c` is its field `high_c`."""
+    if not isinstance(rejected, Invalid):
+        return rejected
+    return Invalid(
+        [
+            msgspec.structs.replace(problem, field=problem.field.removeprefix("items[0]").removeprefix("."))
+            for problem in rejected.problems
+        ]
+    )
+
+
+# --- Drafting by files ----------------------------------------------------------
+
+
+@get("/network/import", opt=DRAFT, include_in_schema=False, sync_to_thread=True)
+def import_page(request: Req, db: Db) -> Response[str]:
+    """Show the form that takes files."""
+    return _import(request, db, NO_FORM)
+
+
+def _import(request: Req, db: Reader, form: Form) -> Response[str]:
+    kinds = sorted(item_kinds())
+    title = "Import master data"
+    return page(
+        request, "network/import.html", db, title=title, nav="/network/changes", kinds=kinds, form=form
+    )
+
+
+@post("/network/import", include_in_schema=False, request_max_body_size=BODY_BYTES_MAX)
+async def import_files(request: Req, db: Db) -> Response[Any]:
+    """Check every line of the files; draft them when all are right, else show all that are wrong."""
+    values = await form_values(request)
+    reason = (values.get("reason") or [""])[-1]
+    form_key = (values.get("_key") or [""])[-1] or None
+    try:
+        files = await files_of(request)
+        items = await asyncio.to_thread(check_import, db, files)
+        said_why(reason)
+        change_id = change_id_for(request, db, form_key, b"".join(file.data for file in files))
+        answer = await run(request, DraftChange(change_id=change_id, items=items, reason=reason), form_key)
+    except Rejected as rejected:
+        form = refused_form(rejected, values, status_of(rejected))
+        response = _import(request, db, form)
+        response.status_code = form.status
+        return response
+    drafted = msgspec.convert(msgspec.to_builtins(answer.result), Drafted)  # a replayed answer is plain
+    told = f"{drafted.items} items drafted, {drafted.unchanged} are so already."
+    return see_other(f"/network/changes/{change_id}", told)
+
+
+# --- Review ---------------------------------------------------------------------
+
+
+@get("/network/changes", opt=VIEW, include_in_schema=False, sync_to_thread=True)
+def changes_page(request: Req, db: Db, status: FromQuery[str] = "") -> Response[str]:
+    """List the changes, those that wait first."""
+    wanted = ChangeStatus(status) if status in set(ChangeStatus) else None
+    changes = list_changes(db, wanted)
+    return page(
+        request,
+        "network/changes.html",
+        db,
+        title="Changes",
+        nav="/network/changes",
+        changes=sorted(changes, key=lambda change: change.status is not ChangeStatus.DRAFTED),
+        status=status,
+        states=STATUS_STATES,
+        names=names(db),
+        may_draft=may(request, "network.draft_change"),
+        kinds=sorted(item_kinds()),
+        word=word,
+    )
+
+
+@get("/network/changes/{change_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
+def change_page(request: Req, db: Db, change_id: FromPath[str], first: FromQuery[int] = 0) -> Response[str]:
+    """Show what a change alters, field by field, and who decided what."""
+    return _change(request, db, change_id, NO_FORM, first)
+
+
+def _change(request: Req, db: Reader, change_id: str, form: Form, first: int = 0) -> Response[str]:
+    change = get_change(db, change_id)
+    items = items_of(db, change_id)
+    shown = items[max(0, first) : max(0, first) + ITEMS_PER_PAGE]
+    may_approve = may(request, "network.approve_change")
+    if may_approve and any(_is_personal(item.kind) for item in shown):
+        request.app.state.door.note_read(visitor_of(request), "personal", request.scope["path"])
+    return page(
+        request,
+        "network/change.html",
+        db,
+        title=f"Change {change_id}",
+        nav="/network/changes",
+        change=change,
+        change_state=STATUS_STATES[change.status],
+        rows=[_item_row(db, change, item, may_approve) for item in shown],
+        first=first,
+        count=len(items),
+        per_page=ITEMS_PER_PAGE,
+        names=names(db),
+        own=visitor_of(request).principal.actor_id == change.drafted_by,
+        may_approve=may_approve,
+        may_reject=may(request, "network.reject_change"),
+        form=form,
+        word=word,
+    )
+
+
+def _is_personal(kind: str) -> bool:
+    known = item_kinds().get(kind)
+    return known is not None and known.privacy is not None
+
+
+def _item_row(db: Reader, change: Change, item: DraftItem, readable: bool) -> dict[str, Any]:
+    before = body_at(db, item.base, item.kind, item.key)
+    waiting = change.status is ChangeStatus.DRAFTED
+    return {
+        "item": item,
+        "new": before is None,
+        "stale": waiting and base_of(db, item.kind, item.key) != item.base,
+        "fields": changed_fields(
+            None if before is None else _plain(db, item.kind, before, readable),
+            _plain(db, item.kind, item.body, readable),
+        ),
+    }
+
+
+def _plain(db: Reader, kind: str, body: dict[str, Any], readable: bool) -> dict[str, Any]:
+    """A body as people read it. Who may not approve it sees only that personal data changes."""
+    if not _is_personal(kind):
+        return body
+    if readable:
+        stored = msgspec.convert(body, item_kinds()[kind].stored)
+        fields: dict[str, Any] = msgspec.to_builtins(opened(db, kind, stored))
+        return fields
+    return {name: _hidden(value) for name, value in body.items()}
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"subject", "cipher"}:
+            return f"sealed {str(value['cipher'])[:8]}"
+        return {name: _hidden(inner) for name, inner in value.items()}
+    return [_hidden(inner) for inner in value] if isinstance(value, list) else value
+
+
+@post("/network/changes/{change_id:str}/approve", include_in_schema=False)
+async def approve(request: Req, db: Db, change_id: FromPath[str]) -> Response[Any]:
+    """Put a change in force."""
+    return await submit_form(
+        request,
+        ApproveChange,
+        then=f"/network/changes/{change_id}",
+        said="Approved; it is in force.",
+        again=lambda form: _change(request, db, change_id, form),
+        change_id=change_id,
+    )
+
+
+@post("/network/changes/{change_id:str}/reject", include_in_schema=False)
+async def reject(request: Req, db: Db, change_id: FromPath[str]) -> Response[Any]:
+    """Put a change aside."""
+    return await submit_form(
+        request,
+        RejectChange,
+        then=f"/network/changes/{change_id}",
+        said="Put aside; nothing was changed.",
+        again=lambda form: _change(request, db, change_id, form),
+        change_id=change_id,
+    )
+
+
+handlers = [
+    new_page,
+    edit_page,
+    draft_new,
+    draft_edit,
+    import_page,
+    import_files,
+    changes_page,
+    change_page,
+    approve,
+    reject,
+]

@@ -1,0 +1,179 @@
+"""Forms for items of any kind: fields from the kind's struct, and back from what was sent. Pure.
+
+Plain fields are controls of their own; nested values are written as YAML, which the import reads too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import yaml
+from msgspec import inspect
+
+from coldgrid.kernel.rejections import Problem
+from coldgrid.network.cells import cell_value, required
+from coldgrid.network.items import ItemKind
+from coldgrid.network.yaml_files import read_value
+from coldgrid.webkit.forms import Field
+
+UNITS = {
+    "c": "°C",
+    "cents": "cents",
+    "days": "days",
+    "g": "g",
+    "km": "km",
+    "min": "min",
+    "ml": "ml",
+    "pallets": "pallets",
+    "s": "s",
+}
+LABELS = {
+    "gtin": "GTIN",
+    "lat": "Latitude",
+    "lon": "Longitude",
+    "sla_tier": "SLA tier",
+    "cutoffs": "Cut-offs",
+}
+Choices = Mapping[str, Sequence[tuple[str, str]]]
+Plain = (inspect.StrType, inspect.IntType, inspect.FloatType, inspect.DateType, inspect.DateTimeType)
+
+
+def form_fields(kind: ItemKind, raw: Mapping[str, Any], choices: Choices) -> list[Field]:
+    """Return the controls of an item's form with its present values.
+
+    Args:
+        kind: The item's kind.
+        raw: The item as it is in force, as plain values; empty for a new one.
+        choices: For fields that name something else, what they may name.
+    """
+    fields: list[Field] = []
+    for field in _shape(kind).fields:
+        fields += _controls(field, raw.get(field.encode_name, _default(field)), choices)
+    return fields
+
+
+def _shape(kind: ItemKind) -> inspect.StructType:
+    shape = inspect.type_info(kind.struct)
+    assert isinstance(shape, inspect.StructType)
+    return shape
+
+
+def _default(field: inspect.Field) -> Any:
+    if field.default is not msgspec.NODEFAULT:
+        return msgspec.to_builtins(field.default)
+    if field.default_factory is not msgspec.NODEFAULT:
+        return msgspec.to_builtins(field.default_factory())
+    return None
+
+
+def _controls(field: inspect.Field, value: Any, choices: Choices) -> Iterator[Field]:
+    name, shape = field.encode_name, required(field.type)
+    label, unit = label_of(name)
+    needed = field.required and not isinstance(field.type, inspect.UnionType)
+    if name in choices:
+        yield Field(
+            name=name, label=label, kind="select", value=_text(value), options=choices[name], required=needed
+        )
+    elif isinstance(shape, inspect.EnumType):
+        options = [(str(option), word(option)) for option in shape.cls]
+        yield Field(
+            name=name, label=label, kind="select", value=_text(value), options=options, required=needed
+        )
+    elif isinstance(shape, inspect.BoolType):
+        yield Field(name=name, label=label, kind="checkbox", value=_text(value))
+    elif isinstance(shape, inspect.ListType) and isinstance(shape.item_type, inspect.EnumType):
+        options = [(str(option), word(option)) for option in shape.item_type.cls]
+        yield Field(
+            name=name, label=label, kind="checks", value=[str(v) for v in value or []], options=options
+        )
+    elif isinstance(shape, inspect.DictType) and isinstance(shape.key_type, inspect.EnumType):
+        yield from _numbers_by_key(name, shape, value or {})
+    elif isinstance(shape, Plain):
+        kind = "number" if isinstance(shape, inspect.IntType | inspect.FloatType) else "text"
+        kind = "date" if isinstance(shape, inspect.DateType) else kind
+        yield Field(name=name, label=label, kind=kind, value=_text(value), unit=unit, required=needed)
+    else:
+        hint = "Each on a line that begins with -" if isinstance(shape, inspect.ListType) else "name: value"
+        yield Field(
+            name=name, label=label, kind="textarea", value=as_yaml(value), hint=hint, rows=6, required=needed
+        )
+
+
+def _numbers_by_key(name: str, shape: inspect.DictType, value: Mapping[str, Any]) -> Iterator[Field]:
+    assert isinstance(shape.key_type, inspect.EnumType)
+    for key in shape.key_type.cls:
+        label = f"{label_of(name)[0]}, {word(key)}"
+        yield Field(name=f"{name}.{key}", label=label, kind="number", value=_text(value.get(str(key))))
+
+
+def label_of(name: str) -> tuple[str, str]:
+    """Return a field's label and its unit: `setpoint_c` → ("Setpoint", "°C")."""
+    if name in LABELS:
+        return LABELS[name], ""
+    stem, _, ending = name.rpartition("_")
+    unit = UNITS.get(ending, "") if stem else ""
+    return word(stem if unit else name).capitalize(), unit
+
+
+def word(name: object) -> str:
+    """Return a wire name as people read it."""
+    return str(name).replace("_", " ")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def as_yaml(value: Any) -> str:
+    """Return nested values as YAML, one item a line; "" for none."""
+    if not value:
+        return ""
+    members = value if isinstance(value, list) else [value]
+    lines = [
+        yaml.safe_dump(member, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+        for member in members
+    ]
+    texts = [line.removesuffix("...\n").strip() for line in lines]
+    return "\n".join(f"- {text}" for text in texts) if isinstance(value, list) else _block(value)
+
+
+def _block(value: Mapping[str, Any]) -> str:
+    return str(
+        yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=None)
+    ).strip()
+
+
+def item_of(kind: ItemKind, values: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the raw item that a sent form means, and what is wrong with its YAML.
+
+    An empty control leaves its field out, so that a required one is reported as missing.
+    """
+    item: dict[str, Any] = {"kind": kind.kind}
+    problems: list[Problem] = []
+    for field in _shape(kind).fields:
+        name, shape = field.encode_name, required(field.type)
+        if isinstance(shape, inspect.BoolType):
+            item[name] = name in values
+        elif isinstance(shape, inspect.ListType) and isinstance(shape.item_type, inspect.EnumType):
+            item[name] = [text for text in values.get(name, ()) if text]
+        elif isinstance(shape, inspect.DictType) and isinstance(shape.key_type, inspect.EnumType):
+            item[name] = _by_key(name, shape, values)
+        elif text := (values.get(name) or [""])[-1].strip():
+            if isinstance(shape, (*Plain, inspect.EnumType)):
+                item[name] = cell_value(text, shape)
+            else:
+                item[name], wrong = read_value(text)
+                problems += [msgspec.structs.replace(problem, field=name) for problem in wrong]
+    return item, problems
+
+
+def _by_key(name: str, shape: inspect.DictType, values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    assert isinstance(shape.key_type, inspect.EnumType)
+    texts = {str(key): (values.get(f"{name}.{key}") or [""])[-1].strip() for key in shape.key_type.cls}
+    return {key: cell_value(text, shape.value_type) for key, text in texts.items() if text}
