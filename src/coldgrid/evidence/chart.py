@@ -61,9 +61,10 @@ def draw(series: Sequence[PackSeries], limits: Sequence[PackLimit], zone: tzinfo
     levels = _levels(limits)
     frame = _frame(lines, [level for level, _ in levels])
     parts = [_time_axis(frame, zone), _value_axis(frame, lines[0].unit)]
-    parts += [_limit(frame, level, label) for level, label in levels if frame.low <= level <= frame.high]
+    parts += [_limit(frame, level) for level, _ in levels if frame.low <= level <= frame.high]
     for number, one in reversed(list(enumerate(lines))):
         parts.append(_series(frame, one, number))
+    parts += [_limit_name(frame, level, label) for level, label in levels if frame.low <= level <= frame.high]
     label = escape("; ".join(f"{one.title}: {_told(one)}" for one in lines))
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
@@ -140,10 +141,13 @@ def _value_axis(frame: Frame, unit: str) -> str:
     return "".join(parts)
 
 
-def _limit(frame: Frame, level: float, label: str) -> str:
+def _limit(frame: Frame, level: float) -> str:
     y = frame.y(level)
-    line = f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    return line + _text("limit-name", WIDTH - RIGHT - 4, y - 5, "end", f"{_number(level)} °C · {label}")
+    return f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+
+
+def _limit_name(frame: Frame, level: float, label: str) -> str:
+    return _text("limit-name", WIDTH - RIGHT - 6, frame.y(level) - 6, "end", f"{_number(level)} °C · {label}")
 
 
 def _text(class_: str, x: float, y: float, anchor: str, text: str) -> str:

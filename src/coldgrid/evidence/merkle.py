@@ -86,7 +86,9 @@ class Frontier:
         self.size = size
         self._edge: dict[int, bytes] = {}
         for level, index, width in edge_of(size):
-            self._edge[level] = _cut(fetch(level, index), level, index, width)
+            hashes = fetch(level, index)
+            _demand(hashes, level, index, width)
+            self._edge[level] = hashes[: width * HASH_BYTES]
 
     def append(self, leaves: bytes) -> list[Tile]:
         """Add leaf hashes; return every tile that is new or grew, each once, in its present state.
@@ -146,10 +148,9 @@ def _fold(hashes: bytes) -> bytes:
 _fold_often = lru_cache(maxsize=_FOLDED_MAX)(_fold)
 
 
-def _cut(hashes: bytes, level: int, index: int, width: int) -> bytes:
+def _demand(hashes: bytes, level: int, index: int, width: int) -> None:
     if len(hashes) < width * HASH_BYTES:
         raise ValueError(f"tile {level}/{index} has {len(hashes) // HASH_BYTES} hashes, not {width}")
-    return hashes[: width * HASH_BYTES]
 
 
 # --- Proving ----------------------------------------------------------------------
@@ -167,11 +168,11 @@ class Tree:
         Raises:
             ValueError: a tile is missing or short.
         """
-        return self._range((0, size)) if size else EMPTY_ROOT
+        return _range(self._fetch, (0, size)) if size else EMPTY_ROOT
 
     def leaf(self, index: int) -> bytes:
         """Return a leaf hash."""
-        return self._node(0, index)
+        return _node(self._fetch, 0, index)
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         """Return the proof that the leaf at `index` is in the tree of `size`, from the leaf's sibling up.
@@ -190,7 +191,8 @@ class Tree:
             else:
                 ranges.append((low, middle))
                 low = middle
-        return [self._range(part) for part in reversed(ranges)]
+        fetch = _once(self._fetch)
+        return [_range(fetch, part) for part in reversed(ranges)]
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Return the proof that the tree of `old` leaves is a prefix of the tree of `new`.
@@ -213,24 +215,41 @@ class Tree:
                 low = middle
         if low:  # else the old tree itself is this subtree, and the verifier has its root
             ranges.append((low, high))
-        return [self._range(part) for part in reversed(ranges)]
+        fetch = _once(self._fetch)
+        return [_range(fetch, part) for part in reversed(ranges)]
 
-    def _range(self, part: Range) -> bytes:
-        """Hash the leaves of an aligned range: perfect subtrees, folded from the right."""
-        right = b""
-        for level, index in reversed(_perfect(*part)):
-            left = self._node(level, index)
-            right = node_hash(left, right) if right else left
-        return right
 
-    def _node(self, level: int, index: int) -> bytes:
-        """Return the root of a perfect subtree: 2**level leaves, counted from the left."""
-        tile_level, above = divmod(level, TILE_HEIGHT)
-        tile_index, first = divmod(index << above, TILE_WIDTH)
-        width = first + (1 << above)
-        hashes = _cut(self._fetch(tile_level, tile_index), tile_level, tile_index, width)
-        fold = _fold_often if tile_level else _fold
-        return fold(hashes[first * HASH_BYTES :])
+def _once(fetch: FetchTile) -> FetchTile:
+    """Return the same function with a memory: a proof asks each of its few tiles for many hashes."""
+    known: dict[tuple[int, int], bytes] = {}
+
+    def remembering(level: int, index: int) -> bytes:
+        hashes = known.get((level, index))
+        if hashes is None:
+            hashes = known[level, index] = fetch(level, index)
+        return hashes
+
+    return remembering
+
+
+def _range(fetch: FetchTile, part: Range) -> bytes:
+    """Hash the leaves of an aligned range: perfect subtrees, folded from the right."""
+    right = b""
+    for level, index in reversed(_perfect(*part)):
+        left = _node(fetch, level, index)
+        right = node_hash(left, right) if right else left
+    return right
+
+
+def _node(fetch: FetchTile, level: int, index: int) -> bytes:
+    """Return the root of a perfect subtree: 2**level leaves, counted from the left."""
+    tile_level, above = divmod(level, TILE_HEIGHT)
+    tile_index, first = divmod(index << above, TILE_WIDTH)
+    end = first + (1 << above)
+    hashes = fetch(tile_level, tile_index)
+    _demand(hashes, tile_level, tile_index, end)
+    fold = _fold_often if tile_level else _fold
+    return fold(hashes[first * HASH_BYTES : end * HASH_BYTES])
 
 
 def _split(count: int) -> int:
