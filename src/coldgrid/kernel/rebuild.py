@@ -104,8 +104,9 @@ def scratch(decider: Decider) -> Iterator[Connection]:
         return
     from coldgrid.kernel.postgres import PostgresConnection  # noqa: PLC0415 (an extra: only when used)
 
-    schema = "coldgrid_rebuild"
     connection = PostgresConnection(decider.database.url)
+    # One for each connection: several deciders may rebuild in schemas of one database.
+    schema = f"coldgrid_rebuild_{connection.driver.info.backend_pid}"
     connection.command(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
     connection.command(f"CREATE SCHEMA {schema}")
     connection.command(f"SET search_path = {schema}")
