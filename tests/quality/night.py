@@ -1,4 +1,4 @@
-"""A freezer with goods and two sensors on the real kernel, for tests of quality and of what follows from it."""
+"""A freezer with goods and two sensors on the real kernel, for tests of quality and what follows from it."""
 
 from __future__ import annotations
 

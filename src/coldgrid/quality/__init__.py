@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from coldgrid.quality import calibration, deviations, dispositions, excursions, hand_readings, journeys
+from coldgrid.quality import (
+    calibration,
+    deviations,
+    dispositions,
+    excursions,
+    hand_readings,
+    journeys,
+    lines,
+)
 
-__all__ = ["calibration", "deviations", "dispositions", "excursions", "hand_readings", "journeys"]
+__all__ = ["calibration", "deviations", "dispositions", "excursions", "hand_readings", "journeys", "lines"]

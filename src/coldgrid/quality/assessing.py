@@ -7,7 +7,7 @@ pure rules of `exposure`. Goods of one product at one location that are packed a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -19,7 +19,7 @@ from coldgrid.quality import exposure
 from coldgrid.quality.budgets import spent_before
 from coldgrid.quality.curves import Curve, spliced
 from coldgrid.quality.estimate import lag_of
-from coldgrid.quality.excursion_rules import Assessed, ExposedUnit, Scope, ShippedUnit
+from coldgrid.quality.exposed import Assessed, ExposedUnit, Scope, ShippedUnit
 from coldgrid.quality.exposure import Exposure, assess_stays
 from coldgrid.quality.limits import Limit, LimitKind, StorageLimits
 from coldgrid.quality.zone_air import Body, ZoneAir
@@ -27,6 +27,7 @@ from coldgrid.stock.inventory import get_units
 from coldgrid.stock.stays import Stay, units_present
 from coldgrid.stock.units import Unit, Virtual
 
+INSTANT = timedelta(microseconds=1)
 CUSTOMER, TRANSIT = Virtual.CUSTOMER.value, Virtual.TRANSIT.value
 
 
@@ -83,7 +84,7 @@ def assess(
     """
     present = [
         stay
-        for stay in units_present(db, scope.zone_id, scope.from_at, until_at)
+        for stay in units_present(db, scope.zone_id, scope.from_at, until_at + INSTANT)
         if not scope.locations or stay.location_id in scope.locations
     ]
     stays = [stay for stay in present if stay.product_id and _counts(stay, named)]
@@ -177,8 +178,9 @@ class _Judge:
         return self._spent.get(sscc, {})
 
     def span(self, stay: Stay) -> tuple[datetime, datetime]:
-        """The part of a stay that is asked about."""
-        return max(stay.arrived_at, self.scope.from_at), min(stay.left_at or self.until_at, self.until_at)
+        """The part of a stay that is asked about; of goods that arrived this very instant, an instant."""
+        from_at = max(stay.arrived_at, self.scope.from_at)
+        return from_at, max(min(stay.left_at or self.until_at, self.until_at), from_at + INSTANT)
 
     def _stay(self, sscc: str, own: Sequence[Stay]) -> exposure.Stay:
         return exposure.Stay(sscc, self.span(own[0])[0], self.span(own[-1])[1], self.spent_of(sscc))

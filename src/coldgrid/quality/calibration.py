@@ -26,8 +26,9 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Day, Instant, Json, Named, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.quality.assessing import assess
-from coldgrid.quality.excursion_rules import Assessed, ExposedUnit, OpenExcursion, Scope, ShippedUnit
+from coldgrid.quality.excursion_rules import OpenExcursion
 from coldgrid.quality.excursions import open_assessed
+from coldgrid.quality.exposed import Assessed, ExposedUnit, Scope, ShippedUnit
 from coldgrid.quality.exposure import Verdict
 from coldgrid.telemetry.sensors import Calibration, SensorDefined, get_sensor
 

@@ -22,7 +22,7 @@ import msgspec
 
 from coldgrid.kernel.events import Command, Event
 from coldgrid.kernel.rejections import Conflict, Forbidden, Invalid, NotFound, Problem
-from coldgrid.quality.excursion_rules import ExposedUnit
+from coldgrid.quality.exposed import ExposedUnit
 from coldgrid.quality.exposure import Verdict
 from coldgrid.stock.authority import is_system
 from coldgrid.stock.hold_facts import Disposition as Outcome

@@ -232,7 +232,7 @@ FORESEEN_MIN = 7 * 24 * 60.0
 
 
 class TimeLeft(msgspec.Struct, frozen=True):
-    """Minutes until the product crosses its limit: best estimate and the band's two edges; None: out of sight."""
+    """Minutes until the product crosses its limit: best estimate and the band's edges; None: out of sight."""
 
     left_min: float | None
     earliest_min: float | None

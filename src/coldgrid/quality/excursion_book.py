@@ -25,10 +25,9 @@ from coldgrid.quality.excursion_rules import (
     ExcursionNotFound,
     ExcursionOpened,
     ExcursionUpdated,
-    ExposedUnit,
-    ShippedUnit,
     shipped_key,
 )
+from coldgrid.quality.exposed import ExposedUnit, ShippedUnit
 from coldgrid.quality.exposure import Verdict
 
 # --- Tables and projections -----------------------------------------------------

@@ -20,7 +20,7 @@ import msgspec
 
 from coldgrid.kernel.events import Command, Event
 from coldgrid.kernel.rejections import Conflict, Invalid, NotFound, Problem
-from coldgrid.quality.exposure import Verdict
+from coldgrid.quality.exposed import Assessed, ExposedUnit, Scope, ShippedUnit
 
 # --- Vocabulary -----------------------------------------------------------------
 
@@ -30,66 +30,6 @@ class ExcursionStatus(StrEnum):
 
     OPEN = "open"
     CLOSED = "closed"
-
-
-class ExposedUnit(msgspec.Struct, frozen=True, kw_only=True):
-    """A handling unit that stood there, with what that did to it. `left_at` None: it stands there now.
-
-    `peak_c`, `coldest_c`: the warm and cold edge of its estimate, None where nothing is known. `spent_min`:
-    minutes of its life budgets, by limit id, spent in this excursion.
-    """
-
-    sscc: str
-    product_id: str
-    lot_id: str
-    owner: str
-    qty: int
-    location_id: str
-    arrived_at: datetime
-    left_at: datetime | None = None
-    verdict: Verdict
-    why: str
-    outside_min: float
-    outside_longest_min: float
-    peak_c: float | None
-    coldest_c: float | None
-    mkt_c: float | None = None
-    unknown_min: float = 0.0
-    thawed_at: datetime | None = None
-    spent_min: dict[str, float] = msgspec.field(default_factory=dict)
-    value_cents: int
-
-
-class ShippedUnit(msgspec.Struct, frozen=True, kw_only=True):
-    """Goods that left after the last good reading: with a dispatch for an order, or with a transfer."""
-
-    sscc: str
-    product_id: str
-    lot_id: str
-    qty: int
-    dispatch_id: str = ""
-    transfer_id: str = ""
-    order_id: str = ""
-    at: datetime
-    verdict: Verdict
-    why: str
-    peak_c: float | None = None
-
-
-class Assessed(msgspec.Struct, frozen=True):
-    """What readings and stays say of a place: the units still in the building, and those gone."""
-
-    units: tuple[ExposedUnit, ...]
-    shipped: tuple[ShippedUnit, ...]
-
-
-class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """What an excursion is about. `locations`: what the alarmed sensor covers; empty for the whole zone."""
-
-    site_id: str
-    zone_id: str
-    locations: tuple[str, ...] = ()
-    from_at: datetime
 
 
 class Excursion(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,21 +194,25 @@ class CloseExcursion(Command, frozen=True, kw_only=True, tag="quality.close_excu
 # --- Decisions (pure) -----------------------------------------------------------
 
 
-def decide_open(
-    command: OpenExcursion, assessed: Assessed, until_at: datetime, currency: str, *, over: bool = False
-) -> ExcursionOpened:
-    """Return the event that opens an excursion.
+def check_opening(command: OpenExcursion, now: datetime) -> None:
+    """Reject an excursion that begins after now, or says nothing.
 
     Raises:
-        Invalid: it begins after `until_at`, or says nothing.
+        Invalid: with all that is wrong.
     """
     problems = []
-    if command.from_at >= until_at:
+    if command.from_at >= now:
         problems.append(Problem(field="from_at", message="an excursion begins before now"))
     if not command.why.strip():
         problems.append(Problem(field="why", message="say what was seen"))
     if problems:
         raise Invalid(problems=problems)
+
+
+def decide_open(
+    command: OpenExcursion, assessed: Assessed, until_at: datetime, currency: str, *, over: bool = False
+) -> ExcursionOpened:
+    """Return the event that opens an excursion of goods that were judged."""
     return ExcursionOpened(
         excursion_id=command.excursion_id,
         site_id=command.site_id,

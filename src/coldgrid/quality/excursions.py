@@ -26,7 +26,6 @@ from coldgrid.quality.excursion_book import (
     shipped_units,
 )
 from coldgrid.quality.excursion_rules import (
-    Assessed,
     CloseExcursion,
     Excursion,
     ExcursionAlreadyClosed,
@@ -38,19 +37,18 @@ from coldgrid.quality.excursion_rules import (
     ExcursionOpened,
     ExcursionStatus,
     ExcursionUpdated,
-    ExposedUnit,
     Known,
     LinkExcursion,
     OpenExcursion,
-    Scope,
-    ShippedUnit,
     UpdateExcursion,
+    check_opening,
     decide_close,
     decide_open,
     decide_update,
     shipped_key,
     widened,
 )
+from coldgrid.quality.exposed import Assessed, ExposedUnit, Scope, ShippedUnit
 
 __all__ = [
     "CloseExcursion",
@@ -96,6 +94,7 @@ class Opened(msgspec.Struct, frozen=True):
 @handles(OpenExcursion, action="quality.open_excursion", owner=Owner.SITE)
 def open_excursion(tx: Tx, command: OpenExcursion) -> Opened:
     """Name what stood in a zone since the last good reading, or widen the zone's open excursion (E1, E2)."""
+    check_opening(command, tx.now)
     current = open_excursion_of(tx, command.zone_id)
     if current is not None:
         scope = widened(current, command.from_at, command.locations)

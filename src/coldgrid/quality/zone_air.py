@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 
 from coldgrid.kernel.reading import Reader
+from coldgrid.network.sites import TemperatureClass
 from coldgrid.network.zones import Zone
-from coldgrid.quality.curves import Curve, Series, bridged, micros, worst_curve
+from coldgrid.quality.curves import US_PER_MIN, Curve, Series, bridged, micros, worst_curve
 from coldgrid.quality.estimate import (
     SENSOR_UNCERTAINTY_C,
     Estimate,
@@ -79,7 +80,7 @@ class ZoneAir:
         self.start_at = from_at - min(timedelta(minutes=WARM_UP_LAGS * zone.lag_min), WARM_UP_MAX)
         self._db = db
         self._corrections_c = corrections_c or {}
-        self._sensors = [
+        self.sensors = [
             sensor
             for sensor in sensors_of_zone(db, zone.zone_id)
             if sensor.active and sensor.quantity is Quantity.TEMPERATURE
@@ -94,7 +95,7 @@ class ZoneAir:
     def sensors_at(self, location_id: str) -> list[Sensor]:
         """The air sensors that goods at a location are judged by (Z1, Z2)."""
         for roles in (OWN_AIR, OTHER_AIR):
-            of_role = [sensor for sensor in self._sensors if sensor.role in roles]
+            of_role = [sensor for sensor in self.sensors if sensor.role in roles]
             covering = [sensor for sensor in of_role if not sensor.covers or location_id in sensor.covers]
             if of_role:
                 return covering or of_role
@@ -148,7 +149,7 @@ class ZoneAir:
     def _probes_at(self, location_id: str) -> list[Sensor]:
         return [
             sensor
-            for sensor in self._sensors
+            for sensor in self.sensors
             if sensor.role is Role.PRODUCT_PROBE and location_id in sensor.covers
         ]
 
@@ -161,6 +162,37 @@ class ZoneAir:
             value_c = found.value_e4[~found.bad] / E4 + self._corrections_c.get(sensor.sensor_id, 0.0)
             self._series[sensor.sensor_id] = Series(found.at_us[~found.bad], value_c)
         return self._series[sensor.sensor_id]
+
+
+def band_low_c(zone: Zone) -> float | None:
+    """The coldest that a zone's air may be; cold harms no frozen goods."""
+    return None if zone.temperature_class is TemperatureClass.FROZEN else zone.low_c
+
+
+def in_band_min(db: Reader, zone: Zone, now: datetime, back: timedelta) -> float:
+    """How long a zone has been in its band without a break, minutes, as far `back` as is asked.
+
+    Zero where nobody knows its air now: cold that is not measured is not proven.
+    """
+    air = ZoneAir(db, zone, now - back, now).air("", GRACE_LEAST_MIN)
+    low_c = band_low_c(zone)
+    warm = (air.hot_c[1:] > zone.high_c) | (air.hot_c[:-1] > zone.high_c)
+    cold = np.zeros_like(warm) if low_c is None else (air.cold_c[1:] < low_c) | (air.cold_c[:-1] < low_c)
+    broken = np.flatnonzero(warm | cold | ~air.known)
+    since_us = air.at_us[broken[-1] + 1] if len(broken) else air.at_us[0]
+    return float(min((air.at_us[-1] - since_us) / US_PER_MIN, back.total_seconds() / 60))
+
+
+def sensors_heard(db: Reader, zone: Zone, now: datetime) -> dict[str, list[str]]:
+    """Return the air sensors and probes that speak now, with the locations they cover (none named: all)."""
+    known = ZoneAir(db, zone, now - timedelta(minutes=1), now)
+    silent_us = round(GRACE_LEAST_MIN * US_PER_MIN)
+    return {
+        sensor.sensor_id: sensor.covers
+        for sensor in known.sensors
+        if len(heard := known.readings_of(sensor).at_us)
+        and micros(now) - heard[-1] <= max(silent_us, round(3e6 * sensor.interval_s))
+    }
 
 
 def _widened(curve: Curve) -> Curve:

@@ -13,7 +13,7 @@ from coldgrid.network.zones import Zone, get_zone
 from coldgrid.quality.assessing import Goods, goods_of
 from coldgrid.quality.curves import Curve
 from coldgrid.quality.estimate import Estimate, Lag, TimeLeft, lag_of, slope_c_per_min, time_left
-from coldgrid.quality.zone_air import WORST_AIR_C, Body, ZoneAir
+from coldgrid.quality.zone_air import WORST_AIR_C, Body, ZoneAir, band_low_c
 from coldgrid.stock.inventory import units_in_zone
 from coldgrid.stock.units import Unit
 
@@ -37,6 +37,8 @@ class ProductNow(msgspec.Struct, frozen=True, kw_only=True):
     high_c: float | None
     limit_c: float | None
     lag_min: float
+    lag_quick_min: float
+    lag_slow_min: float
     left_min: float | None
     earliest_min: float | None
     latest_min: float | None
@@ -98,7 +100,7 @@ def zone_now(db: Reader, zone_id: str, now: datetime) -> ZoneNow:
         air_c=round(float(air.hot_c[-1]), 2) if seen else None,
         trend_c_per_h=round(slope_c_per_min(air) * 60, 2) if seen else None,
         in_range=_in_range(zone, air) if seen else None,
-        band_low_c=_band_low_c(zone),
+        band_low_c=band_low_c(zone),
         band_high_c=zone.high_c,
         units=sum(len(units) for units in groups.values()),
         value_cents=sum(one.value_cents for one in products),
@@ -136,19 +138,22 @@ def _product(zone: Zone, known: ZoneAir, key: Key, units: Sequence[Unit], goods:
     left = _left(state, body.lag, goods.limit_c)
     product = goods.product
     per_pallet = next((level.qty for level in product.pack_levels if level.name.value == "pallet"), 0)
+    whole = key[2] == "pallet" or not per_pallet
     return ProductNow(
         product_id=product.product_id,
         location_id=key[1],
         temperature_class=product.temperature_class,
         units=len(units),
         qty=qty,
-        pallets=round(qty / per_pallet, 2) if per_pallet else float(len(units)),
+        pallets=float(len(units)) if whole else round(qty / per_pallet, 2),
         value_cents=qty * product.value_cents,
         product_c=round(state.product_c, 2) if state else None,
         low_c=round(state.low_c, 2) if state else None,
         high_c=round(state.high_c, 2) if state else None,
         limit_c=goods.limits.range_high_c if goods.limits else None,
         lag_min=body.lag.lag_min,
+        lag_quick_min=body.lag.quick_min,
+        lag_slow_min=body.lag.slow_min,
         left_min=_rounded(left.left_min),
         earliest_min=_rounded(left.earliest_min),
         latest_min=_rounded(left.latest_min),
@@ -165,11 +170,6 @@ def _rounded(minutes: float | None) -> float | None:
     return None if minutes is None else round(minutes, 1)
 
 
-def _band_low_c(zone: Zone) -> float | None:
-    """Cold harms no frozen goods."""
-    return None if zone.temperature_class is TemperatureClass.FROZEN else zone.low_c
-
-
 def _in_range(zone: Zone, air: Curve) -> bool:
-    low_c = _band_low_c(zone)
+    low_c = band_low_c(zone)
     return bool(air.hot_c[-1] <= zone.high_c and (low_c is None or air.cold_c[-1] >= low_c))

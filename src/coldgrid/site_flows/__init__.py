@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from coldgrid.site_flows import alarms, closing, dispositions, excursions, watch
+from coldgrid.site_flows import (
+    alarms,
+    calibration,
+    closing,
+    dispositions,
+    excursions,
+    playbook_actions,
+    playbook_facts,
+    watch,
+)
 
-__all__ = ["alarms", "closing", "dispositions", "excursions", "watch"]
+__all__ = [
+    "alarms",
+    "calibration",
+    "closing",
+    "dispositions",
+    "excursions",
+    "playbook_actions",
+    "playbook_facts",
+    "watch",
+]

@@ -56,6 +56,7 @@ def open_incident(tx: Tx, event: AlarmRaised) -> None:
     facts["next_step"] = _check_sensor(event, seen, tx.now) if fault else _first_moves(zone)
     if not fault:
         facts["trend_c_per_h"] = facts["trend_c_per_h"] or event.rate_c_per_h
+    if not fault or not seen.known:
         facts["last_good_at"] = event.last_good_at
     opened = tx.run(
         OpenIncident(

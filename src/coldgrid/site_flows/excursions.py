@@ -4,6 +4,7 @@ opened, widened       → the exposed units are held, medicines for the Responsi
 opened                → the zone stops promising (safety); the incident says what is exposed and shipped
 goods arrive there    → they are named and held as well (safety)
 closed                → the incident's numbers
+a logger tells of harm → the goods that travelled with it are held (safety)
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from coldgrid.quality.excursions import (
     open_excursion_of,
     shipped_units,
 )
+from coldgrid.quality.exposure import Verdict
+from coldgrid.quality.journeys import JourneyRecorded
 from coldgrid.site_flows.pausing import pause
 from coldgrid.site_flows.situation import PLAYBOOKS
 from coldgrid.site_flows.watch import watch_zone
@@ -205,3 +208,20 @@ def _tell_numbers(tx: Tx, event: ExcursionUpdated | ExcursionClosed, at_stake_ce
         "undecided_units": len(undecided_units_of_incident(tx, incident_id)),
     }
     tx.run(UpdateIncident(site_id=event.site_id, incident_id=incident_id, facts=facts))
+
+
+@reacts(JourneyRecorded, name="site_flows.hold_travelled", safety=True, scope=lambda event: event.site_id)
+def hold_travelled(tx: Tx, event: JourneyRecorded) -> None:
+    """Hold goods whose logger tells of harm on the way, or cannot tell."""
+    doubtful = [unit.sscc for unit in event.units if unit.verdict is not Verdict.WITHIN_LIMITS]
+    if not doubtful:
+        return
+    tx.run(
+        PlaceHold(
+            site_id=event.site_id,
+            hold_id=derive_id("hold", event.journey_id),
+            reason=HoldReason.QUALITY,
+            cause_id=event.journey_id,
+            sscc=tuple(doubtful),
+        )
+    )

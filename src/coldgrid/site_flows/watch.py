@@ -109,15 +109,20 @@ def goods_within(seen: Situation) -> bool:
     )
 
 
+def last_good_at(incident: Incident) -> datetime:
+    """Up to when an incident's zone was known to be good: its alarm's last good reading, or its opening."""
+    told = incident.facts.get("last_good_at")
+    known = datetime.fromisoformat(told) if isinstance(told, str) else incident.opened_at
+    return min(known, incident.opened_at)
+
+
 def _open(tx: Tx, incident: Incident) -> None:
     """The goods crossed their limit in air that never alarmed as an excursion: the trend was slow."""
-    last_good = incident.facts.get("last_good_at")
-    from_at = datetime.fromisoformat(last_good) if isinstance(last_good, str) else incident.opened_at
     opening = OpenExcursion(
         site_id=incident.site_id,
         excursion_id=derive_id("excursion", incident.incident_id, tx.now.isoformat()),
         zone_id=incident.zone_id,
-        from_at=min(from_at, incident.opened_at),
+        from_at=last_good_at(incident),
         why="the goods' estimated temperature crossed their limit",
         cause_id=incident.cause_id,
         incident_id=incident.incident_id,
