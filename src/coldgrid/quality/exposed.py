@@ -1,4 +1,4 @@
-"""Exposed goods: units that stood in air out of its band, and what had left, as events and readers hold them."""
+"""Exposed goods: units that stood in air out of its band, and what had left, as events hold them."""
 
 from __future__ import annotations
 
