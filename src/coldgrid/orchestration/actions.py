@@ -124,13 +124,13 @@ def announce(tx: Tx, run: Run, args: dict[str, Any]) -> None:
 
 
 def send_webhook(tx: Tx, run: Run, args: dict[str, Any]) -> None:
-    """Send the incident to a configured endpoint: `endpoint`, `type`, and whatever else is given."""
+    """Send the incident to a connected system: `url`, and whatever else is given."""
     incident = get_incident(tx, run.incident_id)
     data = {
         **_told(incident),
-        **{name: value for name, value in args.items() if name not in {"endpoint", "key"}},
+        **{name: value for name, value in args.items() if name not in {"url", "key"}},
     }
-    payload = {"endpoint": str(args.get("endpoint", "")), "type": "incident", "data": data}
+    payload = {"url": str(args.get("url", "")), "type": "incident.told", "data": data}
     key = derive_id("webhook", run.run_id, args["key"])
     tx.emit(Effect(channel="webhook", key=key, payload=payload, about=f"incident/{run.incident_id}"))
 

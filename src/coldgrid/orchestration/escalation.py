@@ -266,6 +266,7 @@ def _send(tx: Tx, chain: Chain, place: Place, n: int, contact: Contact) -> None:
         "text": page_text(chain.message, code),
         "code": code,
         "page_id": page_id,
+        "escalation_id": chain.escalation_id,
         "incident_id": chain.incident_id,
         "site_id": chain.site_id,
         "zone_id": chain.zone_id,
@@ -307,7 +308,12 @@ def _silence(tx: Tx, chain: Chain) -> None:
     for n, contact in enumerate(sirens):
         if contact.person_id in sounding and contact.address:
             key = derive_id("quiet", chain.escalation_id, n)
-            payload = {"to": contact.address, "state": "off", "incident_id": chain.incident_id}
+            payload = {
+                "to": contact.address,
+                "state": "off",
+                "incident_id": chain.incident_id,
+                "escalation_id": chain.escalation_id,
+            }
             _emit(tx, key, chain, contact, payload)
 
 

@@ -1,0 +1,1 @@
+"""Adapters: where Coldgrid touches sockets and devices. Each carries out, or reads, one kind of channel."""
