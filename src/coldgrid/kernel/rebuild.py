@@ -53,7 +53,7 @@ def replay(
 ) -> int:
     """Project the whole log of `source` into the empty tables of `target`; return the number of entries.
 
-    `watch` is called behind each event with the replayed hot state at hand: for audits.
+    `watch` is called behind each event, with hot state that is kept up as it was live: for audits.
     """
     reads = Reads(target)
     shared = Shared(
@@ -72,6 +72,7 @@ def replay(
             if isinstance(event, UnknownEvent):
                 continue
             tx = Tx(batch, shared, entry.origin, SYSTEM, entry.recorded_at, entry.cause).as_of(entry)
+            tx.rebuilding = watch is None
             for projection in projections.get(type(event), ()):
                 projection(tx, event)
             if watch is not None:

@@ -39,14 +39,17 @@ def opening_stock(
     Each zone gets about `pallets_per_zone` units, and never more than half its capacity.
     """
     serial = 0
-    for zone in zones:
-        fitting = [p for p in products if p.active and str(p.temperature_class) == str(zone.temperature_class)]
+    for ordinal, zone in enumerate(zones):
+        fitting = [
+            p for p in products if p.active and str(p.temperature_class) == str(zone.temperature_class)
+        ]
         places = [place for place in locations if place.zone_id == zone.zone_id and place.kind in STANDING]
         if not fitting or not places:
             continue
         count = min(pallets_per_zone, max(1, zone.capacity_pallets // 2))
         for index in range(count):
-            product = fitting[(index + random.randrange(2)) % len(fitting)]
+            # Zones begin at different products, so that every product stands somewhere, most in many places.
+            product = fitting[(ordinal * 5 + index) % len(fitting)]
             lot = _lot(zone.site_id, product, index // len(fitting), today, random)
             serial += 1
             yield lot

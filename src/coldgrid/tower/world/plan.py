@@ -17,20 +17,22 @@ Minutes = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Acknowledge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A person answers pages `after_min` minutes after being paged. Who is not listed never answers."""
+    """Whoever is paged at a step of the escalation (0: the owner, 1: the backup …) takes it after a while.
 
-    person_id: str
+    Steps that are not listed stay unanswered.
+    """
+
+    step: int
     after_min: Minutes
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Somebody with a role answers a playbook's task."""
+    """Somebody of the task's role answers a playbook's task, `after_min` minutes after it was asked."""
 
     step: str
     answer: str
     after_min: Minutes
     person_id: str
-    role: str
     values: dict[str, Any] = {}
 
 
@@ -46,15 +48,15 @@ class Approve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Quality signs dispositions, one unit at a time, from `after_min` after the excursion ended.
+    """Quality signs dispositions, one unit a minute, from `after_min` after the excursion was opened on.
 
-    Units whose product stayed under `release_below_c` are released, the others destroyed.
+    A unit that stayed within its limits is released; the others are destroyed before the witness, after
+    the insurer waived an inspection. What is still exposed is looked at again later.
     """
 
     person_id: str
     witness_id: str
     after_min: Minutes
-    release_below_c: float
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,12 +66,12 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     at_min: Minutes
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A supervisor lifts the pauses of a recovered zone, `after_min` after its units are decided."""
+class Expect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the report of a played plan must say, by its field names. `never`: nought, or did not happen."""
 
-    person_id: str
-    role: str = "quality"
-    after_min: Minutes
+    at_least: dict[str, float] = {}
+    at_most: dict[str, float] = {}
+    never: list[str] = []
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +98,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     approve: list[Approve] = []
     sign: Sign | None = None
     repair: list[Repair] = []
-    release: Release | None = None
+    expect: Expect = Expect()
 
 
 def load_plan(path: Path) -> Plan:

@@ -33,7 +33,12 @@ class Trade:
     """Draws orders at a mean rate (a Poisson process) and remembers which of them to ship when."""
 
     def __init__(
-        self, sites: Sequence[Site], products: Sequence[Product], per_hour: float, ship_after: timedelta, seed: int
+        self,
+        sites: Sequence[Site],
+        products: Sequence[Product],
+        per_hour: float,
+        ship_after: timedelta,
+        seed: int,
     ) -> None:
         self._random = Random(f"trade {seed}")
         self._sites = list(sites)
@@ -98,7 +103,10 @@ class Trade:
                     dispatch_id = derive_id("dsp", due.order_id, site_id, due.at)
                     found.append(
                         DispatchGoods(
-                            site_id=site_id, dispatch_id=dispatch_id, order_id=due.order_id, lines=_merged(lines)
+                            site_id=site_id,
+                            dispatch_id=dispatch_id,
+                            order_id=due.order_id,
+                            lines=_merged(lines),
                         )
                     )
         return found

@@ -1,0 +1,113 @@
+"""Background work of a serving tower: checkpoints, effects, readings from a broker. Each part says how it is.
+
+A part that fails says so on the health page and goes on trying; it never stops the others or a page.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from coldgrid.evidence import checkpoints
+from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.notes import open_signer
+
+if TYPE_CHECKING:
+    from coldgrid.tower.application import Tower
+
+SEED_BYTES = 32
+logger = structlog.get_logger("coldgrid.background")
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a part of the background work is. `since_s`: seconds since it last succeeded, None when never."""
+
+    name: str
+    ok: bool
+    detail: str
+    since_s: float | None
+
+
+class Loop:
+    """Runs a function every so often on a thread of its own, and remembers how that went."""
+
+    def __init__(self, name: str, every_s: float, work: Callable[[], str]) -> None:
+        self.name = name
+        self._every_s = every_s
+        self._work = work
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._detail = "not run yet"
+        self._ok = True
+        self._succeeded_s: float | None = None
+
+    def start(self) -> None:
+        """Start."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the present round."""
+        self._stopping.set()
+        self._thread.join(timeout=10)
+
+    def health(self) -> Health:
+        """Say how it is."""
+        since_s = None if self._succeeded_s is None else time.monotonic() - self._succeeded_s
+        return Health(self.name, self._ok, self._detail, since_s)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            try:
+                self._detail = self._work()
+                self._ok = True
+                self._succeeded_s = time.monotonic()
+            except Exception as error:
+                self._ok = False
+                self._detail = f"{type(error).__name__}: {error}"
+                logger.exception("background_failed", part=self.name)
+
+
+class Background:
+    """All background work of a tower."""
+
+    def __init__(self, tower: Tower) -> None:
+        self._tower = tower
+        key_file = Path(tower.settings.signing_key)
+        key_file.parent.mkdir(parents=True, exist_ok=True)
+        signer = open_signer(key_file, "coldgrid", secrets.token_bytes(SEED_BYTES))
+        self.notary = Notary(signer=signer, network_name="coldgrid")
+        self.loops = [Loop("checkpoints", tower.settings.checkpoint_every_s, self._checkpoint)]
+
+    def start(self) -> None:
+        """Start every part."""
+        for loop in self.loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Stop every part."""
+        for loop in reversed(self.loops):
+            loop.stop()
+
+    def health(self) -> list[Health]:
+        """Say how each part is."""
+        return [loop.health() for loop in self.loops]
+
+    def _checkpoint(self) -> str:
+        """Plan on a reader's connection; only the keeping takes the decider's time."""
+        tower, made = self._tower, 0
+        more = True
+        while more:
+            with tower.reader() as db:
+                planned = checkpoints.plan(db, self.notary, dict(tower.decider.heads), tower.host.now())
+            made += len(
+                tower.service.call(lambda d, p=planned: checkpoints.keep(d, self.notary, p)).result(30)
+            )
+            more = planned.more
+        return f"{made} signed"

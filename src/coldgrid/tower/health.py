@@ -1,0 +1,92 @@
+"""Health: for machines (`/healthz`, `/readyz`, `/metrics`) and for people (`/health`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from coldgrid.kernel import log, outbox, parking
+from coldgrid.kernel.database import database_size_bytes
+from coldgrid.kernel.outbox import EffectStatus, ReviveEffect
+from coldgrid.kernel.parking import RetryParked
+from coldgrid.kernel.tables import metadata
+from coldgrid.webkit.commands import submit_form
+from coldgrid.webkit.shell import NavItem, page, register_nav
+from coldgrid.webkit.visitors import Db
+
+Req = Request[Any, Any, Any]
+
+
+@get("/healthz", opt={"public": True}, include_in_schema=False, sync_to_thread=False)
+def alive() -> dict[str, str]:
+    """Say that the process serves."""
+    return {"status": "ok"}
+
+
+@get("/readyz", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
+def ready(request: Req, db: Db) -> Response[dict[str, Any]]:
+    """Say whether facts can be read and are being decided; 503 where not."""
+    tower = request.app.state.tower
+    position = log.last_position(db)
+    frozen = tower.host.guard.frozen_why
+    answer = {"status": "frozen" if frozen else "ready", "position": position, "why": frozen}
+    return Response(answer, status_code=503 if frozen else 200)
+
+
+@get("/metrics", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
+def metrics() -> Response[bytes]:
+    """Give the metrics in Prometheus' text form. They name no person and no goods."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@get("/health", opt={"action": "kernel.view"}, include_in_schema=False, sync_to_thread=True)
+def health_page(request: Req, db: Db) -> Response[str]:
+    """Show background work, effects that wait or died, parked events, and the log."""
+    tower = request.app.state.tower
+    return page(
+        request,
+        "tower/health.html",
+        db,
+        title="Health",
+        nav="/health",
+        parts=request.app.state.background.health(),
+        counts=sorted(outbox.effect_counts(db).items()),
+        waiting=[e for e in outbox.effects_of_status(db, EffectStatus.PENDING) if e.attempts],
+        dead=outbox.effects_of_status(db, EffectStatus.DEAD),
+        parked=parking.parked_events(db),
+        frozen_why=tower.host.guard.frozen_why,
+        position=log.last_position(db),
+        epochs=log.epochs(db),
+        size_bytes=database_size_bytes(tower.database),
+        tables=len(metadata.tables),
+    )
+
+
+@post("/health/effects", include_in_schema=False)
+async def revive(request: Req, db: Db) -> Response[Any]:
+    """Send a dead letter again."""
+    return await submit_form(
+        request,
+        ReviveEffect,
+        then="/health",
+        said="Sending again.",
+        again=lambda form: health_page.fn(request, db),
+    )
+
+
+@post("/health/parked", include_in_schema=False)
+async def retry(request: Req, db: Db) -> Response[Any]:
+    """Run parked events again."""
+    return await submit_form(
+        request,
+        RetryParked,
+        then="/health",
+        said="Tried again.",
+        again=lambda form: health_page.fn(request, db),
+    )
+
+
+register_nav(NavItem(group="Set up", label="Health", href="/health", icon="pulse", order=90))
+handlers = [alive, ready, metrics, health_page, revive, retry]

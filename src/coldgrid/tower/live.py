@@ -1,0 +1,67 @@
+"""Live pages: turns commits into pings for the pages that show what changed.
+
+A ping carries no data. The page asks for its own view, with its reader's roles and units; so a page
+never shows more than its reader may see, and a burst of facts costs each page one look.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from coldgrid.kernel.events import Entry
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.webkit.hub import Hub
+
+EVERY_S = 0.5
+# Streams whose facts change the list of incidents or what waits for a decision.
+ORGANISED = frozenset({"incident", "run", "approval", "page", "excursion", "disposition"})
+
+
+class Pinger:
+    """Gathers what changed and tells the hub twice a second. `on_commit` is a listener of the decider."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._news: set[tuple[str, str]] = set()
+        self._guard = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="pinger", daemon=True)
+
+    def start(self) -> None:
+        """Start telling."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop telling."""
+        self._stopping.set()
+        self._thread.join(timeout=5)
+
+    def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
+        """Note what a commit changed; called on the decider's thread, so it only notes."""
+        news = {topic for entry, event in recorded for topic in topics_of(entry, event)}
+        with self._guard:
+            self._news |= news
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            with self._guard:
+                news, self._news = self._news, set()
+            for topic, event in sorted(news):
+                self._hub.publish(topic, event, "", latest=True)
+
+
+def topics_of(entry: Entry, event: Any) -> Iterator[tuple[str, str]]:
+    """Yield (topic, ping) for the pages that show this fact."""
+    kind, _, _ = entry.stream.partition("/")
+    yield "tower", "news"
+    site_id = getattr(event, "site_id", None) or (entry.origin if entry.origin != NETWORK_ORIGIN else None)
+    if isinstance(site_id, str):
+        yield f"site/{site_id}", "news"
+    if kind in ORGANISED:
+        yield "incidents", "incident"
+        yield "decisions", "decision"
+        incident_id = getattr(event, "incident_id", None)
+        if isinstance(incident_id, str) and incident_id:
+            yield f"incident/{incident_id}", "incident"
