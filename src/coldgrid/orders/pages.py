@@ -1,0 +1,5 @@
+"""Pages about orders."""
+
+from __future__ import annotations
+
+handlers: list[object] = []
