@@ -156,7 +156,7 @@ def decide_reading(command: RecordHandReading, now: datetime) -> HandReadingReco
         location_id=command.location_id,
         sscc=command.sscc,
         target=Target(command.target),
-        value_c=command.value_c,
+        value_c=float(command.value_c),
         taken_at=taken_at,
         probe_id=command.probe_id,
         photo_hash=command.photo_hash,

@@ -19,7 +19,7 @@ from coldgrid.network.zones import get_zone
 from coldgrid.orchestration.incidents import OpenIncident, Status, UpdateIncident, get_incident
 from coldgrid.orchestration.playbooks import SignalRuns
 from coldgrid.orchestration.severity import Severity
-from coldgrid.quality.dispositions import undecided_units_of_incident
+from coldgrid.quality.dispositions import dispositions_of, undecided_units_of_incident
 from coldgrid.quality.excursions import (
     ExcursionClosed,
     ExcursionOpened,
@@ -59,7 +59,11 @@ def hold_added(tx: Tx, event: ExcursionUpdated) -> None:
 def _hold(tx: Tx, site_id: str, excursion_id: str, units: Iterable[ExposedUnit]) -> None:
     """Place one hold for medicines and one for other goods: different people end them."""
     by_regime: dict[bool, list[str]] = {}
+    # A part that was just decided is named under its own label, and held no more.
+    decided = {one.sscc for one in dispositions_of(tx, excursion_id)}
     for unit in units:
+        if unit.sscc in decided:
+            continue
         pharma = get_product(tx, unit.product_id).regime is Regime.PHARMA
         by_regime.setdefault(pharma, []).append(unit.sscc)
     for pharma, ssccs in sorted(by_regime.items()):
