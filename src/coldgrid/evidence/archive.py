@@ -66,7 +66,7 @@ def open_zip(data: bytes) -> Opened:
     findings: list[Finding] = []
     try:
         files = _by_directory(data, findings)
-    except (BadZipFile, struct.error, ValueError, NotImplementedError) as error:
+    except (BadZipFile, struct.error, ValueError, RuntimeError) as error:
         findings.append(Finding(WHOLE, f"the zip directory cannot be read: {error}"))
         files = _by_headers(data, findings)
     if not findings:

@@ -44,6 +44,7 @@ from coldgrid.evidence.parts import (
 from coldgrid.evidence.report import Report, render_html, render_pdf
 from coldgrid.evidence.story import moments_of
 from coldgrid.evidence.tiles import KeptHead, LogId
+from coldgrid.kernel import log
 from coldgrid.kernel.events import Entry, encode
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import NotFound
@@ -99,6 +100,11 @@ def make_pack(db: Reader, notary: Notary, request: PackRequest) -> bytes:
     return archive.pack_zip({**files.bodies, MANIFEST: manifest, MANIFEST_NOTE: note.encode().encode()})
 
 
+def origins_of(db: Reader, subject: PackSubject) -> set[str]:
+    """Return the origins that hold a subject's own stream: the sites it was at."""
+    return {entry.origin for entry in log.read_stream(db, f"{subject.kind}/{subject.id}")}
+
+
 def _gather(db: Reader, subject: PackSubject) -> _Gathered:
     heads = {head.log_id: head for head in tiles.heads(db)}
     parts = contributions(db, subject)
@@ -140,7 +146,7 @@ def _report(
         made_by=request.made_by,
         made_at=request.made_at,
         key=notary.signer.key.encode(),
-        zone=_zone_of(db, request.subject.site_id),
+        zone=_zone_of(db, request.subject.site_id or gathered.entries[0].origin),
         logs=logs,
         heads=[gathered.heads[LogId(log.origin, log.epoch)] for log in logs],
         entries=gathered.entries,
