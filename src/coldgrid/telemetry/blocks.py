@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-from coldgrid.telemetry.quantities import E4, Flags, Ints
+from coldgrid.telemetry.quantities import E4, VALUE_E4_MAX, Flags, Ints
 
 KELVIN_AT_0_C = 273.15
 # Activation energy over gas constant, in kelvin: USP <1160>, 83.144 kJ/mol.
@@ -130,20 +130,45 @@ def block_hash(block: bytes) -> str:
 
 def summarise(readings: Readings) -> Summary:
     """Return what a block says without being opened (B3)."""
-    good = readings.value_e4[~readings.bad] if readings.bad.any() else readings.value_e4
-    if not len(good):
-        return Summary(readings=len(readings), good=0, low_e4=None, high_e4=None, sum_e4=0, kinetic_sum=0.0)
-    kelvin = good / E4 + KELVIN_AT_0_C
-    # Below absolute zero is no temperature: another quantity, whose kinetic sum nobody asks for.
-    kinetic = np.exp(-ACTIVATION_TEMPERATURE_K / kelvin[kelvin > 0]).sum()
-    return Summary(
-        readings=len(readings),
-        good=len(good),
-        low_e4=int(good.min()),
-        high_e4=int(good.max()),
-        sum_e4=int(good.sum()),
-        kinetic_sum=float(kinetic),
+    if not len(readings):
+        return Summary(readings=0, good=0, low_e4=None, high_e4=None, sum_e4=0, kinetic_sum=0.0)
+    return summarise_groups(readings, np.zeros(1, dtype=np.int64))[0]
+
+
+def summarise_groups(readings: Readings, heads: Ints) -> list[Summary]:
+    """Return the summary of each group of readings; `heads` are the indexes at which groups begin."""
+    value_e4, bad = readings.value_e4, readings.bad
+    counts = np.diff(heads, append=len(readings))
+    good = counts
+    lowest = highest = counted = value_e4
+    kelvin = value_e4 / E4 + KELVIN_AT_0_C
+    # At or below absolute zero is no temperature: another quantity, whose kinetic sum nobody asks for.
+    kinetic = np.exp(-ACTIVATION_TEMPERATURE_K / np.where(kelvin > 0, kelvin, np.inf)) * (kelvin > 0)
+    if bad.any():
+        good = counts - np.add.reduceat(bad.astype(np.int64), heads)
+        lowest, highest = np.where(bad, VALUE_E4_MAX, value_e4), np.where(bad, -VALUE_E4_MAX, value_e4)
+        counted, kinetic = np.where(bad, 0, value_e4), np.where(bad, 0.0, kinetic)
+    columns = (
+        counts,
+        good,
+        np.minimum.reduceat(lowest, heads),
+        np.maximum.reduceat(highest, heads),
+        np.add.reduceat(counted, heads),
+        np.add.reduceat(kinetic, heads),
     )
+    return [
+        Summary(
+            readings=readings_,
+            good=good_,
+            low_e4=low_e4 if good_ else None,
+            high_e4=high_e4 if good_ else None,
+            sum_e4=sum_e4,
+            kinetic_sum=kinetic_sum,
+        )
+        for readings_, good_, low_e4, high_e4, sum_e4, kinetic_sum in zip(
+            *(column.tolist() for column in columns), strict=True
+        )
+    ]
 
 
 def mean_kinetic_c(kinetic_sum: float, good: int) -> float | None:

@@ -7,7 +7,7 @@ a seal opens thousands of flushes. A chunk carries its sums, as a block does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -17,7 +17,8 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, summarise
+from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, summarise, summarise_groups
+from coldgrid.telemetry.flush import stable_order
 from coldgrid.telemetry.landing import Flush, cut, joined
 
 CHUNK_READINGS = 512
@@ -163,49 +164,77 @@ def unpack_chunk(body: bytes) -> Readings:
 
 def roll_into_chunks(tx: Tx, flushes: Sequence[Flush]) -> None:
     """Move the readings of flushes into chunks; the caller deletes the flushes."""
-    parts: dict[str, list[Readings]] = {}
-    for flush in flushes:
-        for index, sensor_id in enumerate(flush.sensor_ids):
-            parts.setdefault(sensor_id, []).append(flush.part(index))
-    rolled = [
-        (sensor_id, day, readings)
-        for sensor_id, listed in parts.items()
-        for day, readings in by_day(joined(listed))
-    ]
-    from_day = min(day for _, day, _ in rolled)
+    names, parts = _by_sensor_and_day(flushes)
+    if not parts:
+        return
+    from_day = min(part.day for part in parts)
     last_no = {(name, day): no for name, day, no in tx.all(_OPEN_DAYS, site_id=tx.origin, from_day=from_day)}
     opened = {
         (name, day, no): body for name, day, no, body in tx.all(_OPEN, site_id=tx.origin, from_day=from_day)
     }
-    for sensor_id, day, readings in rolled:
+    for part in parts:
+        sensor_id, day, readings, summary = names[part.sensor], part.day, part.readings, part.summary
         chunk_no = last_no.get((sensor_id, day), -1)
         body = opened.get((sensor_id, day, chunk_no))
         if body is None:
-            _put(tx, sensor_id, day, chunk_no + 1, readings)
+            chunk_no += 1
         else:
-            _put(tx, sensor_id, day, chunk_no, joined([unpack_chunk(body), readings]))
+            readings = joined([unpack_chunk(body), readings])
+            summary = summarise(readings)
+        tx.write(
+            _PUT_CHUNK,
+            sensor_id=sensor_id,
+            day=day,
+            chunk_no=chunk_no,
+            site_id=tx.origin,
+            first_us=int(readings.at_us[0]),
+            last_us=int(readings.at_us[-1]),
+            body=pack_chunk(readings),
+            **msgspec.structs.asdict(summary),
+        )
 
 
-def by_day(readings: Readings) -> Iterable[tuple[int, Readings]]:
-    """Yield the readings of each UTC day: (days since 1970, readings)."""
-    days = readings.at_us // DAY_US
-    heads = np.flatnonzero(np.diff(days, prepend=-1)).tolist()
-    for start, end in zip(heads, [*heads[1:], len(days)], strict=True):
-        yield int(days[start]), cut(readings, start, end)
+class Part(msgspec.Struct, frozen=True):
+    """A sensor's readings of a UTC day (days since 1970), in the order of time, with their sums."""
+
+    sensor: int
+    day: int
+    readings: Readings
+    summary: Summary
 
 
-def _put(tx: Tx, sensor_id: str, day: int, chunk_no: int, readings: Readings) -> None:
-    tx.write(
-        _PUT_CHUNK,
-        sensor_id=sensor_id,
-        day=day,
-        chunk_no=chunk_no,
-        site_id=tx.origin,
-        first_us=int(readings.at_us[0]),
-        last_us=int(readings.at_us[-1]),
-        body=pack_chunk(readings),
-        **msgspec.structs.asdict(summarise(readings)),
-    )
+def _by_sensor_and_day(flushes: Sequence[Flush]) -> tuple[list[str], list[Part]]:
+    """Return the names of the sensors and the parts: all flushes at once, because a roll may hold many."""
+    number: dict[str, int] = {}
+    sensors = []
+    for flush in flushes:
+        numbers = [number.setdefault(name, len(number)) for name in flush.sensor_ids]
+        counts = np.diff(flush.starts, append=len(flush.readings))
+        sensors.append(np.repeat(np.array(numbers, dtype=np.int64), counts))
+    if not sensors:
+        return [], []
+    sensor = np.concatenate(sensors)
+    at_us = np.concatenate([flush.readings.at_us for flush in flushes])
+    value_e4 = np.concatenate([flush.readings.value_e4 for flush in flushes])
+    bad = np.concatenate([flush.readings.bad for flush in flushes])
+    # As a rule time is in order already.
+    order = stable_order(sensor)
+    sorted_us, sorted_sensor = at_us[order], sensor[order]
+    if bool(((sorted_us[1:] <= sorted_us[:-1]) & (sorted_sensor[1:] == sorted_sensor[:-1])).any()):
+        order = np.lexsort((at_us, sensor))
+        sorted_us, sorted_sensor = at_us[order], sensor[order]
+    sensor, readings = sorted_sensor, Readings(sorted_us, value_e4[order], bad[order])
+    changes = sensor[1:] != sensor[:-1]
+    if int(at_us.min()) // DAY_US != int(at_us.max()) // DAY_US:
+        day = readings.at_us // DAY_US
+        changes |= day[1:] != day[:-1]
+    heads = np.append(0, np.flatnonzero(changes) + 1)
+    summaries = summarise_groups(readings, heads)
+    ends = [*heads[1:].tolist(), len(sensor)]
+    return list(number), [
+        Part(int(sensor[head]), int(readings.at_us[head]) // DAY_US, cut(readings, head, end), summary)
+        for head, end, summary in zip(heads.tolist(), ends, summaries, strict=True)
+    ]
 
 
 def drop_chunks(tx: Tx, sensor_id: str, day: int) -> None:

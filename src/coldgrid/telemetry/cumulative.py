@@ -32,7 +32,7 @@ def follow_hours_above(memory: Memory, draft: Draft, condition: Condition, was_e
     if memory.hours_above:
         some |= np.isin(air.rows, list(memory.hours_above))
     # The reading before a group's first may be above with all of the group below.
-    some |= was_e4[air.starts] > high_e4
+    some |= (was_e4[air.starts] > high_e4) & (condition.before_us[air.starts] > NEVER)
     if not some.any():
         return []
     keep = some[air.group]

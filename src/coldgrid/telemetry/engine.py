@@ -141,20 +141,34 @@ def _stuck(
     memory: Memory, draft: Draft, good: Grouped, was_e4: Ints, was_us: Ints
 ) -> tuple[list[Turn], Flags | None]:
     """Follow exact repetition; return the turns and where a sensor stands as stuck."""
-    index = np.arange(len(good))
+    rows, ends, column = good.rows, good.ends, COLUMN[Rule.STUCK]
     changed = (good.value_e4 != was_e4) | (was_us == NEVER)
-    last = np.maximum.accumulate(np.where(changed, index, -1))
-    fresh = last >= good.starts[good.group]
-    since = np.where(fresh, good.at_us[last], memory.changed_at[good.rows][good.group])
-    draft.put("changed_at", good.rows, since[good.ends])
-    stuck_us = memory.tuned["stuck_us"][good.rows]
-    on = (good.at_us - since >= stuck_us[good.group]) & ~memory.is_device[good.rows][good.group]
-    carried = memory.state[good.rows, COLUMN[Rule.STUCK]] != OFF
-    if not (on.any() or carried.any()):
+    stuck_us, changed_at = memory.tuned["stuck_us"][rows], memory.changed_at[rows]
+    ended_changed, span_us = changed[ends], good.at_us[ends] - changed_at
+    draft.put("changed_at", rows[ended_changed], good.at_us[ends][ended_changed])
+    # Only a sensor that repeats itself at the end, or did so for long, is looked at closely.
+    some = ~ended_changed | (span_us >= stuck_us) | (memory.state[rows, column] != OFF)
+    some &= ~memory.is_device[rows]
+    if not some.any():
         return [], None
-    condition = Condition(readings=good, on=on, before_us=since, lasts_us=np.zeros_like(stuck_us))
-    tracked = track(memory, draft, Rule.STUCK, condition)
-    return tracked.turns, tracked.raised
+    keep = some[good.group]
+    close, changed = good.only(keep), changed[keep]
+    last = np.maximum.accumulate(np.where(changed, np.arange(len(close)), -1))
+    fresh = last >= close.starts[close.group]
+    since = np.where(fresh, close.at_us[last], changed_at[some][close.group])
+    draft.put("changed_at", close.rows, since[close.ends])
+    on = close.at_us - since >= stuck_us[some][close.group]
+    if not (on.any() or (memory.state[close.rows, column] != OFF).any()):
+        return [], None
+    no_longer = np.zeros(len(close.rows), dtype=np.int64)
+    tracked = track(
+        memory, draft, Rule.STUCK, Condition(readings=close, on=on, before_us=since, lasts_us=no_longer)
+    )
+    if tracked.raised is None:
+        return tracked.turns, None
+    raised = np.zeros(len(good), dtype=np.bool_)
+    raised[keep] = tracked.raised
+    return tracked.turns, raised
 
 
 # --- The air --------------------------------------------------------------------

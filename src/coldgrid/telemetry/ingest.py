@@ -40,7 +40,7 @@ VALUE_MAX = VALUE_E4_MAX / 10_000
 
 # Flushes are rolled into chunks when so many, or so many readings, wait.
 ROLL_FLUSHES = 256
-ROLL_READINGS = 400_000
+ROLL_READINGS = 200_000
 HOUR = timedelta(hours=1)
 
 # --- The command ----------------------------------------------------------------

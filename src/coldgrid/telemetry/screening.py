@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from coldgrid.telemetry.flush import Grouped, group_by_sensor
+from coldgrid.telemetry.flush import Grouped, group_by_sensor, stable_order
 from coldgrid.telemetry.quantities import OWN_UNIT, UNIT_CODES, VALUE_E4_MAX, Flags, Floats, Ints, Unit, to_e4
 
 FUTURE_MAX_US = 5 * 60_000_000
@@ -93,7 +93,7 @@ def screen(columns: Columns, bounds: Bounds) -> Screened:
         keep = ~np.logical_or.reduce(list(refused.values()))
         row, at_us, value_e4, pos = row[keep], at_us[keep], value_e4[keep], pos[keep]
     if len(row) > 1 and not bool((np.diff(row) >= 0).all()):
-        order = np.argsort(row, kind="stable")
+        order = stable_order(row)
         row, at_us, value_e4, pos = row[order], at_us[order], value_e4[order], pos[order]
     bad = (value_e4 < bounds.valid_low_e4[row]) | (value_e4 > bounds.valid_high_e4[row])
     grouped = group_by_sensor(row, at_us, value_e4, bad, pos)

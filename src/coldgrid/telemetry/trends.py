@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from coldgrid.telemetry.flush import Grouped
+from coldgrid.telemetry.flush import Grouped, stable_order
 from coldgrid.telemetry.memory import CELLS, Draft, Memory
 from coldgrid.telemetry.quantities import Flags, Ints
 from coldgrid.telemetry.rules import (
@@ -63,10 +63,12 @@ def close_cells(memory: Memory, draft: Draft, readings: Grouped, scale: int) -> 
     """Average the flush into cells, draft the open one and the closed ones, and judge each that closed."""
     cells = _cut(readings, scale)
     follow = _Follow(memory, readings, scale)
-    order = np.argsort(cells.ordinal, kind="stable")
-    rounds = np.split(order, np.cumsum(np.bincount(cells.ordinal))[:-1])
-    for turn in rounds:
-        follow.take(cells, turn)
+    if len(cells.head) == len(readings.rows):
+        follow.take(cells, np.arange(len(cells.head)))
+    else:
+        order = stable_order(cells.ordinal)
+        for turn in np.split(order, np.cumsum(np.bincount(cells.ordinal))[:-1]):
+            follow.take(cells, turn)
     return follow.finish(draft)
 
 
