@@ -160,6 +160,15 @@ def test_a_comment_or_a_second_file_of_the_same_name_in_the_zip_is_found() -> No
     assert "report.html" in named(checked(out.getvalue()))
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "entries/ATL1-1.jsonl", "proofs/ATL1-1.jsonl", "keys.txt"])
+@pytest.mark.parametrize("body", [b"[" * 100_000 + b"\n", b"\xff\xfe\n", b"\0" * 50, b'{"a":1e999}\n', b""])
+def test_hostile_bytes_in_a_file_are_a_finding(name: str, body: bytes) -> None:
+    assert name in named(checked(rebuilt(lambda files: files.update({name: body}))))
+    if name.startswith(("entries", "proofs")):
+        relisted = rebuilt(lambda files: files.update({name: body}), relist=True)
+        assert not checked(relisted).ok
+
+
 # --- Lies by whoever holds the pack's own key: the log's proofs still tell -----------------
 
 

@@ -113,7 +113,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     try:
         manifest = _manifest.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadNote(f"cannot be read: {error}") from None
     if manifest.format != FORMAT:
         raise BadNote(f"is of form {manifest.format!r}; this program reads {FORMAT!r}")

@@ -47,6 +47,9 @@ from coldgrid.kernel.events import Envelope, leaf_hash
 
 SELF_SIGNED, TRUSTED, NONE = "self-signed", "trusted", "none"
 
+# What reading bytes of any kind may raise: a forger's nesting, text that is none, another form.
+UNREADABLE = (BadNote, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 T = TypeVar("T")
 
 
@@ -104,7 +107,7 @@ class _Pack:
             return None
         try:
             return read(data)
-        except (BadNote, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             self.found(name, f"cannot be read: {error}")
             return None
 
@@ -261,7 +264,7 @@ def _problem_of(log: PackedLog, head: Checkpoint, line: bytes, proof: ProofLine)
     here = _id(log, proof.seq)
     try:
         envelope = _envelope.decode(line)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         return f"entry {here} cannot be read: {error}"
     claimed = f"{envelope.origin}/{envelope.epoch}/{envelope.seq}"
     if claimed != here:
