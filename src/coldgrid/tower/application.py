@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,10 +10,10 @@ from typing import Protocol
 
 from litestar import Litestar
 
-from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.access.door import AccessDoor
 from coldgrid.kernel.database import Database, open_database
 from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.outbox import Channel
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.settings import Settings
@@ -57,11 +57,10 @@ class Tower:
             yield Reads(connection)
 
 
-def build_tower(settings: Settings, host: Callable[[CedarAuthorizer], LiveHost]) -> Tower:
+def build_tower(settings: Settings, own_host: LiveHost) -> Tower:
     """Put a tower together on its database: rooms, decider, door. Nothing runs yet."""
     load_rooms()
     database = open_database(settings.database)
-    own_host = host(CedarAuthorizer())
     decider = Decider(database, own_host)
     service = DeciderService(decider, own_host.until_due_s, own_host.timers_run)
 
@@ -70,16 +69,21 @@ def build_tower(settings: Settings, host: Callable[[CedarAuthorizer], LiveHost])
         with database.reader() as connection:
             yield Reads(connection)
 
-    door = AccessDoor(reader, service.submit, _system_now, secure=settings.secure_cookies)
+    door = AccessDoor(reader, service.submit, system_now, secure=settings.secure_cookies)
     decider.listeners.append(door.on_commit)
     return Tower(settings, database, decider, service, own_host, Hub(), door)
 
 
-def create(tower: Tower, work: Sequence[Work] = (), clock_note: Callable[[], str] = lambda: "") -> Litestar:
+def create(
+    tower: Tower,
+    channels: Mapping[str, Channel],
+    work: Sequence[Work] = (),
+    clock_note: Callable[[], str] = lambda: "",
+) -> Litestar:
     """Return the web application of a tower. It starts the tower's threads and stops them in reverse."""
     pinger = Pinger(tower.hub)
     tower.decider.listeners.append(pinger.on_commit)
-    background = Background(tower)
+    background = Background(tower, channels)
     parts: list[Work] = [pinger, background, *work]
 
     @asynccontextmanager
@@ -101,7 +105,7 @@ def create(tower: Tower, work: Sequence[Work] = (), clock_note: Callable[[], str
         authorizer=tower.host.authorizer,
         door=tower.door,
         now=tower.host.now,
-        system_now=_system_now,
+        system_now=system_now,
         hub=tower.hub,
         clock_note=clock_note,
         search="/search",
@@ -115,5 +119,6 @@ def _lends(tower: Tower) -> Callable[[], AbstractContextManager[Reader]]:
     return tower.reader
 
 
-def _system_now() -> datetime:
+def system_now() -> datetime:
+    """The system clock: sessions and signatures go by it."""
     return datetime.now(UTC)

@@ -8,21 +8,30 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from coldgrid.adapters.dispatcher import Dispatcher
 from coldgrid.evidence import checkpoints
 from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.notes import open_signer
+from coldgrid.evidence.tiles import KeptHead
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.outbox import Channel, ReportEffect
+from coldgrid.tower.live import publish_readings
+from coldgrid.tower.overview import Overview
 
 if TYPE_CHECKING:
     from coldgrid.tower.application import Tower
 
 SEED_BYTES = 32
+OVERVIEW_EVERY_S = 2.0
+REPORT_WITHIN_S = 60.0
 logger = structlog.get_logger("coldgrid.background")
 
 
@@ -77,16 +86,22 @@ class Loop:
 class Background:
     """All background work of a tower."""
 
-    def __init__(self, tower: Tower) -> None:
+    def __init__(self, tower: Tower, channels: Mapping[str, Channel]) -> None:
         self._tower = tower
         key_file = Path(tower.settings.signing_key)
         key_file.parent.mkdir(parents=True, exist_ok=True)
         signer = open_signer(key_file, "coldgrid", secrets.token_bytes(SEED_BYTES))
         self.notary = Notary(signer=signer, network_name="coldgrid")
-        self.loops = [Loop("checkpoints", tower.settings.checkpoint_every_s, self._checkpoint)]
+        self.overview = Overview(tower.reader, tower.host.now)
+        self.dispatcher = Dispatcher(channels, tower.reader, self._report, tower.host.now)
+        self.loops = [
+            Loop("checkpoints", tower.settings.checkpoint_every_s, self._checkpoint),
+            Loop("overview", OVERVIEW_EVERY_S, self._look),
+        ]
 
     def start(self) -> None:
         """Start every part."""
+        self.dispatcher.start()
         for loop in self.loops:
             loop.start()
 
@@ -94,10 +109,23 @@ class Background:
         """Stop every part."""
         for loop in reversed(self.loops):
             loop.stop()
+        self.dispatcher.stop()
 
     def health(self) -> list[Health]:
         """Say how each part is."""
-        return [loop.health() for loop in self.loops]
+        channels = [
+            Health(f"channel {state.channel}", state.ok, state.last_why or f"{state.sent} sent", None)
+            for state in self.dispatcher.states()
+        ]
+        return [loop.health() for loop in self.loops] + channels
+
+    def _report(self, report: ReportEffect) -> None:
+        self._tower.service.submit(report).result(REPORT_WITHIN_S)
+
+    def _look(self) -> str:
+        told = self.overview.refresh()
+        publish_readings(self._tower, self.overview.picture())
+        return told
 
     def _checkpoint(self) -> str:
         """Plan on a reader's connection; only the keeping takes the decider's time."""
@@ -106,8 +134,11 @@ class Background:
         while more:
             with tower.reader() as db:
                 planned = checkpoints.plan(db, self.notary, dict(tower.decider.heads), tower.host.now())
-            made += len(
-                tower.service.call(lambda d, p=planned: checkpoints.keep(d, self.notary, p)).result(30)
-            )
+            keep = partial(_keep, notary=self.notary, planned=planned)
+            made += len(tower.service.call(keep).result(REPORT_WITHIN_S))
             more = planned.more
         return f"{made} signed"
+
+
+def _keep(decider: Decider, notary: Notary, planned: checkpoints.Plan) -> list[KeptHead]:
+    return checkpoints.keep(decider, notary, planned)

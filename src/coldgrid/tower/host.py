@@ -47,11 +47,17 @@ class ScaledHost(LiveHost):
         super().__init__(authorizer)
         self.start = start
         self.scale = scale
-        self._began_s = time.monotonic()
+        self._began_s: float | None = None
 
     def now(self) -> datetime:
         """The business clock."""
+        if self._began_s is None:
+            return self.start
         return self.start + timedelta(seconds=(time.monotonic() - self._began_s) * self.scale)
+
+    def restart(self) -> None:
+        """Let the business clock start now; until then it stands at its first instant."""
+        self._began_s = time.monotonic()
 
     def until_due_s(self, due: datetime) -> float:
         """Real seconds until a business instant."""

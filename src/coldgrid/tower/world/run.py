@@ -93,7 +93,7 @@ class World:
             timedelta(minutes=plan.ship_after_min),
             plan.seed,
         )
-        self._execute = execute
+        self.execute = execute
         self._reader = reader
         self._repaired: set[str] = set()
 
@@ -154,7 +154,7 @@ class World:
     def _do(self, calls: Sequence[Call]) -> Sequence[Outcome]:
         if not calls:
             return []
-        outcomes = self._execute(calls)
+        outcomes = self.execute(calls)
         for call, outcome in zip(calls, outcomes, strict=True):
             if isinstance(outcome, Rejected):
                 logger.info("world_refused", command=type(call.command).__name__, why=str(outcome))

@@ -1,0 +1,124 @@
+"""The demo: a network that lives by itself on a fast clock, in one process and one SQLite file."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from coldgrid.access.authorizer import CedarAuthorizer
+from coldgrid.adapters.dispatcher import Rehearsal
+from coldgrid.kernel.decider import Call, Outcome
+from coldgrid.kernel.logs import configure_logs
+from coldgrid.kernel.rejections import Rejected
+from coldgrid.kernel.settings import load_settings
+from coldgrid.tower.application import Tower, build_tower, create
+from coldgrid.tower.demo.people import LOGINS, PASSWORD, add_people
+from coldgrid.tower.demo.seeding import seed_master
+from coldgrid.tower.host import ScaledHost
+from coldgrid.tower.serve import serve
+from coldgrid.tower.words import say
+from coldgrid.tower.world.plan import Plan, load_plan
+from coldgrid.tower.world.run import World, read_places
+
+PLAN = Path(__file__).parent / "data" / "night.yaml"
+logger = structlog.get_logger("coldgrid.demo")
+
+
+def tonight(plan: Plan, today: datetime) -> Plan:
+    """Return the plan with its hours on today's date."""
+    return msgspec.structs.replace(
+        plan, starts_at=plan.starts_at.replace(year=today.year, month=today.month, day=today.day)
+    )
+
+
+class DemoWorld:
+    """Steps the world on the scaled clock, from a thread of its own, through the deciding service."""
+
+    def __init__(self, plan: Plan, tower: Tower) -> None:
+        self._plan = plan
+        self._tower = tower
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-world", daemon=True)
+        with tower.reader() as db:
+            places = read_places(db, plan.sites)
+        self._world = World(plan, places, self._before_serving, tower.reader)
+
+    def prepare(self) -> None:
+        """Put goods in place and readings behind them, before anybody can look."""
+        self._world.fill()
+        self._world.warm_up()
+
+    def start(self) -> None:
+        """Let time pass."""
+        self._world.execute = self._while_serving
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop before the next step."""
+        self._stopping.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        every = timedelta(seconds=self._plan.reading_every_s)
+        at = self._plan.starts_at
+        while not self._stopping.wait(max(0.0, self._tower.host.until_due_s(at))):
+            try:
+                self._world.step(at)
+            except Exception:
+                logger.exception("world_step_failed")
+            # A machine that is too slow skips minutes rather than falling ever further behind.
+            at = max(at + every, self._tower.host.now() - every)
+
+    def _before_serving(self, calls: Sequence[Call]) -> Sequence[Outcome]:
+        outcomes = self._tower.decider.execute(calls)
+        self._tower.decider.settle()
+        return outcomes
+
+    def _while_serving(self, calls: Sequence[Call]) -> Sequence[Outcome]:
+        futures = [self._tower.service.submit(call.command, call.principal, call.key) for call in calls]
+        outcomes: list[Outcome] = []
+        for future in futures:
+            try:
+                outcomes.append(future.result(60))
+            except Rejected as rejected:
+                outcomes.append(rejected)
+        return outcomes
+
+
+def serve_demo(
+    environment: Mapping[str, str], *, folder: Path, scale: float, host: str | None, port: int | None
+) -> None:
+    """Make the demo network anew and serve it."""
+    began_s = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("demo.db*"):
+        old.unlink()
+    own: dict[str, Any] = {"database": str(folder / "demo.db"), "signing_key": str(folder / "signing.key")}
+    settings = load_settings(environment, host=host, port=port, **own)
+    configure_logs("warning" if settings.log_level == "info" else settings.log_level, json=settings.log_json)
+    plan = tonight(load_plan(PLAN), datetime.now(UTC))
+
+    clock = ScaledHost(CedarAuthorizer(), plan.starts_at, scale)
+    tower = build_tower(settings, clock)
+    items = seed_master(tower.decider.do)
+    add_people(tower.decider.do)
+    world = DemoWorld(plan, tower)
+    world.prepare()
+    clock.restart()
+    say(
+        f"  {items} items of master data, goods, readings in place after {time.monotonic() - began_s:.1f} s"
+    )
+    say(f"\n  Coldgrid demo network   http://{settings.host}:{settings.port}\n")
+    for login, _, roles, what in LOGINS:
+        say(f"    {login:<8}{', '.join(roles):<16}{what}")
+    say(f"\n    password of each: {PASSWORD}")
+    say(f"    The business clock runs {scale:g} times as fast as yours. Stop with Ctrl C.\n")
+    channels = {name: Rehearsal() for name in ("email", "sms", "voice", "webhook", "siren")}
+    serve(create(tower, channels, [world], lambda: f"{scale:g} × real time"), settings)
