@@ -19,7 +19,7 @@ from coldgrid.access.api_tokens import (
 )
 from coldgrid.access.authority import Person, decide_grant, decide_revoke, decide_suspend
 from coldgrid.access.passwords import hash_password, is_hash, problems_of, verify_password
-from coldgrid.access.reads import NoteRead, ReadNoted
+from coldgrid.access.reads import NoteRead
 from coldgrid.access.roles import Role
 from coldgrid.access.sessions import CloseOtherSessions, CloseSession, OpenSession, TouchSession
 from coldgrid.access.throttle import WATCHED_MAX, Throttle
@@ -290,11 +290,19 @@ class TestSessions:
         assert kernel.events() == []
 
 
-def test_reads_are_facts(kernel: Kernel) -> None:
-    kernel.do(NoteRead(kind="quality", subject="/incidents/7"), actor="ben")
-    read = reads.latest_reads(kernel.reader())[0]
-    assert (read.actor, read.kind, read.subject, read.read_at) == ("ben", "quality", "/incidents/7", T0)
-    kernel.rebuild()
+def test_a_read_is_kept_beside_the_log_until_its_time(kernel: Kernel) -> None:
+    def note(read_id: str, days: int) -> None:
+        at = T0 + timedelta(days=days)
+        kernel.do(NoteRead(read_id=read_id, actor="ben", kind="quality", subject="/incidents/7", at=at))
+
+    note("r1", 0)
+    note("r2", 1)
+    assert [(r.actor, r.kind) for r in reads.reads_of(kernel.reader(), "/incidents/7")] == [
+        ("ben", "quality")
+    ] * 2
+    assert kernel.events() == []
+    note("r3", reads.KEPT.days + 1)
+    assert [r.read_id for r in reads.latest_reads(kernel.reader())] == ["r3", "r2"]
 
 
 SEALED = Sealed("p1", b"\x01\x02")
@@ -343,10 +351,6 @@ FROZEN: list[tuple[Event, str]] = [
     (
         TokenRevoked(token_id="t1", reason="lost"),
         '{"type":"access.token_revoked","token_id":"t1","reason":"lost"}',
-    ),
-    (
-        ReadNoted(kind="personal", subject="/people"),
-        '{"type":"access.read_noted","kind":"personal","subject":"/people"}',
     ),
 ]
 

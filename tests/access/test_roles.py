@@ -27,7 +27,6 @@ MATRIX: dict[str, set[Role]] = {
     "stock.read": EVERYBODY,
     "events.read": READERS,
     "access.use_account": EVERYBODY,
-    "access.note_read": EVERYBODY,
     "access.view_people": {Role.ADMIN, Role.AUDITOR},
     "access.view_tokens": {Role.ADMIN, Role.AUDITOR},
     "access.add_person": {Role.ADMIN},
@@ -35,6 +34,7 @@ MATRIX: dict[str, set[Role]] = {
     "access.issue_token": {Role.ADMIN},
     "session.keep": set(),
     "session.set_up": set(),
+    "session.note_read": set(),
     "personal.erase": {Role.ADMIN},
     "kernel.retry_parked": {Role.ADMIN},
     "kernel.report_effect": set(),
@@ -136,7 +136,7 @@ def test_the_system_may_do_everything_and_nobody_can_be_given_its_role() -> None
 
 def test_without_a_role_only_the_account_is_left() -> None:
     allowed = {action for action in MATRIX if AUTHORIZER.allows((), action)}
-    assert allowed == {"access.use_account", "access.note_read", "stock.read"}
+    assert allowed == {"access.use_account", "stock.read"}
 
 
 def test_the_answer_is_remembered_and_stays_the_same() -> None:
@@ -166,6 +166,7 @@ SYSTEMS_OWN = {
     "network_flows.mark_notice",
     "network_flows.settle_notices",
     "session.keep",
+    "session.note_read",
     "session.set_up",
     "kernel.report_effect",
     "orchestration.advance_run",

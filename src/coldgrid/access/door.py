@@ -126,8 +126,6 @@ class AccessDoor:
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Forget what is remembered when anything about access changed (D2); a listener of the decider."""
         if any(entry.type.startswith(ABOUT_ACCESS) for entry, _ in recorded):
-            if all(entry.type == "access.read_noted" for entry, _ in recorded):
-                return
             self._known.clear()
 
     # --- sessions ---------------------------------------------------------------------
@@ -190,8 +188,8 @@ class AccessDoor:
 
     def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
         """Log that the visitor read a record, behind the answer."""
-        future = self._submit(NoteRead(kind=kind, subject=subject), visitor.principal, None)
-        future.add_done_callback(_tell_failure)
+        actor, at = visitor.principal.actor_id, self.system_now()
+        self.send(NoteRead(read_id=draw_id("read"), actor=actor, kind=kind, subject=subject, at=at))
 
     def fresh_key(self) -> str:
         """Return a key for one form."""

@@ -115,9 +115,7 @@ def _person(
 
 
 @post("/people/{person_id:str}/{act:str}", include_in_schema=False)
-async def change_person(
-    request: Req, db: Db, person_id: FromPath[str], act: FromPath[str]
-) -> Response[Any]:
+async def change_person(request: Req, db: Db, person_id: FromPath[str], act: FromPath[str]) -> Response[Any]:
     """Grant or revoke a role, assign sites, suspend, reinstate, reset the password, or erase."""
     back = f"/people/{person_id}"
     values = await form_values(request)

@@ -8,7 +8,7 @@ Invariants
     P5  Roles that must be apart are not given to one person (`roles.APART`).
     P6  The first person is set up while there is none, and is an admin.
 
-A person has one set of sites for all their roles: see the decision record on access.
+A person has one set of sites for all their roles: see the decision record on roles.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sessions: who is signed in. Rows of the runtime, not facts of the log (see the decision record on access).
+"""Sessions: who is signed in. Rows of the runtime, not facts of the log (see their decision record).
 
 Invariants
     S1  Only the hash of a session's token is stored; the token is with the browser alone.
