@@ -41,7 +41,7 @@ _SWEEP = Statement(access_read.delete().where(access_read.c.read_at < sa.bindpar
 
 
 class NoteRead(Command, frozen=True, tag="access.note_read"):
-    """Note that somebody read a record. `kind`: personal or quality; `subject`: the address that showed it."""
+    """Note that somebody read a record. `kind`: personal or quality; `subject`: the address shown."""
 
     read_id: str
     actor: str
