@@ -317,6 +317,8 @@ class TestTokens:
         bearer = {"authorization": f"Bearer {token}"}
         assert client.get("/api/v1/events", headers=bearer).status_code == 200
         assert client.get("/people", headers=bearer).status_code == 403
+        me = client.get("/api/v1/me", headers=bearer).json()
+        assert (me["name"], me["roles"], me["sites"], me["by_token"]) == ("Shop", ["integrator"], None, True)
         sign_in(client, "ana")
         assert token not in client.get("/tokens").text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,7 @@ def test_a_page_that_lost_messages_reloads_but_not_over_what_is_being_typed(
         hub.publish("tour", "resync", "{}")
         expect(page.locator("#notices")).to_contain_text("Your input is kept")
         expect(page.locator("#f-reason")).to_have_value("half a sentence")
+    until = time.monotonic() + 10
+    while hub.streams and time.monotonic() < until:
+        time.sleep(0.05)
+    assert hub.streams == 0, "a page that was left still holds its stream"

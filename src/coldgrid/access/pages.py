@@ -9,7 +9,7 @@ from typing import Any
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
-from coldgrid.access import account, api_tokens, people, reads, sign_in
+from coldgrid.access import account, api, api_tokens, people, reads, sign_in
 from coldgrid.access.api_tokens import IssueToken, RevokeToken
 from coldgrid.access.passwords import hash_password
 from coldgrid.access.roles import DUTIES, PERSONAL, Role, label
@@ -252,6 +252,7 @@ def _again(rejected: Rejected, response: Response[str]) -> Response[str]:
 
 
 handlers = [
+    api.me,
     *sign_in.handlers,
     *account.handlers,
     people_page,

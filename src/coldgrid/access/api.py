@@ -1,0 +1,30 @@
+"""What a caller of the API may ask about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+
+from coldgrid.webkit.visitors import visitor_of
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who a session or token belongs to. `sites` null: all of them."""
+
+    id: str
+    name: str
+    roles: list[str]
+    sites: list[str] | None
+    by_token: bool
+
+
+@get("/api/v1/me", opt={"action": "access.use_account"}, tags=["access"], summary="Who is asking")
+async def me(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Return whom this session or token belongs to, with roles and sites."""
+    visitor = visitor_of(request)
+    principal = visitor.principal
+    sites = None if principal.sites is None else sorted(principal.sites)
+    caller = Caller(principal.actor_id, visitor.name, sorted(principal.roles), sites, visitor.by_token)
+    return Response(msgspec.json.encode(caller), media_type="application/json")
