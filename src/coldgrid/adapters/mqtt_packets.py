@@ -38,9 +38,11 @@ class Message(NamedTuple):
     payload: bytes
 
 
-def connect(client_id: str, *, keepalive_s: int, username: str = "", password: str = "") -> bytes:
-    """Return CONNECT for a session that outlives the connection: the broker keeps what arrives meanwhile."""
-    flags = (0x80 if username else 0) | (0x40 if password else 0)
+def connect(
+    client_id: str, *, keepalive_s: int, username: str = "", password: str = "", keep_session: bool = True
+) -> bytes:
+    """Return CONNECT; a kept session outlives the connection, and the broker keeps what arrives meanwhile."""
+    flags = (0x80 if username else 0) | (0x40 if password else 0) | (0 if keep_session else 0x02)
     fields = [client_id, *([username] if username else []), *([password] if password else [])]
     body = _text("MQTT") + bytes([4, flags]) + struct.pack(">H", keepalive_s)
     return _packet(0x10, body + b"".join(map(_text, fields)))
