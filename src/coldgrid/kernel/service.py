@@ -26,6 +26,8 @@ logger = structlog.get_logger("coldgrid.service")
 
 Job = tuple[Call, "Future[Answer]"] | Callable[[], None] | None
 WAIT_MAX_S = 0.25
+# How long a group waits for callers that its predecessor answered: their next command is on its way.
+LINGER_S = 0.0003
 
 
 class Stopping(Unavailable):
@@ -54,6 +56,7 @@ class DeciderService:
         self._timers_run = timers_run
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._stopping = False
+        self._expected = 1
         self._thread = threading.Thread(target=self._loop, name="decider", daemon=True)
 
     def start(self) -> None:
@@ -127,10 +130,24 @@ class DeciderService:
                     jobs.append(job)
                 if len(group) >= GROUP_MAX or jobs:
                     break
-                job = self._jobs.get_nowait()
+                job = self._next(len(group))
         except Empty:
             pass
+        self._expected = len(group)
         return group, jobs, True
+
+    def _next(self, gathered: int) -> Job:
+        """The next job that waits, or comes while the group is smaller than the last one was.
+
+        Raises:
+            Empty: there is none.
+        """
+        try:
+            return self._jobs.get_nowait()
+        except Empty:
+            if gathered >= self._expected:
+                raise
+            return self._jobs.get(timeout=LINGER_S)
 
     def _wait_s(self) -> float:
         if self.decider.pump.pending:

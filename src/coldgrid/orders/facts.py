@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
+from heapq import heappop, heappush
 
 import msgspec
 import sqlalchemy as sa
@@ -27,10 +28,12 @@ from coldgrid.orders import orders
 from coldgrid.orders.known import KnownIds
 from coldgrid.orders.orders import (
     LineUnsourceable,
+    Offer,
     OrderCanceled,
     OrderDispatched,
     OrderPlaced,
     OrderResourced,
+    OrderStatus,
 )
 from coldgrid.orders.policy import DEFAULT_POLICY, SourcingPolicy, policy_hash
 from coldgrid.orders.reach import Cell, Reach, Road, ShippingSite, Timetable, build_reach, road, timetable
@@ -133,7 +136,8 @@ class SourcingFacts:
     """The facts of F1 in one place.
 
     `last_shipped`: the expiry a customer got last, where that was agreed on; `release_at`: when the release
-    timer is due.
+    timer is due. Which orders wait for their release is kept here and not in an index: it costs every order
+    less.
     """
 
     def __init__(self, policy: SourcingPolicy, sites: Iterator[ShippingSite]) -> None:
@@ -145,6 +149,7 @@ class SourcingFacts:
         self.last_shipped: dict[tuple[str, str], date] = {}
         self.known = KnownIds()
         self.release_at: datetime | None = None
+        self._due: list[tuple[datetime, str]] = []
 
     @classmethod
     def load(cls, reader: Reader) -> SourcingFacts:
@@ -152,14 +157,31 @@ class SourcingFacts:
         policy = DEFAULT_POLICY
         facts = cls(policy, (_shipping_site(site) for site in list_sites(reader)))
         facts.goods = {product.product_id: _goods(product, policy) for product in list_products(reader)}
-        for sites in orders.open_lines(reader):
-            facts.load_of.change({}, sites)
         for customer_id, product_id, expires_on in reader.all(_LAST_SHIPPED):
             facts.last_shipped[customer_id, product_id] = expires_on
-        for order_id in orders.order_ids(reader):
+        for order_id, status, final_at, sites in orders.order_standings(reader):
             facts.known.add(order_id)
-        facts.release_at = orders.next_final_at(reader)
+            if status in (OrderStatus.OPEN, OrderStatus.RELEASED):
+                facts.load_of.change({}, sites)
+            if status is OrderStatus.OPEN and final_at is not None:
+                facts.await_release(final_at, order_id)
+        facts.release_at = facts.next_release_at()
         return facts
+
+    def await_release(self, final_at: datetime, order_id: str) -> None:
+        """Remember when an order's sourcing becomes final; in vain it costs one look in vain."""
+        heappush(self._due, (final_at, order_id))
+
+    def next_release_at(self) -> datetime | None:
+        """When the next order may have to be released."""
+        return self._due[0][0] if self._due else None
+
+    def take_due(self, now: datetime, limit: int) -> list[tuple[datetime, str]]:
+        """Take out the orders that may be due; give them back with `await_release` if that is undone."""
+        taken: list[tuple[datetime, str]] = []
+        while self._due and self._due[0][0] <= now and len(taken) < limit:
+            taken.append(heappop(self._due))
+        return taken
 
 
 def _shipping_site(site: Site) -> ShippingSite:
@@ -271,35 +293,41 @@ def _put_back(kept: dict[str, Goods], product_id: str, before: Goods | None) -> 
 def _count_new(tx: Tx, event: OrderPlaced) -> None:
     if not tx.rebuilding:
         tx.hot(SourcingFacts).known.add(event.order_id)  # never taken back: it costs one read at most
-    _count(tx, {}, event.offer.sites)
+    _count(tx, event.order_id, {}, event.offer)
 
 
 @projects(OrderResourced)
 def _count_moved(tx: Tx, event: OrderResourced) -> None:
-    _count(tx, event.before.sites, event.offer.sites)
+    _count(tx, event.order_id, event.before.sites, event.offer)
 
 
 @projects(LineUnsourceable)
 def _count_unsourced(tx: Tx, event: LineUnsourceable) -> None:
-    _count(tx, event.before.sites, event.offer.sites)
+    _count(tx, event.order_id, event.before.sites, event.offer)
 
 
 @projects(OrderCanceled)
 def _count_canceled(tx: Tx, event: OrderCanceled) -> None:
-    _count(tx, event.before.sites, {})
+    _count(tx, event.order_id, event.before.sites, Offer({}, None, None))
 
 
 @projects(OrderDispatched)
 def _count_dispatched(tx: Tx, event: OrderDispatched) -> None:
-    _count(tx, event.before.sites, event.offer.sites)
+    _count(tx, event.order_id, event.before.sites, Offer(event.offer.sites, None, None))
     if event.never_older_for:
         for goods in event.goods:
             _keep_last(tx, (event.never_older_for, goods.product_id), goods.expires_on)
 
 
-def _count(tx: Tx, before: Mapping[str, int], after: Mapping[str, int]) -> None:
-    if before != after and not tx.rebuilding:
-        load = tx.hot(SourcingFacts).load_of
+def _count(tx: Tx, order_id: str, before: Mapping[str, int], offer: Offer) -> None:
+    """Keep a site's load, and when the order's sourcing becomes final."""
+    if tx.rebuilding:
+        return
+    facts, after = tx.hot(SourcingFacts), offer.sites
+    if offer.final_at is not None:
+        facts.await_release(offer.final_at, order_id)
+    if before != after:
+        load = facts.load_of
         load.change(before, after)
         tx.undo(lambda: load.change(after, before))
 

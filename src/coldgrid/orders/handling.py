@@ -8,7 +8,7 @@ Invariants
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from msgspec import Meta
@@ -126,21 +126,28 @@ def release_order(tx: Tx, command: ReleaseOrder) -> None:
 @on_timer(promising.RELEASE_TIMER)
 def release_due(tx: Tx, timer: Timer) -> None:
     """Release the orders that are due, and set the timer for the next ones."""
-    refused = False
-    for order_id in orders.orders_due(tx, tx.now, RELEASES_MAX):
+    facts = tx.hot(SourcingFacts)
+    before, taken = facts.release_at, facts.take_due(tx.now, RELEASES_MAX)
+    tx.undo(lambda: _wait_again(facts, taken, before))
+    for final_at, order_id in taken:
+        order = orders.find_order(tx, order_id)
+        if order is None or order.status is not OrderStatus.OPEN:
+            continue  # it ended, or was never placed
+        if order.final_at is None or order.final_at > final_at:
+            continue  # it moved, and waits under its new instant
         try:
             tx.run(ReleaseOrder(order_id=order_id))
         except Rejected:
-            refused = True  # the order stays due; it must not keep the timer firing without end
-    facts = tx.hot(SourcingFacts)
-    before = facts.release_at
-    following = orders.next_final_at(tx)
-    if following is not None and refused:
-        following = max(following, tx.now + _RETRY)
-    facts.release_at = following
-    tx.undo(lambda: setattr(facts, "release_at", before))
-    if following is not None:
-        tx.set_timer(promising.RELEASE_TIMER, promising.RELEASE_TIMER, following, {})
+            facts.await_release(tx.now + _RETRY, order_id)
+    facts.release_at = facts.next_release_at()
+    if facts.release_at is not None:
+        tx.set_timer(promising.RELEASE_TIMER, promising.RELEASE_TIMER, facts.release_at, {})
+
+
+def _wait_again(facts: SourcingFacts, taken: list[tuple[datetime, str]], release_at: datetime | None) -> None:
+    for final_at, order_id in taken:
+        facts.await_release(final_at, order_id)
+    facts.release_at = release_at
 
 
 @handles(CancelOrder, action="orders.cancel", owner=Owner.NETWORK)

@@ -231,8 +231,6 @@ sa.Index(
     sqlite_where=_HAS_UNSOURCED,
     postgresql_where=_HAS_UNSOURCED,
 )
-_IS_OPEN = orders_order.c.status == sa.literal_column("'open'")
-sa.Index("ix_orders_order_final", orders_order.c.final_at, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
 
 _PLACE = Statement(orders_order.insert())
 
@@ -364,15 +362,9 @@ _WANTING = Statement(
     .limit(sa.bindparam("most", type_=sa.Integer)),
     into=Order,
 )
-_DUE = Statement(
-    sa.select(orders_order.c.order_id)
-    .where(_IS_OPEN, orders_order.c.final_at <= sa.bindparam("now", type_=Instant))
-    .order_by(orders_order.c.final_at, orders_order.c.order_id)
-    .limit(sa.bindparam("most", type_=sa.Integer))
+_STANDINGS = Statement(
+    sa.select(orders_order.c.order_id, orders_order.c.status, orders_order.c.final_at, orders_order.c.sites)
 )
-_NEXT_DUE = Statement(sa.select(sa.func.min(orders_order.c.final_at)).where(_IS_OPEN))
-_SITES = Statement(sa.select(orders_order.c.sites).where(orders_order.c.status.in_(["open", "released"])))
-_IDS = Statement(sa.select(orders_order.c.order_id))
 _COUNTS = Statement(sa.select(orders_order.c.status, sa.func.count()).group_by(orders_order.c.status))
 
 
@@ -414,25 +406,11 @@ def orders_wanting_goods(db: Reader, limit: int) -> list[Order]:
     return db.all(_WANTING, most=limit)
 
 
-def orders_due(db: Reader, now: datetime, limit: int) -> list[str]:
-    """Open orders whose sourcing is to become final, in that order."""
-    return [order_id for (order_id,) in db.all(_DUE, now=now, most=limit)]
-
-
-def next_final_at(db: Reader) -> datetime | None:
-    """When the next open order's sourcing becomes final."""
-    found: datetime | None = db.value(_NEXT_DUE)
-    return found
-
-
-def open_lines(db: Reader) -> Iterator[Mapping[str, int]]:
-    """The open lines by site of every live order."""
-    return (sites for (sites,) in db.all(_SITES))
-
-
-def order_ids(db: Reader) -> Iterator[str]:
-    """The id of every order there is."""
-    return (order_id for (order_id,) in db.all(_IDS))
+def order_standings(
+    db: Reader,
+) -> Iterator[tuple[str, OrderStatus, datetime | None, Mapping[str, int]]]:
+    """Every order there is: id, status, when its sourcing becomes final, open lines by site."""
+    yield from db.all(_STANDINGS)
 
 
 def count_by_status(db: Reader) -> dict[str, int]:
