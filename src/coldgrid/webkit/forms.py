@@ -85,7 +85,7 @@ def field_of(name: str, label: str, kind: str = "text", **more: Any) -> Field:
     return Field(name=name, label=label, kind=kind, **more)
 
 
-def form_bytes(values: Mapping[str, Sequence[str]], into: type[msgspec.Struct], **fixed: Any) -> bytes:
+def form_bytes(values: Mapping[str, Sequence[str]], into: type[msgspec.Struct], /, **fixed: Any) -> bytes:
     """Return the JSON that a form's texts mean for a struct: ready for `decode_all`. `fixed` values win."""
     tree: dict[str, Any] = {}
     for name, texts in values.items():
