@@ -1,9 +1,8 @@
-"""A served network with the demo's master data, once for all tests that only read it."""
+"""A served network with the demo's master data, one for the tests of a module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from litestar.testing import TestClient
@@ -14,10 +13,10 @@ from coldgrid.tower.demo.master import load_demo_master
 from tests.network.served import CSRF, Client, Served, serving
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Serve the demo's network, drafted by the system and approved by Ada."""
-    with serving(tmp_path) as made:
+    with serving(tmp_path_factory.mktemp("served")) as made:
         made.do(DraftChange(change_id="change-demo", items=load_demo_master(), reason="the demo opens"))
         made.do(
             ApproveChange(change_id="change-demo", reason="checked"), Principal("ada", frozenset({"admin"}))
@@ -25,7 +24,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[Client]:
     """Come as Dana, the planner; a request's header `x-as` names somebody else."""
     with TestClient(served.app, raise_server_exceptions=False) as made:

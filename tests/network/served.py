@@ -1,9 +1,9 @@
-"""The pages and the API of network and catalog over a database of their own, with visitors of different roles."""
+"""The pages and the API of network and catalog over a database of their own, with visitors of many roles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ Client = TestClient[Litestar]
 
 
 class Doorman:
-    """Lets everybody in as the person that the header `x-as` or the cookie `as` names; `first` without one."""
+    """Lets everybody in as whom the header `x-as` or the cookie `as` names; `first` without one."""
 
     def __init__(self, first: str = "dana") -> None:
         self.first = first
@@ -86,6 +86,7 @@ class Served:
     app: Litestar
     door: Doorman
     service: DeciderService
+    reader: Callable[[], AbstractContextManager[Reader]]
 
     def do(self, command: Command, principal: Principal = SYSTEM) -> Any:
         return self.service.submit(command, principal).result(timeout=30).result
@@ -119,7 +120,7 @@ def serving(folder: Path, first: str = "dana") -> Iterator[Served]:
         *catalog_api.handlers,
     ]
     try:
-        yield Served(create_app(services, handlers), door, service)
+        yield Served(create_app(services, handlers), door, service, reader)
     finally:
         service.stop()
         database.close()

@@ -26,9 +26,9 @@ SOON_DAYS = 3
 # What each kind of limit says, for people.
 SAYS = {
     LimitKind.RANGE: "Kept at",
-    LimitKind.SINGLE_EXCURSION: "Beyond this, in one go",
-    LimitKind.CUMULATIVE: "Beyond this, in all its life",
-    LimitKind.FREEZE: "Freezes or thaws beyond",
+    LimitKind.SINGLE_EXCURSION: "In one go",
+    LimitKind.CUMULATIVE: "In all its life",
+    LimitKind.FREEZE: "Freezes or thaws for good",
     LimitKind.MKT: "Mean kinetic temperature",
 }
 
@@ -80,7 +80,7 @@ def product_page(request: Req, db: Db, product_id: FromPath[str]) -> Response[st
         title=f"{product.product_id} · {product.name}",
         nav="/catalog",
         product=product,
-        limits=limits_of(db, product_id),
+        limits=sorted(limits_of(db, product_id), key=lambda limit: list(LimitKind).index(limit.kind)),
         says=SAYS,
         lots=[(lot, _lot_state(lot, today)) for lot in lots[:LOTS_SHOWN]],
         lot_count=len(lots),

@@ -231,7 +231,7 @@ def _change(request: Req, db: Reader, change_id: str, form: Form, first: int = 0
         request,
         "network/change.html",
         db,
-        title=f"Change {change_id}",
+        title=f"Review: {change.reason}",
         nav="/network/changes",
         change=change,
         change_state=STATUS_STATES[change.status],

@@ -36,12 +36,13 @@ LABELS = {
     "sla_tier": "SLA tier",
     "cutoffs": "Cut-offs",
 }
+WORDS = {"dc": "distribution centre (DC)", "mfc": "micro-fulfilment centre (MFC)"}
 Choices = Mapping[str, Sequence[tuple[str, str]]]
 Plain = (inspect.StrType, inspect.IntType, inspect.FloatType, inspect.DateType, inspect.DateTimeType)
 
 
 def form_fields(kind: ItemKind, raw: Mapping[str, Any], choices: Choices) -> list[Field]:
-    """Return the controls of an item's form with its present values.
+    """Return the controls of an item's form with its present values; what identifies it cannot be changed.
 
     Args:
         kind: The item's kind.
@@ -51,6 +52,8 @@ def form_fields(kind: ItemKind, raw: Mapping[str, Any], choices: Choices) -> lis
     fields: list[Field] = []
     for field in _shape(kind).fields:
         fields += _controls(field, raw.get(field.encode_name, _default(field)), choices)
+    if raw:
+        fields[0] = msgspec.structs.replace(fields[0], kind="hidden")
     return fields
 
 
@@ -119,7 +122,7 @@ def label_of(name: str) -> tuple[str, str]:
 
 def word(name: object) -> str:
     """Return a wire name as people read it."""
-    return str(name).replace("_", " ")
+    return WORDS.get(str(name), str(name).replace("_", " "))
 
 
 def _text(value: Any) -> str:

@@ -23,6 +23,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Problem
 from coldgrid.kernel.tx import Tx
 from coldgrid.kernel.validation import problems_of
+from coldgrid.network.names import STANDARDS
 from coldgrid.network.quantities import unit_fix
 
 KIND_FIELD = "kind"
@@ -166,8 +167,14 @@ def read_item(raw: Any) -> tuple[Item | None, list[Problem]]:
     values = {name: value for name, value in raw.items() if name != KIND_FIELD}
     value, problems = read_fields(values, kind.struct)
     if problems:
-        return None, problems
+        return None, [*_name_problems(kind, values), *problems]
     return Item(kind.kind, getattr(value, msgspec.structs.fields(kind.struct)[0].name), value), []
+
+
+def _name_problems(kind: ItemKind, values: Raw) -> list[Problem]:
+    """What else is wrong must not hide a wrong name."""
+    name, standard = values.get(kind.key_field), STANDARDS.get(kind.kind)
+    return standard.check(kind.key_field, name) if standard is not None and isinstance(name, str) else []
 
 
 def _unknown_kind(name: Any) -> Problem:
@@ -191,8 +198,9 @@ def read_fields(values: Raw, struct: type[msgspec.Struct]) -> tuple[Any, list[Pr
 def _with_unit_fix(problem: Problem, values: Raw) -> Problem:
     """Answer "41 °F" for a field in °C with the number to write."""
     given = values.get(problem.field)
-    fix = unit_fix(problem.field, given) if isinstance(given, str) else ""
-    return msgspec.structs.replace(problem, fix=fix) if fix else problem
+    if not isinstance(given, str) or not (fix := unit_fix(problem.field, given)):
+        return problem
+    return msgspec.structs.replace(problem, message=f"{given!r} is text, not a number", fix=fix)
 
 
 @cache

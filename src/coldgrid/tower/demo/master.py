@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from coldgrid.network.imports import SourceFile, load_items
+
+# The rooms that know the kinds of items which the network itself does not.
+for _room in ("catalog", "telemetry"):
+    import_module(f"coldgrid.{_room}")
 
 DATA = Path(__file__).parent / "data"
 # What later files refer to comes first.

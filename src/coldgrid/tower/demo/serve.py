@@ -112,9 +112,7 @@ def serve_demo(
     world = DemoWorld(plan, tower)
     world.prepare()
     clock.restart()
-    say(
-        f"  {items} items of master data, goods, readings in place after {time.monotonic() - began_s:.1f} s"
-    )
+    say(f"  {items} items of master data, goods, readings in place after {time.monotonic() - began_s:.1f} s")
     say(f"\n  Coldgrid demo network   http://{settings.host}:{settings.port}\n")
     for login, _, roles, what in LOGINS:
         say(f"    {login:<8}{', '.join(roles):<16}{what}")
