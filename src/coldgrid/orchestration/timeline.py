@@ -10,7 +10,7 @@ Texts are templates; they are translated and filled in when somebody reads them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -25,6 +25,8 @@ from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, Json, Named, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.orchestration.incidents import Incident
+from coldgrid.orchestration.playbook_values import UNKNOWN, words
+from coldgrid.webkit import formats
 
 # What led to an incident stands in its timeline too.
 LEAD_IN = timedelta(minutes=15)
@@ -155,24 +157,48 @@ def timeline_of(db: Reader, incident: Incident, now: datetime) -> list[TimelineL
     return sorted(lines, key=lambda line: line.at)
 
 
-def in_words(text: str, facts: dict[str, Any]) -> str:
-    """Fill a line's (translated) text in with its facts, units included."""
-    currency = str(facts.get("currency") or "")
-    return re.sub(r"\{(\w+)\}", lambda match: _measured(match[1], facts.get(match[1]), currency), text)
+def in_words(
+    text: str,
+    facts: Mapping[str, Any],
+    unit: str = "c",
+    timezone: str = "UTC",
+    people: Mapping[str, str] | None = None,
+) -> str:
+    """Fill a line's (translated) text in with its facts.
+
+    Args:
+        text: The template.
+        facts: Its values; the suffix of a name says what it measures (`_c`, `_min`, `_cents`, `_at` …).
+        unit: The reader's unit of temperature, "c" or "f".
+        timezone: Where the instants are told.
+        people: Names to show, by person.
+    """
+    shown = {name: told_fact(name, value, facts, unit, timezone) for name, value in facts.items()}
+    for name in ("person", "owner"):
+        if name in facts:
+            shown[name] = (people or {}).get(str(facts[name]), str(facts[name]))
+    return re.sub(r"\{(\w+)\}", lambda match: shown.get(match[1], UNKNOWN), text)
 
 
-def _measured(name: str, value: Any, currency: str) -> str:
-    if value is None:
-        return "unknown"
+def told_fact(name: str, value: Any, facts: Mapping[str, Any], unit: str = "c", timezone: str = "UTC") -> str:
+    """One fact as a person reads it; the suffix of its name says what it measures."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        for suffix, shown in (
-            ("_c_per_h", f"{value:+.1f} °C/h"),
-            ("_c", f"{value:.1f} °C".replace("-", "−")),
-            ("_min", f"{value:.0f} min"),
-            ("_cents", f"{value / 100:,.2f} {currency}".strip()),
-        ):
-            if name.endswith(suffix):
-                return shown
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return str(value)
+        return _measured(name, value, str(facts.get("currency") or "USD"), unit)
+    if isinstance(value, str) and name.endswith("_at"):
+        try:
+            return formats.local(datetime.fromisoformat(value), timezone, "%H:%M")
+        except ValueError:
+            return value
+    return words(value)
+
+
+def _measured(name: str, value: float, currency: str, unit: str) -> str:
+    if name.endswith("_c_per_h"):
+        return f"{formats.difference(value, unit)}/h"
+    if name.endswith("_c"):
+        return formats.temperature(value, unit)
+    if name.endswith("_min"):
+        return formats.duration(value)
+    if name.endswith("_cents"):
+        return formats.cents(round(value), currency)
+    return formats.count(value) if float(value).is_integer() else formats.number(value)
