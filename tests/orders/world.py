@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import coldgrid.network_flows  # noqa: F401 (what follows from a pause or a hold is part of the world)
 from coldgrid.orders.facts import SourcingFacts
 from coldgrid.orders.handling import CancelOrder, ReleaseOrder
 from coldgrid.orders.intake import AskedLine, Customer, Destination, PlaceOrder
