@@ -75,12 +75,12 @@ def tell(
         read(kernel, [(each, minute, air_c(minute)) for minute in minutes.tolist() for each in sensors])
 
 
-def read(kernel: Kernel, readings: list[tuple[str, float, float]]) -> Ingested:
-    """Ingest readings: sensor, minute after T0, °C."""
+def read(kernel: Kernel, readings: list[tuple[str, float, float]], site_id: str = SITE) -> Ingested:
+    """Ingest readings of one site: sensor, minute after T0, °C."""
     names = sorted({each[0] for each in readings})
     answer: Ingested = kernel.do(
         columns_of(
-            SITE,
+            site_id,
             names,
             np.array([names.index(each[0]) for each in readings]),
             np.array([to_micros(T0) + round(each[1] * 60e6) for each in readings]),
@@ -95,18 +95,19 @@ def minutes_now(kernel: Kernel) -> float:
     return (kernel.host.instant - T0).total_seconds() / 60
 
 
-def steady(_minute: float) -> float:
-    return -22.0
+def steady(minute: float) -> float:
+    """Air at -22 °C that is never quite the same: a sensor that is would be stuck."""
+    return -22.0 + 0.02 * (minute % 3)
 
 
 def failing(from_min: float, c_per_min: float = 0.2, most_c: float = 10.0) -> Callable[[float], float]:
-    """Air that stands at -22 °C and then rises."""
-    return lambda minute: min(-22.0 + max(minute - from_min, 0.0) * c_per_min, most_c)
+    """Air that is steady at -22 °C and then rises."""
+    return lambda minute: min(steady(minute) + max(minute - from_min, 0.0) * c_per_min, most_c)
 
 
 def recovering(from_min: float, top_c: float, c_per_min: float = 0.5) -> Callable[[float], float]:
     """Air that comes down again to -22 °C."""
-    return lambda minute: max(top_c - max(minute - from_min, 0.0) * c_per_min, -22.0)
+    return lambda minute: max(top_c - max(minute - from_min, 0.0) * c_per_min, steady(minute))
 
 
 def opening(excursion_id: str = "x1", from_min: float = 60, **fields: Any) -> OpenExcursion:

@@ -120,13 +120,13 @@ def _option(
     name: str, moves: bool, cost_cents: int, goods: Sequence[Goods], outlooks: Sequence[Outlook]
 ) -> Option:
     loss_cents = round(sum(each.value_cents * out.lost for each, out in zip(goods, outlooks, strict=True)))
-    lost = tuple(each.product_id for each, out in zip(goods, outlooks, strict=True) if out.lost >= _LIKELY)
+    likely = [each.product_id for each, out in zip(goods, outlooks, strict=True) if out.lost >= _LIKELY]
+    lost = tuple(dict.fromkeys(likely))
+    products = {each.product_id for each in goods}
     peak_c = max(out.peak_c for out in outlooks)
-    kept = (
-        "keeps everything within its limit"
-        if not loss_cents
-        else f"risks {len(lost)} of {len(goods)} products"
-    )
+    kept = "keeps everything within its limit" if not loss_cents else "leaves a risk"
+    if lost:
+        kept = f"loses {len(lost)} of {len(products)} products"
     return Option(
         name=name,
         moves=moves,

@@ -11,7 +11,7 @@ data is never good data, and never bad data either. What a door or a defrost exp
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.registry import reacts
@@ -22,12 +22,12 @@ from coldgrid.orchestration.playbooks import SignalRuns
 from coldgrid.orchestration.severity import Stage as Seriousness
 from coldgrid.quality.excursions import OpenExcursion, open_excursion_of
 from coldgrid.site_flows.pausing import pause
-from coldgrid.site_flows.situation import FAULT_PLAYBOOK, PLAYBOOKS, Situation, situation
+from coldgrid.site_flows.situation import FAULT_PLAYBOOK, PLAYBOOKS, Situation, bridges, situation
 from coldgrid.site_flows.watch import watch_zone
 from coldgrid.stock.pauses import PauseReason
 from coldgrid.telemetry.alarm_rules import STANDING, AlarmRaised, AlarmReturned, SensorRestored
 from coldgrid.telemetry.alarms import open_alarms_of_zone
-from coldgrid.telemetry.rules import Stage
+from coldgrid.telemetry.rules import Rule, Stage
 from coldgrid.telemetry.sensors import get_sensor
 
 REASONS = {Stage.PRE_ALARM: PauseReason.PRE_ALARM, Stage.EXCURSION: PauseReason.EXCURSION}
@@ -53,7 +53,7 @@ def open_incident(tx: Tx, event: AlarmRaised) -> None:
     seen = situation(tx, zone, tx.now)
     fault = event.stage is Stage.FAULT
     facts = {**seen.facts(), "fault": event.why, "alarm_id": event.alarm_id, "sensor_id": event.sensor_id}
-    facts["next_step"] = _check_sensor(event, seen, tx.now) if fault else _first_moves(zone)
+    facts["next_step"] = _check_sensor(tx, event, seen) if fault else _first_moves(zone)
     if not fault:
         facts["trend_c_per_h"] = facts["trend_c_per_h"] or event.rate_c_per_h
     if not fault or not seen.known:
@@ -91,11 +91,12 @@ def _first_moves(zone: Zone) -> str:
     return f"Shut the doors of {zone.name} and call the technician{asset}"
 
 
-def _check_sensor(event: AlarmRaised, seen: Situation, now: datetime) -> str:
-    if seen.known:
-        return f"Look at {event.sensor_id}; other sensors still see {seen.zone.name}"
+def _check_sensor(tx: Tx, event: AlarmRaised, seen: Situation) -> str:
+    others = sorted(bridges(tx, seen.zone, tx.now))
+    if others:
+        return f"Look at {event.sensor_id}; {', '.join(others)} still watches {seen.zone.name}"
     since = event.last_good_at or event.since_at
-    left = since + timedelta(minutes=seen.now.grace_min) - now
+    left = since + timedelta(minutes=seen.now.grace_min) - tx.now
     if left <= timedelta():
         return f"Measure a product in {seen.zone.name} by hand now"
     return f"Measure a product in {seen.zone.name} by hand within {left.total_seconds() / 60:.0f} min"
@@ -138,8 +139,12 @@ def tell_restored(tx: Tx, event: SensorRestored) -> None:
 
 
 def _standing(tx: Tx, zone_id: str, stages: tuple[Stage, ...], besides: str = "") -> bool:
+    """Whether anything is wrong now: the sum of warm minutes of a day stands long after it is cold again."""
     return any(
-        alarm.stage in stages and alarm.state in STANDING and alarm.alarm_id != besides
+        alarm.stage in stages
+        and alarm.state in STANDING
+        and alarm.alarm_id != besides
+        and alarm.rule is not Rule.CUMULATIVE
         for alarm in open_alarms_of_zone(tx, zone_id)
     )
 

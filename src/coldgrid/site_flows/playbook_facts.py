@@ -13,9 +13,9 @@ from coldgrid.orchestration.incidents import get_incident
 from coldgrid.orchestration.playbooks import register_fact
 from coldgrid.orchestration.runs import Run
 from coldgrid.quality.dispositions import undecided_units_of_incident
-from coldgrid.quality.zone_air import sensors_heard
 from coldgrid.quality.zone_now import zone_now
 from coldgrid.site_flows.rescue import advise
+from coldgrid.site_flows.situation import bridges
 from coldgrid.stock.inventory import units_in_zone
 
 
@@ -79,7 +79,7 @@ def grace(db: Reader, run: Run) -> dict[str, float]:
 
 def bridge(db: Reader, run: Run) -> dict[str, Any]:
     """Whether sensors that speak cover every location with goods, and which they are."""
-    heard = sensors_heard(db, get_zone(db, run.zone_id), _at(db, run))
+    heard = bridges(db, get_zone(db, run.zone_id), _at(db, run))
     whole_zone = any(not covers for covers in heard.values())
     seen = {location_id for covers in heard.values() for location_id in covers}
     places = {unit.location_id for unit in units_in_zone(db, run.zone_id) if unit.qty > 0}

@@ -47,7 +47,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     trailer_cents: int = 95_000
     dry_ice_ready_min: float = 90.0
     dry_ice_cents_per_pallet: int = 9_000
-    dry_ice_pallets: float = 10.0
+    # Nobody has dry ice for pallets at hand unless a site's policy says so.
+    dry_ice_pallets: float = 0.0
 
 
 POLICY = Policy()
@@ -149,6 +150,7 @@ def _covers(zone: Zone, goods: list[Goods], policy: Policy) -> list[Cover]:
                 cost_cents=round(policy.dry_ice_cents_per_pallet * pallets),
                 air_c=zone.setpoint_c,
                 pallets=policy.dry_ice_pallets,
+                available=policy.dry_ice_pallets > 0,
             )
         )
     return covers

@@ -14,7 +14,11 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import TemperatureClass
 from coldgrid.network.zones import Zone
 from coldgrid.orchestration.severity import Goods, Severity, Stage, goods_at, severity_of
+from coldgrid.quality.zone_air import sensors_heard
 from coldgrid.quality.zone_now import ZoneNow, zone_now
+from coldgrid.telemetry.alarm_rules import STANDING
+from coldgrid.telemetry.alarms import open_alarms_of_zone
+from coldgrid.telemetry.rules import Stage as Fault
 
 # What people need to come and to act at night: keyholder's drive, doors, first pallets.
 RESPONSE_MIN = 60.0
@@ -66,6 +70,17 @@ class Situation(msgspec.Struct, frozen=True):
             "temperature_known": self.known,
             "zone_released": False,
         }
+
+
+def bridges(db: Reader, zone: Zone, at: datetime) -> dict[str, list[str]]:
+    """The sensors that can be trusted now, with the locations they cover (none named: the whole zone)."""
+    faulty = {
+        alarm.sensor_id
+        for alarm in open_alarms_of_zone(db, zone.zone_id)
+        if alarm.stage is Fault.FAULT and alarm.state in STANDING
+    }
+    heard = sensors_heard(db, zone, at)
+    return {sensor_id: covers for sensor_id, covers in heard.items() if sensor_id not in faulty}
 
 
 def situation(db: Reader, zone: Zone, at: datetime) -> Situation:
