@@ -91,7 +91,7 @@ def spend_the_night(kernel: Kernel, world: World) -> None:
     kernel.advance(31)
     world.facts["undecided"] = {"units": 0}
     tell(kernel, "units_decided")
-    answer(kernel, "release", "released", "supervisor", run_of(kernel), hand_reading_c=-21.5)
+    answer(kernel, "release", "released", "quality", run_of(kernel), hand_reading_c=-21.5)
     kernel.do(
         AdvanceIncident(
             site_id="ATL1",
