@@ -10,6 +10,16 @@ from coldgrid.quality import (
     hand_readings,
     journeys,
     lines,
+    pack,
 )
 
-__all__ = ["calibration", "deviations", "dispositions", "excursions", "hand_readings", "journeys", "lines"]
+__all__ = [
+    "calibration",
+    "deviations",
+    "dispositions",
+    "excursions",
+    "hand_readings",
+    "journeys",
+    "lines",
+    "pack",
+]

@@ -209,7 +209,7 @@ def rejudge_since(tx: Tx, command: RejudgeSince) -> LotsRejudged:
     if sensor.site_id != command.site_id or command.since >= tx.now:
         field = "since" if command.since >= tx.now else "sensor_id"
         raise Invalid(problems=[Problem(field=field, message="is of another site, or not in the past")])
-    if tx.one(_GET, rejudge_id=command.rejudge_id) is not None:
+    if rejudge_of(tx, command.rejudge_id) is not None:
         raise AlreadyRejudged(rejudge_id=command.rejudge_id)
     scope = Scope(
         site_id=command.site_id,
@@ -249,10 +249,25 @@ def rejudge_since(tx: Tx, command: RejudgeSince) -> LotsRejudged:
 
 # --- Queries --------------------------------------------------------------------
 
+
+class Rejudged(msgspec.Struct, frozen=True):
+    """What came of judging a sensor's goods again."""
+
+    rejudge_id: str
+    site_id: str
+    sensor_id: str
+    certificate_id: str
+    since: datetime
+    worst: Verdict
+    lots: tuple[RejudgedLot, ...]
+    rejudged_at: datetime
+
+
 _GET = Statement(
-    sa.select(quality_rejudged.c.rejudge_id).where(
+    sa.select(*(quality_rejudged.c[name] for name in Rejudged.__struct_fields__)).where(
         quality_rejudged.c.rejudge_id == sa.bindparam("rejudge_id")
-    )
+    ),
+    into=Rejudged,
 )
 _LAST_GOOD = Statement(
     sa.select(sa.func.max(quality_calibration.c.calibrated_on)).where(
@@ -261,6 +276,11 @@ _LAST_GOOD = Statement(
         quality_calibration.c.calibrated_on < sa.bindparam("before", type_=Day),
     )
 )
+
+
+def rejudge_of(db: Reader, rejudge_id: str) -> Rejudged | None:
+    """Return what came of a certificate's judging again; None where there was none of this id."""
+    return db.one(_GET, rejudge_id=rejudge_id)
 
 
 def last_good_at(db: Reader, sensor_id: str, before: date) -> datetime | None:

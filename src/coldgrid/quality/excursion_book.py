@@ -66,6 +66,7 @@ quality_exposed = sa.Table(
     sa.Column("excursion_id", sa.Text, primary_key=True),
     sa.Column("sscc", sa.Text, primary_key=True),
     sa.Column("site_id", sa.Text, nullable=False),
+    sa.Column("lot_id", sa.Text, nullable=False, index=True),
     sa.Column("verdict", Named(Verdict), nullable=False),
     sa.Column("numbers", Json(ExposedUnit), nullable=False),
     sa.Column("named_at", Instant, nullable=False),
@@ -172,6 +173,7 @@ def _name(tx: Tx, event: ExcursionOpened | ExcursionUpdated | ExcursionClosed) -
             excursion_id=event.excursion_id,
             sscc=unit.sscc,
             site_id=event.site_id,
+            lot_id=unit.lot_id,
             verdict=unit.verdict,
             numbers=unit,
             named_at=tx.now,
@@ -234,6 +236,16 @@ _OF_UNIT = Statement(
     ),
     into=Exposed,
 )
+_OF_LOT = Statement(
+    _SELECT.where(
+        quality_excursion.c.excursion_id.in_(
+            sa.select(quality_exposed.c.excursion_id).where(
+                quality_exposed.c.lot_id == sa.bindparam("lot_id")
+            )
+        )
+    ).order_by(*_NEWEST),
+    into=_excursion,
+)
 _SHIPPED = Statement(
     sa.select(quality_shipped.c.numbers)
     .where(quality_shipped.c.excursion_id == sa.bindparam("of"))
@@ -291,6 +303,11 @@ def exposed_unit(db: Reader, excursion_id: str, sscc: str) -> Exposed | None:
 def excursions_of_unit(db: Reader, sscc: str) -> list[Exposed]:
     """Return every excursion that named a unit, at any site, newest first."""
     return db.all(_OF_UNIT, sscc=sscc)
+
+
+def excursions_of_lot(db: Reader, lot_id: str) -> list[Excursion]:
+    """Return the excursions that named a unit of a lot, at any site, newest first."""
+    return db.all(_OF_LOT, lot_id=lot_id)
 
 
 def shipped_units(db: Reader, excursion_id: str) -> list[ShippedUnit]:

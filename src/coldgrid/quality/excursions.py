@@ -15,6 +15,7 @@ from coldgrid.quality.assessing import assess, currency_of
 from coldgrid.quality.excursion_book import (
     Exposed,
     excursions_of_incident,
+    excursions_of_lot,
     excursions_of_unit,
     exposed_unit,
     exposed_units,
@@ -70,6 +71,7 @@ __all__ = [
     "ShippedUnit",
     "UpdateExcursion",
     "excursions_of_incident",
+    "excursions_of_lot",
     "excursions_of_unit",
     "exposed_unit",
     "exposed_units",

@@ -1,0 +1,250 @@
+"""What quality puts into an evidence pack: what was exposed, how warm, by which limits, and who signed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import numpy as np
+
+from coldgrid.evidence.parts import (
+    PackLimit,
+    PackMoment,
+    PackSeries,
+    PackStreams,
+    PackSubject,
+    PackTable,
+    Part,
+    register_contributor,
+)
+from coldgrid.kernel.reading import Reader
+from coldgrid.network.zones import get_zone
+from coldgrid.quality.assessing import Goods, goods_of
+from coldgrid.quality.calibration import rejudge_of
+from coldgrid.quality.deviations import deviation_of
+from coldgrid.quality.dispositions import dispositions_of, dispositions_of_unit
+from coldgrid.quality.estimate import lag_of
+from coldgrid.quality.excursions import (
+    Excursion,
+    excursions_of_incident,
+    excursions_of_lot,
+    excursions_of_unit,
+    exposed_units,
+    get_excursion,
+    shipped_units,
+)
+from coldgrid.quality.hand_readings import HandReading, Target, hand_readings_of
+from coldgrid.quality.zone_air import Body, ZoneAir
+
+# More points than this make a chart no clearer.
+POINTS_MAX = 500
+BEFORE = timedelta(hours=1)
+
+
+def contribute(db: Reader, subject: PackSubject) -> list[Part]:
+    """Return what quality knows of an incident, a unit or a lot."""
+    excursions = _excursions(db, subject)
+    parts: list[Part] = [PackStreams(streams=tuple(sorted(_streams(db, subject, excursions))))]
+    for excursion in excursions:
+        parts += [_exposed(db, excursion), _shipped(db, excursion), _signed(db, excursion)]
+        parts += _temperatures(db, excursion)
+        parts += [_moment(reading) for reading in _hand_readings(db, excursion)]
+    return parts
+
+
+def _excursions(db: Reader, subject: PackSubject) -> list[Excursion]:
+    if subject.kind == "incident":
+        return excursions_of_incident(db, subject.id)
+    if subject.kind == "lot":
+        return excursions_of_lot(db, subject.id)
+    ids = dict.fromkeys(row.excursion_id for row in excursions_of_unit(db, subject.id))
+    return [get_excursion(db, excursion_id) for excursion_id in ids]
+
+
+def _streams(db: Reader, subject: PackSubject, excursions: Iterable[Excursion]) -> set[str]:
+    found = {stream for excursion in excursions for stream in _records(db, excursion)}
+    for excursion in excursions:
+        found |= {
+            f"disposition/{signed.disposition_id}"
+            for signed in dispositions_of(db, excursion.excursion_id)
+            if subject.kind != "unit" or subject.id in (signed.sscc, signed.from_sscc)
+        }
+    if subject.kind == "unit":
+        found |= {f"disposition/{signed.disposition_id}" for signed in dispositions_of_unit(db, subject.id)}
+    return found
+
+
+def _records(db: Reader, excursion: Excursion) -> Iterator[str]:
+    yield f"excursion/{excursion.excursion_id}"
+    deviation = deviation_of(db, excursion.excursion_id)
+    if deviation is not None:
+        yield f"deviation/{deviation.deviation_id}"
+    for reading in _hand_readings(db, excursion):
+        yield f"measurement/{reading.reading_id}"
+    if rejudge_of(db, excursion.cause_id) is not None:
+        yield f"measurement/{excursion.cause_id}"
+
+
+def _hand_readings(db: Reader, excursion: Excursion) -> list[HandReading]:
+    until_at = (excursion.closed_at or excursion.until_at) + BEFORE
+    return hand_readings_of(db, excursion.zone_id, excursion.from_at - BEFORE, until_at)
+
+
+# --- Tables ---------------------------------------------------------------------
+
+
+def _exposed(db: Reader, excursion: Excursion) -> PackTable:
+    return PackTable(
+        title=f"Exposed units, {excursion.zone_id}",
+        columns=(
+            "SSCC",
+            "Product",
+            "Lot",
+            "Quantity",
+            "Verdict",
+            "Why",
+            "Outside, min",
+            "Peak, °C",
+            "Unknown, min",
+        ),
+        rows=[
+            (
+                unit.sscc,
+                unit.product_id,
+                unit.lot_id,
+                unit.qty,
+                unit.verdict.value,
+                unit.why,
+                unit.outside_min,
+                unit.peak_c,
+                unit.unknown_min,
+            )
+            for unit in (row.numbers for row in exposed_units(db, excursion.excursion_id))
+        ],
+        note=(
+            f"From the last good reading, {excursion.from_at.isoformat()}, on. The peak is the warm edge of "
+            "the estimated product temperature; the verdict is of the readings, not of the goods."
+        ),
+    )
+
+
+def _shipped(db: Reader, excursion: Excursion) -> PackTable:
+    return PackTable(
+        title=f"Shipped since the last good reading, {excursion.zone_id}",
+        columns=("SSCC", "Product", "Lot", "Quantity", "Left at", "With", "Order", "Verdict until then"),
+        rows=[
+            (
+                one.sscc,
+                one.product_id,
+                one.lot_id,
+                one.qty,
+                one.at.isoformat(),
+                one.dispatch_id or one.transfer_id,
+                one.order_id,
+                one.verdict.value,
+            )
+            for one in shipped_units(db, excursion.excursion_id)
+        ],
+        note="Named so that whoever has them now can be told.",
+    )
+
+
+def _signed(db: Reader, excursion: Excursion) -> PackTable:
+    return PackTable(
+        title=f"Dispositions, {excursion.zone_id}",
+        columns=(
+            "SSCC",
+            "Quantity",
+            "Outcome",
+            "Until",
+            "Reason",
+            "Signed by",
+            "As",
+            "At",
+            "Witness",
+            "Evidence",
+        ),
+        rows=[
+            (
+                one.sscc,
+                one.qty,
+                one.outcome.value,
+                one.reduced_life_until.isoformat() if one.reduced_life_until else "",
+                one.reason,
+                one.signed_by,
+                one.signed_as,
+                one.signed_at.isoformat(),
+                one.witness,
+                ", ".join((*one.evidence, *([one.inspection] if one.inspection else []))),
+            )
+            for one in dispositions_of(db, excursion.excursion_id)
+        ],
+        note="Signed unit by unit, never by who authorised the rescue or placed the hold.",
+    )
+
+
+def _moment(reading: HandReading) -> PackMoment:
+    what = "air" if reading.target is Target.AIR else reading.sscc or reading.location_id or reading.zone_id
+    return PackMoment(
+        at=reading.taken_at,
+        title=f"{what}: {reading.value_c:.1f} °C by hand",
+        detail=f"{reading.taken_by}, probe {reading.probe_id}"
+        + (f". {reading.note}" if reading.note else ""),
+        state="info",
+    )
+
+
+# --- Temperatures ---------------------------------------------------------------
+
+
+def _temperatures(db: Reader, excursion: Excursion) -> Iterator[Part]:
+    """The estimate of each product where most of it stood, with its limits and their documents."""
+    zone = get_zone(db, excursion.zone_id)
+    from_at, until_at = excursion.from_at - BEFORE, excursion.closed_at or excursion.until_at
+    if from_at >= until_at:
+        return
+    known = ZoneAir(db, zone, from_at, until_at)
+    units = [row.numbers for row in exposed_units(db, excursion.excursion_id)]
+    for product_id in sorted({unit.product_id for unit in units}):
+        places = [unit.location_id for unit in units if unit.product_id == product_id]
+        goods = goods_of(db, product_id)
+        yield _estimate(known, goods, max(sorted(set(places)), key=places.count), zone.lag_min)
+        yield from _limits(goods)
+
+
+def _estimate(known: ZoneAir, goods: Goods, location_id: str, lag_min: float) -> PackSeries:
+    lag = lag_of(lag_min)
+    curve = known.product(location_id, Body(lag, goods.limit_c))
+    step = max(len(curve.at_us) // POINTS_MAX, 1)
+    at_us, hot_c, cold_c = curve.at_us[::step], curve.hot_c[::step], curve.cold_c[::step]
+    is_known = np.concatenate([curve.known, curve.known[-1:]])[::step]
+    return PackSeries(
+        title=f"{goods.product.product_id} at {location_id}, estimated",
+        unit="°C",
+        role="product",
+        at_s=[float(each) for each in at_us / 1e6],
+        values=[
+            round(float(hot + cold) / 2, 2) if known_here else None
+            for hot, cold, known_here in zip(hot_c, cold_c, is_known, strict=True)
+        ],
+        low=[round(float(each), 2) for each in cold_c],
+        high=[round(float(each), 2) for each in hot_c],
+        note=(
+            f"A lag of {lag.lag_min:.0f} min ({lag.quick_min:.0f} to {lag.slow_min:.0f}) behind the "
+            "worst covering sensor; the band takes in the lag's, the sensor's and the start's uncertainty."
+        ),
+    )
+
+
+def _limits(goods: Goods) -> Iterator[PackLimit]:
+    for row in goods.limits.rows if goods.limits else ():
+        yield PackLimit(
+            title=f"{goods.product.product_id} {row.kind.value.replace('_', ' ')}",
+            low_c=row.low_c,
+            high_c=row.high_c,
+            minutes=row.minutes,
+            source=row.source,
+        )
+
+
+register_contributor("quality", contribute)

@@ -1,0 +1,68 @@
+"""What quality adds to an evidence pack."""
+
+from __future__ import annotations
+
+import pytest
+
+from coldgrid.evidence.parts import (
+    PackLimit,
+    PackMoment,
+    PackSeries,
+    PackStreams,
+    PackSubject,
+    PackTable,
+    SubjectKind,
+)
+from coldgrid.quality.dispositions import Outcome, SignDisposition
+from coldgrid.quality.excursions import get_excursion
+from coldgrid.quality.hand_readings import RecordHandReading
+from coldgrid.quality.pack import contribute
+from tests.conftest import Kernel
+from tests.quality.night import ZONE, open_freezer, opening, steady, tell
+from tests.stock.world import ICE, LOT, PALLET, SITE, dispatch
+
+
+def night(kernel: Kernel) -> None:
+    open_freezer(kernel)
+    tell(kernel, steady, 0, 30)
+    kernel.do(dispatch("d-1", (PALLET, 40)), at=30)
+    kernel.do(opening(from_min=20), at=31)
+    reading = RecordHandReading(
+        site_id=SITE, reading_id="hr-1", zone_id=ZONE, probe_id="PROBE-7", value_c=-20.5
+    )
+    kernel.do(reading, actor="olga", at=32)
+    signing = SignDisposition(
+        site_id=SITE,
+        disposition_id="dp-1",
+        excursion_id="x1",
+        sscc=PALLET,
+        outcome=Outcome.RELEASE,
+        reason="core was cold",
+        evidence=("hr-1",),
+    )
+    kernel.do(signing, actor="quinn", roles={"quality"}, at=33)
+
+
+@pytest.mark.parametrize("kind", ["incident", "unit", "lot"])
+def test_it_names_goods_temperatures_limits_and_signatures(kernel: Kernel, kind: SubjectKind) -> None:
+    night(kernel)
+    incident_id = get_excursion(kernel.reader(), "x1").incident_id
+    subject = PackSubject(kind, {"incident": incident_id, "unit": PALLET, "lot": LOT}[kind], SITE)
+    parts = contribute(kernel.reader(), subject)
+    streams = next(part.streams for part in parts if isinstance(part, PackStreams))
+    assert {"excursion/x1", "disposition/dp-1", "measurement/hr-1"} <= set(streams)
+    exposed, shipped, signed = [part for part in parts if isinstance(part, PackTable)]
+    assert len(exposed.rows) == 3
+    assert shipped.rows[0][:4] == (PALLET, ICE, LOT, 40)
+    assert signed.rows[0][5:7] == ("quinn", "quality")
+    assert all(len(row) == len(table.columns) for table in (exposed, shipped, signed) for row in table.rows)
+    (series,) = [part for part in parts if isinstance(part, PackSeries)]
+    assert series.values[-1] == pytest.approx(-22, abs=0.2)
+    assert len(series.low) == len(series.values) == len(series.at_s)
+    assert {part.source for part in parts if isinstance(part, PackLimit)} >= {"stability study 7"}
+    assert [part.title for part in parts if isinstance(part, PackMoment)] == [f"{ZONE}: -20.5 °C by hand"]
+
+
+def test_a_subject_without_an_excursion_adds_nothing(kernel: Kernel) -> None:
+    open_freezer(kernel)
+    assert contribute(kernel.reader(), PackSubject("unit", PALLET)) == [PackStreams(streams=())]
