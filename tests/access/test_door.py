@@ -14,7 +14,7 @@ from litestar.testing import TestClient
 from coldgrid.access import people, reads
 from coldgrid.access.door import KNOWN_FOR, LOGIN_FAILURES, THROTTLE_WINDOW
 from coldgrid.access.roles import Role
-from coldgrid.access.sessions import IDLE
+from coldgrid.access.sessions import Limits
 from coldgrid.access.sign_in import local_path
 from coldgrid.access.words import GrantRole, SuspendPerson
 from coldgrid.kernel.reading import Reads
@@ -23,6 +23,7 @@ from tests.access.house import PASSWORD, House, housed
 Client = TestClient[Litestar]
 PAGE = {"accept": "text/html"}
 SESSION = "coldgrid_session"
+IDLE = Limits().idle
 
 
 def token_in(page: str) -> str:

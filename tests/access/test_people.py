@@ -57,6 +57,7 @@ from tests.access.house import known_hash
 from tests.conftest import T0, Kernel
 
 ADMIN = {"admin"}
+LIMITS = sessions.Limits()
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 
 
@@ -245,36 +246,48 @@ class TestTokens:
             kernel.do(RevokeToken(token_id="t2"), roles=ADMIN)
 
 
+def opening(token_hash: str, person_id: str, at: datetime, replaces: str = "") -> OpenSession:
+    since, before = at - LIMITS.idle, at - LIMITS.longest
+    return OpenSession(
+        token_hash=token_hash,
+        person_id=person_id,
+        at=at,
+        idle_since=since,
+        opened_before=before,
+        replaces=replaces,
+    )
+
+
 class TestSessions:
     def test_a_session_ends_idle_and_at_the_latest(self, kernel: Kernel) -> None:
-        kernel.do(OpenSession(token_hash="h", person_id="ben", at=T0))
-        db, idle, longest = kernel.reader(), sessions.IDLE, sessions.LONGEST
-        assert sessions.find_session(db, "h", T0 + idle - timedelta(seconds=1)) is not None
-        assert sessions.find_session(db, "h", T0 + idle) is None
-        for hours in (6, 12, 18):
-            kernel.do(TouchSession(token_hash="h", at=T0 + timedelta(hours=hours)))
-        assert sessions.find_session(db, "h", T0 + longest - timedelta(seconds=1)) is not None
-        assert sessions.find_session(db, "h", T0 + longest) is None
+        kernel.do(opening("h", "ben", T0))
+        db, idle, longest = kernel.reader(), LIMITS.idle, LIMITS.longest
+        assert sessions.find_session(db, "h", T0 + idle - timedelta(seconds=1), LIMITS) is not None
+        assert sessions.find_session(db, "h", T0 + idle, LIMITS) is None
+        for n in range(1, 24):
+            kernel.do(TouchSession(token_hash="h", at=T0 + n * idle / 2))
+        assert sessions.find_session(db, "h", T0 + longest - timedelta(seconds=1), LIMITS) is not None
+        assert sessions.find_session(db, "h", T0 + longest, LIMITS) is None
 
     def test_a_new_session_replaces_the_old_and_sweeps_the_dead(self, kernel: Kernel) -> None:
-        kernel.do(OpenSession(token_hash="dead", person_id="eve", at=T0 - timedelta(days=2)))
-        kernel.do(OpenSession(token_hash="old", person_id="ben", at=T0))
-        kernel.do(OpenSession(token_hash="new", person_id="ben", at=T0, replaces="old"))
-        assert [s.token_hash for s in sessions.sessions_of(kernel.reader(), "ben", T0)] == ["new"]
-        assert sessions.sessions_of(kernel.reader(), "eve", T0 - timedelta(days=2)) == []
+        kernel.do(opening("dead", person_id="eve", at=T0 - timedelta(days=2)))
+        kernel.do(opening("old", person_id="ben", at=T0))
+        kernel.do(opening("new", person_id="ben", at=T0, replaces="old"))
+        assert [s.token_hash for s in sessions.sessions_of(kernel.reader(), "ben", T0, LIMITS)] == ["new"]
+        assert sessions.sessions_of(kernel.reader(), "eve", T0 - timedelta(days=2), LIMITS) == []
 
     def test_ending_one_or_the_others(self, kernel: Kernel) -> None:
         for name in "abc":
-            kernel.do(OpenSession(token_hash=name, person_id="ben", at=T0))
+            kernel.do(opening(name, person_id="ben", at=T0))
         kernel.do(CloseSession(token_hash="a"))
-        assert [s.token_hash for s in sessions.sessions_of(kernel.reader(), "ben", T0)] == ["b", "c"]
+        assert [s.token_hash for s in sessions.sessions_of(kernel.reader(), "ben", T0, LIMITS)] == ["b", "c"]
         kernel.do(CloseOtherSessions(person_id="ben", token_hash="c"))
-        assert [s.token_hash for s in sessions.sessions_of(kernel.reader(), "ben", T0)] == ["c"]
+        assert [s.token_hash for s in sessions.sessions_of(kernel.reader(), "ben", T0, LIMITS)] == ["c"]
 
     @pytest.mark.parametrize("what", ["suspended", "erased", "new password"])
     def test_no_session_outlives_the_trust_it_rests_on(self, kernel: Kernel, what: str) -> None:
         add(kernel, "ben")
-        kernel.do(OpenSession(token_hash="h", person_id="ben", at=T0))
+        kernel.do(opening("h", "ben", T0))
         kernel.do(
             {
                 "suspended": SuspendPerson(person_id="ben", reason="left"),
@@ -283,10 +296,10 @@ class TestSessions:
             }[what],
             roles=ADMIN,
         )
-        assert sessions.find_session(kernel.reader(), "h", T0) is None
+        assert sessions.find_session(kernel.reader(), "h", T0, LIMITS) is None
 
     def test_sessions_are_no_facts_of_the_log(self, kernel: Kernel) -> None:
-        kernel.do(OpenSession(token_hash="h", person_id="ben", at=T0))
+        kernel.do(opening("h", "ben", T0))
         assert kernel.events() == []
 
 

@@ -67,7 +67,7 @@ const box = (host: HTMLElement) => ({ width: Math.max(120, host.clientWidth - 12
 function draw(chart: Chart) {
   const { host, frame: f } = chart, px = devicePixelRatio;
   chart.plot?.destroy();
-  const c = { air: ink("ink-3"), main: ink("accent"), crit: ink("crit"), warn: ink("warn-mark"), ok: ink("ok"), off: ink("off"), line: ink("line"), ink3: ink("ink-3"), surface: ink("surface") };
+  const c = { air: ink("ink-3"), main: ink("accent"), crit: ink("crit"), warn: ink("warn-mark"), ok: ink("ok"), off: ink("off"), line: ink("line"), ink2: ink("ink-2"), ink3: ink("ink-3"), surface: ink("surface") };
   const low = f.low_c ?? -1e6, high = f.limit_c ?? f.high_c ?? 1e6;
   const split = (alpha: number) => (u: uPlot) => {        // a line is red where it leaves what is allowed
     const { top, height } = u.bbox, g = u.ctx.createLinearGradient(0, top, 0, top + height);
@@ -98,7 +98,9 @@ function draw(chart: Chart) {
     for (const mark of f.marks) {
       const colour = mark.state === "crit" ? c.crit : mark.state === "warn" ? c.warn : mark.state === "ok" ? c.ok : c.off;
       upright(mark.t, colour, [2, 3]);
-      ctx.fillStyle = colour; ctx.fillText(mark.label, u.valToPos(mark.t, "x", true) + 4 * px, top + 3 * px);
+      const x = u.valToPos(mark.t, "x", true), room = left + width - x > ctx.measureText(mark.label).width + 8 * px;
+      ctx.textAlign = room ? "left" : "right";
+      ctx.fillStyle = colour; ctx.fillText(mark.label, x + (room ? 4 : -4) * px, top + 3 * px);
     }
     ctx.restore();
   };
@@ -120,7 +122,7 @@ function draw(chart: Chart) {
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
     scales: { y: { range: (_u, lo, hi) => { const a = Math.min(lo ?? Infinity, ...fences), b = Math.max(hi ?? -Infinity, ...fences), gap = Math.max(0.6, (b - a) * 0.08); return [a - gap, b + gap]; } } },
     axes: [
-      { stroke: c.ink3, font, size: 30, space: 56, grid: { show: false }, ticks: { show: false }, values: "{HH}:{mm}" as never },
+      { stroke: c.ink3, font, size: 26, space: 56, grid: { show: false }, ticks: { show: false }, values: "{HH}:{mm}" as never },
       { stroke: c.ink3, font, size: 54, space: 34, grid: { stroke: c.line, width: 1 }, ticks: { show: false }, values: (u, v) => v.map((x) => said(x, f, step(u))) },
     ],
     series: [
@@ -128,7 +130,7 @@ function draw(chart: Chart) {
       { stroke: fade(c.air, 0.8), width: 1.2, dash: [2, 3], ...none },
       { stroke: split(1) as never, width: 2, ...none },
       hidden, hidden,
-      { stroke: split(0.8) as never, width: 1, points: { show: true, size: 4, fill: c.surface } },
+      { stroke: fade(c.ink2, 0.9), width: 1.1, points: { size: 5, space: 18, fill: c.surface } },
       { stroke: split(1) as never, width: 1.8, dash: [6, 4], ...none },
       hidden, hidden,
     ],
@@ -146,6 +148,7 @@ function tell(chart: Chart, u: uPlot) {
   const at = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: f.timezone }).format(u.data[0][i] * 1000);
   const g = (k: number) => u.data[k]?.[i], parts: string[] = [];
   if (g(2) != null) parts.push(`product ${said(g(2)!, f)}${g(3) != null && g(4) != null ? ` ± ${(((g(3)! - g(4)!) / 2) * (f.unit === "f" ? 1.8 : 1)).toFixed(1)}` : ""}`);
+  if (g(5) != null) parts.push(`probe ${said(g(5)!, f)}`);
   if (g(1) != null) parts.push(`air ${said(g(1)!, f)}`);
   if (!parts.length && g(6) != null) parts.push(`forecast ${said(g(6)!, f)}`);
   chart.out.textContent = parts.length ? `${at}  ${parts.join(" · ")}` : `${at}  no data`;

@@ -31,7 +31,8 @@ def account_page(request: Req, db: Db) -> Response[str]:
 
 
 def _account(request: Req, db: Reader, form: Form) -> Response[str]:
-    visitor, now = visitor_of(request), door_of(request).system_now()
+    visitor, door = visitor_of(request), door_of(request)
+    now = door.system_now()
     person = people.get_person(db, visitor.principal.actor_id)
     return page(
         request,
@@ -41,7 +42,7 @@ def _account(request: Req, db: Reader, form: Form) -> Response[str]:
         nav="/account",
         person=person,
         duties=[(label(role), DUTIES[Role(role)]) for role in person.roles],
-        sessions=sessions.sessions_of(db, person.person_id, now),
+        sessions=sessions.sessions_of(db, person.person_id, now, door.limits),
         system_now=now,
         form=form,
     )

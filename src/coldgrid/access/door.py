@@ -47,6 +47,8 @@ class AccessDoor:
         reader: Lends a reader of committed facts.
         submit: Queues a command with the decider.
         system_now: The system clock: sessions and limits go by it, never by the business clock.
+        limits: How long sessions hold.
+        unit: "c" or "f", what temperatures show in until a reader chooses.
         secure: Whether browsers reach this service over TLS, so that cookies are marked `Secure`.
     """
 
@@ -56,6 +58,8 @@ class AccessDoor:
         submit: Submit,
         system_now: Callable[[], datetime],
         *,
+        limits: sessions.Limits = sessions.Limits(),  # noqa: B008 (frozen)
+        unit: str = "c",
         secure: bool = False,
     ) -> None:
         self.system_now = system_now
@@ -65,6 +69,8 @@ class AccessDoor:
         self._reader = reader
         self._submit = submit
         self._secure = secure
+        self._unit = unit.lower()
+        self.limits = limits
         self._known: dict[str, tuple[datetime, Visitor]] = {}
 
     # --- recognising ----------------------------------------------------------------
@@ -83,7 +89,7 @@ class AccessDoor:
         if visitor is None:
             visit = connection.cookies.get("coldgrid_visit", "")
             return Visitor(csrf=form_token(visit) if visit else "")
-        unit = connection.cookies.get("coldgrid_unit", "c")
+        unit = connection.cookies.get("coldgrid_unit", self._unit)
         return msgspec.structs.replace(visitor, csrf=form_token(token), unit="f" if unit == "f" else "c")
 
     def _recall(self, hash_: str, find: Callable[[Reader, str, datetime], Visitor | None]) -> Visitor | None:
@@ -102,13 +108,13 @@ class AccessDoor:
         return visitor
 
     def _by_session(self, db: Reader, hash_: str, now: datetime) -> Visitor | None:
-        session = sessions.find_session(db, hash_, now)
+        session = sessions.find_session(db, hash_, now, self.limits)
         if session is None:
             return None
         person = people.get_person(db, session.person_id)
         if person.suspended:
             return None
-        if now - session.seen_at > sessions.TOUCH_AFTER:
+        if now - session.seen_at > self.limits.touch_after:
             self.send(TouchSession(token_hash=hash_, at=now))
         roles = frozenset[str]() if person.temporary else frozenset(person.roles)
         sites = None if person.sites is None else frozenset(person.sites)
@@ -138,10 +144,13 @@ class AccessDoor:
     def new_session(self, connection: Connection, person_id: str) -> tuple[str, OpenSession]:
         """Return a new token and the command that opens its session in place of the one the browser had."""
         token, old = draw(), connection.cookies.get(self.cookie_name, "")
+        now = self.system_now()
         opening = OpenSession(
             token_hash=hash_token(token),
             person_id=person_id,
-            at=self.system_now(),
+            at=now,
+            idle_since=now - self.limits.idle,
+            opened_before=now - self.limits.longest,
             client=connection.headers.get("user-agent", "")[:200],
             replaces=hash_token(old) if old else "",
         )
@@ -149,7 +158,7 @@ class AccessDoor:
 
     def session_cookie(self, token: str) -> Cookie:
         """Return the cookie of a session; an empty token removes it."""
-        return self._cookie(self.cookie_name, token, int(sessions.LONGEST.total_seconds()))
+        return self._cookie(self.cookie_name, token, int(self.limits.longest.total_seconds()))
 
     def visit_cookie(self, token: str) -> Cookie:
         """Return the cookie of a stranger's visit (D4); an empty token removes it."""

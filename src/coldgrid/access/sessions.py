@@ -2,7 +2,7 @@
 
 Invariants
     S1  Only the hash of a session's token is stored; the token is with the browser alone.
-    S2  A session ends `IDLE` after it was last used and `LONGEST` after it began, by the system clock.
+    S2  A session ends some time after it was last used, and some time after it began (`Limits`).
     S3  Signing in makes a new token, whatever the browser brought: nobody can choose it beforehand.
     S4  A suspended or erased person, and one whose password changed, has no other session left.
 
@@ -26,9 +26,7 @@ from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
 
-IDLE = timedelta(hours=8)
-LONGEST = timedelta(hours=24)
-TOUCH_AFTER = timedelta(minutes=5)
+TOUCH_SHARE = 10  # a session is noted as used when a tenth of its idle time has passed, not at every request
 
 access_session = sa.Table(
     "access_session",
@@ -62,6 +60,18 @@ _SWEEP = Statement(
 )
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """How long sessions hold: since they were last used, and since they began."""
+
+    idle: timedelta = timedelta(hours=1)
+    longest: timedelta = timedelta(hours=12)
+
+    @property
+    def touch_after(self) -> timedelta:
+        """How long a session is used before that is noted."""
+        return self.idle / TOUCH_SHARE
+
+
 class Session(msgspec.Struct, frozen=True):
     """Somebody signed in with one browser. `client` is what the browser called itself."""
 
@@ -71,17 +81,22 @@ class Session(msgspec.Struct, frozen=True):
     seen_at: datetime
     client: str
 
-    def alive(self, now: datetime) -> bool:
+    def alive(self, now: datetime, limits: Limits) -> bool:
         """Tell whether the session still holds (S2)."""
-        return now - self.seen_at < IDLE and now - self.opened_at < LONGEST
+        return now - self.seen_at < limits.idle and now - self.opened_at < limits.longest
 
 
 class OpenSession(Command, frozen=True, tag="access.open_session"):
-    """Begin a session; `replaces` is the hash of the one the browser had, which ends (S3)."""
+    """Begin a session; `replaces` is the hash of the one the browser had, which ends (S3).
+
+    Sessions not used since `idle_since`, and those begun before `opened_before`, are swept.
+    """
 
     token_hash: str
     person_id: str
     at: datetime
+    idle_since: datetime
+    opened_before: datetime
     client: str = ""
     replaces: str = ""
 
@@ -109,7 +124,7 @@ class CloseOtherSessions(Command, frozen=True, tag="access.close_other_sessions"
 @handles(OpenSession, action="session.keep", owner=Owner.NETWORK)
 def open_session(tx: Tx, command: OpenSession) -> None:
     """Begin a session and drop what has expired."""
-    tx.write(_SWEEP, idle_since=command.at - IDLE, opened_before=command.at - LONGEST)
+    tx.write(_SWEEP, idle_since=command.idle_since, opened_before=command.opened_before)
     if command.replaces:
         tx.write(_CLOSE, which=command.replaces)
     tx.write(
@@ -167,12 +182,12 @@ _OF_PERSON = Statement(
 )
 
 
-def find_session(db: Reader, token_hash: str, now: datetime) -> Session | None:
+def find_session(db: Reader, token_hash: str, now: datetime, limits: Limits) -> Session | None:
     """Return a session that still holds at `now` (system clock), or None."""
     session = db.one(_BY_HASH, which=token_hash)
-    return session if session is not None and session.alive(now) else None
+    return session if session is not None and session.alive(now, limits) else None
 
 
-def sessions_of(db: Reader, person_id: str, now: datetime) -> list[Session]:
+def sessions_of(db: Reader, person_id: str, now: datetime, limits: Limits) -> list[Session]:
     """Return the sessions of a person that still hold, last used first."""
-    return [session for session in db.all(_OF_PERSON, whose=person_id) if session.alive(now)]
+    return [session for session in db.all(_OF_PERSON, whose=person_id) if session.alive(now, limits)]
