@@ -22,12 +22,8 @@ from tests.orders.world import AWAY, FREEZER, OTHER, PALLET, SECOND, SITE, order
 from tests.stock.world import hold, receive, release, sscc
 
 
-def pause(kernel: Kernel) -> None:
-    kernel.do(
-        PauseZone(
-            site_id=SITE, zone_id=FREEZER, pause_id="p1", reason=PauseReason.PRE_ALARM, cause_id="alarm-1"
-        )
-    )
+def pause(kernel: Kernel, reason: PauseReason = PauseReason.EXCURSION) -> None:
+    kernel.do(PauseZone(site_id=SITE, zone_id=FREEZER, pause_id="p1", reason=reason, cause_id="alarm-1"))
 
 
 def statuses(kernel: Kernel, number: int = 1) -> list[tuple[NoticeKind, NoticeStatus]]:
@@ -65,6 +61,14 @@ class TestSourcingAgain:
         assert promised(kernel) == [(1, OTHER, 10)]
         assert [event.reason for event in told(kernel, "OrderResourced")] == [Why.PAUSE]
         world.check_everything(kernel)
+
+    def test_a_pre_alarm_keeps_new_orders_out_and_moves_none(self, kernel: Kernel) -> None:
+        stocked(kernel)
+        kernel.do(order(1))
+        pause(kernel, PauseReason.PRE_ALARM)
+        kernel.do(order(2))
+        assert (promised(kernel, 1), promised(kernel, 2)) == ([(1, SITE, 10)], [(1, OTHER, 10)])
+        assert told(kernel, "OrderResourced") == []
 
     def test_a_hold_moves_the_orders_that_lose_their_goods(self, kernel: Kernel) -> None:
         stocked(kernel, near=15)

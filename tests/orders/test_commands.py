@@ -22,7 +22,7 @@ from tests.orders.world import FREEZER, MILK, OTHER, PALLET, SITE, line, order, 
 from tests.stock.world import dispatch, hold, receive
 
 
-def pause(reason: PauseReason = PauseReason.PRE_ALARM) -> PauseZone:
+def pause(reason: PauseReason = PauseReason.EXCURSION) -> PauseZone:
     return PauseZone(site_id=SITE, zone_id=FREEZER, pause_id="p1", reason=reason, cause_id="alarm-1")
 
 
