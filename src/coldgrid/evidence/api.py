@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 import msgspec
+import structlog
 from litestar import Request, Response, Router, get, post
 from litestar.params import FromPath
 
@@ -20,11 +21,12 @@ from coldgrid.evidence.checkpoints import Notary, keep, plan
 from coldgrid.evidence.merkle import HASH_BYTES, TILE_WIDTH
 from coldgrid.evidence.notes import COSIGNED, BadNote, VerifierKey, encode_proof, verify_note
 from coldgrid.evidence.packs import PackRequest, make_pack, origins_of
-from coldgrid.evidence.parts import PackSubject, SubjectKind
+from coldgrid.evidence.parts import PackSubject, SubjectKind, preparations
 from coldgrid.evidence.tiles import LogId
+from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.rejections import Forbidden, NotFound
+from coldgrid.kernel.rejections import Forbidden, NotFound, Rejected
 from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
@@ -33,6 +35,7 @@ PACK = {"action": "evidence.build_pack", "reads": "quality"}
 TEXT, BYTES, ZIP = "text/plain; charset=utf-8", "application/octet-stream", "application/zip"
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 SIGNING_WAIT_S = 30.0
+logger = structlog.get_logger("coldgrid.evidence")
 _TILE = re.compile(r"((?:x\d{3}/)*)(\d{3})(?:\.p/([1-9]\d{0,2}))?")
 
 
@@ -201,6 +204,7 @@ def packed(request: Req, db: Reader, subject: PackSubject, disclose: tuple[str, 
     origins = origins_of(db, subject) - {NETWORK_ORIGIN}
     if allowed is not None and not origins <= allowed:
         raise OtherSite(subject=str(subject))
+    prepare(request, db, subject)
     sign_now(request, db)
     wanted = PackRequest(
         subject=msgspec.structs.replace(subject, site_id=min(origins, default="")),
@@ -212,6 +216,18 @@ def packed(request: Req, db: Reader, subject: PackSubject, disclose: tuple[str, 
     name = f"evidence-{subject.kind}-{subject.id}.zip"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
     return Response(make_pack(db, notary, wanted), media_type=ZIP, headers=headers)
+
+
+def prepare(request: Req, db: Reader, subject: PackSubject) -> None:
+    """Let rooms do what a pack of this subject needs, such as sealing its readings.
+
+    One that refuses leaves the pack with what there is; the refusal is logged.
+    """
+    for command in preparations(db, subject):
+        try:
+            request.app.state.decider.submit(command, SYSTEM).result(SIGNING_WAIT_S)
+        except Rejected as refused:
+            logger.warning("pack_not_prepared", subject=str(subject), why=str(refused))
 
 
 def sign_now(request: Req, db: Reader) -> None:

@@ -150,12 +150,19 @@ def _report(
         logs=logs,
         heads=[gathered.heads[LogId(log.origin, log.epoch)] for log in logs],
         entries=gathered.entries,
-        moments=sorted([*moments_of(gathered.entries), *told], key=lambda moment: moment.at),
+        moments=_moments(gathered.entries, told),
         series=[part for part in parts if isinstance(part, PackSeries)],
         limits=[part for part in parts if isinstance(part, PackLimit)],
         tables=[part for part in parts if isinstance(part, PackTable)],
         disclosed=[],
     )
+
+
+def _moments(entries: Sequence[Entry], told: Sequence[PackMoment]) -> list[PackMoment]:
+    """Return the timeline: a room's own words for an entry take the place of the ones made here."""
+    known = {moment.entry_id for moment in told}
+    made = moments_of([entry for entry in entries if entry.id not in known])
+    return sorted([*made, *told], key=lambda moment: moment.at)
 
 
 def _zone_of(db: Reader, site_id: str) -> tzinfo:

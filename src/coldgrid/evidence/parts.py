@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from coldgrid.kernel.events import Command
 from coldgrid.kernel.reading import Reader
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
@@ -97,7 +98,10 @@ class PackMoment(msgspec.Struct, frozen=True):
 Part = PackFile | PackStreams | PackSeries | PackLimit | PackTable | PackMoment
 Contributor = Callable[[Reader, PackSubject], Sequence[Part]]
 
+Preparation = Callable[[Reader, PackSubject], Sequence[Command]]
+
 _contributors: dict[str, Contributor] = {}
+_preparations: dict[str, Preparation] = {}
 
 
 def register_contributor(name: str, function: Contributor) -> None:
@@ -105,6 +109,17 @@ def register_contributor(name: str, function: Contributor) -> None:
     assert name not in _contributors, f"{name} already contributes"
     assert is_path(name), f"{name} is no folder name"
     _contributors[name] = function
+
+
+def register_preparation(name: str, function: Preparation) -> None:
+    """Register the commands that a room wants carried out before a pack is made, such as sealing readings."""
+    assert name not in _preparations, f"{name} already prepares"
+    _preparations[name] = function
+
+
+def preparations(db: Reader, subject: PackSubject) -> list[Command]:
+    """Return what is to be done before a pack is made; whoever makes it does so as the system."""
+    return [command for name in sorted(_preparations) for command in _preparations[name](db, subject)]
 
 
 def contributions(db: Reader, subject: PackSubject) -> list[tuple[str, Part]]:

@@ -88,7 +88,7 @@ def view(report: Report) -> dict[str, Any]:
         "key": report.key,
         "lines": [_line(one, number) for number, one in enumerate(chart.shown(report.series))],
         "limits": [_limit(one) for one in report.limits],
-        "tables": [_table(one) for one in report.tables],
+        "tables": [_table(one, report.zone) for one in report.tables],
         "moments": [_moment(one, report.zone) for one in report.moments],
         "logs": [_log(*pair, report.zone) for pair in zip(report.logs, report.heads, strict=True)],
         "entries": [_entry(one, report.zone) for one in report.entries[:LISTED_MAX]],
@@ -132,9 +132,15 @@ def _limit(limit: PackLimit) -> list[str]:
     ]
 
 
-def _table(table: PackTable) -> dict[str, Any]:
-    rows = [["" if cell is None else str(cell) for cell in row] for row in table.rows]
+def _table(table: PackTable, zone: tzinfo) -> dict[str, Any]:
+    rows = [[_cell(cell, zone) for cell in row] for row in table.rows]
     return {"title": table.title, "columns": list(table.columns), "rows": rows, "note": table.note}
+
+
+def _cell(value: object, zone: tzinfo) -> str:
+    if value is None:
+        return ""
+    return _local(value, zone) if isinstance(value, datetime) else str(value)
 
 
 def _moment(moment: PackMoment, zone: tzinfo) -> dict[str, str]:
