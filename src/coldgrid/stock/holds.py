@@ -55,7 +55,7 @@ RELEASING_ROLE = {
     HoldReason.TEMPERATURE_EXCURSION: "quality",
     HoldReason.RECALL: "recall_coordinator",
     HoldReason.DAMAGE: "supervisor",
-    HoldReason.CUSTOMS: "planner",
+    HoldReason.CUSTOMS: "supervisor",
     HoldReason.INSURER: "quality",
     HoldReason.QUALITY: "quality",
 }

@@ -179,6 +179,32 @@ class SellableTotal(msgspec.Struct, frozen=True):
     qty: int
 
 
+class SiteTotal(msgspec.Struct, frozen=True):
+    """Goods of a site in base units, over all products."""
+
+    site_id: str
+    units: int
+    qty: int
+    held_units: int
+    for_sale_qty: int
+
+
+class LotInZone(msgspec.Struct, frozen=True):
+    """Goods of one lot with one expiry in one zone, in base units."""
+
+    site_id: str
+    zone_id: str
+    product_id: str
+    owner: str
+    lot_id: str
+    expires_on: date
+    units: int
+    qty: int
+    held_qty: int
+    for_sale_qty: int
+    weight_g: int | None
+
+
 _ORDER = (_C.zone_id, _C.location_id, _C.sscc)
 _GET = Statement(sa.select(*_COLUMNS).where(*_ONE), into=Unit)
 _EVERYWHERE = Statement(
@@ -216,6 +242,42 @@ _TOTALS = Statement(
     .group_by(*_BUCKET)
     .order_by(*_BUCKET),
     into=SellableTotal,
+)
+
+
+def _sum(value: sa.ColumnElement[int] | sa.Column[int]) -> sa.ColumnElement[int]:
+    return sa.cast(sa.func.sum(value), sa.BigInteger)
+
+
+_HELD_QTY = _sum(sa.case((_C.open_holds > 0, _C.qty), else_=0))
+_FOR_SALE_QTY = _sum(sa.case((_C.sellable.is_(True), _C.qty), else_=0))
+_BY_SITE = Statement(
+    sa.select(
+        _C.site_id,
+        sa.func.count(),
+        _sum(_C.qty),
+        _sum(sa.case((_C.open_holds > 0, 1), else_=0)),
+        _FOR_SALE_QTY,
+    )
+    .where(_C.qty > 0)
+    .group_by(_C.site_id)
+    .order_by(_C.site_id),
+    into=SiteTotal,
+)
+_PLACED = (_C.site_id, _C.zone_id, _C.product_id, _C.owner, _C.lot_id, _C.expires_on)
+_BY_ZONE = Statement(
+    sa.select(*_PLACED, sa.func.count(), _sum(_C.qty), _HELD_QTY, _FOR_SALE_QTY, _sum(_C.weight_g))
+    .where(_C.zone_id.in_(sa.bindparam("zones", expanding=True)), _C.qty > 0)
+    .group_by(*_PLACED)
+    .order_by(_C.zone_id, _C.product_id, _C.expires_on, _C.lot_id),
+    into=LotInZone,
+)
+_PAGE = Statement(
+    sa.select(*_COLUMNS)
+    .where(_C.zone_id == sa.bindparam("zone"), _C.sscc > sa.bindparam("after"))
+    .order_by(_C.sscc)
+    .limit(sa.bindparam("most")),
+    into=Unit,
 )
 
 
@@ -290,3 +352,18 @@ def units_of_lot(db: Reader, lot_id: str) -> list[Unit]:
 def sellable_totals(db: Reader) -> list[SellableTotal]:
     """Return what may be sold, by bucket; one pass over the table, for loading the promisable index."""
     return db.all(_TOTALS)
+
+
+def site_totals(db: Reader) -> list[SiteTotal]:
+    """Return the goods of every site that has any."""
+    return db.all(_BY_SITE)
+
+
+def lots_in_zones(db: Reader, zone_ids: Sequence[str]) -> list[LotInZone]:
+    """Return the lots in some zones, by zone, product and expiry."""
+    return db.all(_BY_ZONE, zones=list(zone_ids)) if zone_ids else []
+
+
+def zone_units(db: Reader, zone_id: str, after: str, most: int) -> list[Unit]:
+    """Return a zone's units by SSCC, those behind `after`: one page of them."""
+    return db.all(_PAGE, zone=zone_id, after=after, most=most)

@@ -264,6 +264,14 @@ _TOTALS = Statement(
     into=PromisedTotal,
 )
 
+_IN_ZONES = Statement(
+    sa.select(*_BUCKET, sa.cast(sa.func.sum(_P.open_qty), sa.BigInteger))
+    .where(_P.zone_id.in_(sa.bindparam("zones", expanding=True)), _P.open_qty > 0)
+    .group_by(*_BUCKET)
+    .order_by(*_BUCKET),
+    into=PromisedTotal,
+)
+
 
 def promises_of(db: Reader, order_id: str) -> list[Promise]:
     """Return an order's promises, past ones too, by line."""
@@ -289,3 +297,8 @@ def promised_on_bucket(db: Reader, key: BucketKey) -> list[Promise]:
 def promised_totals(db: Reader) -> list[PromisedTotal]:
     """Return what is promised, by bucket: one pass over the open promises, to load the index."""
     return db.all(_TOTALS)
+
+
+def promised_in_zones(db: Reader, zone_ids: Sequence[str]) -> list[PromisedTotal]:
+    """Return what is promised on some zones' goods, by bucket."""
+    return db.all(_IN_ZONES, zones=list(zone_ids)) if zone_ids else []
