@@ -25,7 +25,7 @@ from coldgrid.orders.resourcing import SourceAgain, Why
 from coldgrid.stock.buckets import SHIPPING_MODES
 from coldgrid.stock.hold_facts import HoldReleased
 from coldgrid.stock.movements import UnitReceived
-from coldgrid.stock.pauses import ZonePaused, ZoneResumed
+from coldgrid.stock.pauses import PASSING, ZonePaused, ZoneResumed
 from coldgrid.stock.promises import promised_on
 from coldgrid.stock.shortfalls import Shortfall
 
@@ -65,7 +65,12 @@ def after_shortfall(tx: Tx, event: Shortfall) -> None:
 
 @reacts(ZonePaused, name="network_flows.after_pause", cursor=True)
 def after_pause(tx: Tx, event: ZonePaused) -> None:
-    """A zone may fail: look for other goods for the orders that count on it, provisionally."""
+    """A zone failed: look for other goods for the orders that count on it, provisionally.
+
+    A pre-alarm only keeps new orders out: most of them pass, and what was promised then still holds.
+    """
+    if event.reason in PASSING:
+        return
     orders = [promise.order_id for promise in promised_on(tx, event.zone_id)]
     source_all_again(tx, orders, tx.cause, Why.PAUSE)
 

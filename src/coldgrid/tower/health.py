@@ -11,6 +11,7 @@ from coldgrid.kernel import log, outbox, parking
 from coldgrid.kernel.database import database_size_bytes
 from coldgrid.kernel.outbox import EffectStatus, ReviveEffect
 from coldgrid.kernel.parking import RetryParked
+from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import metadata
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.shell import NavItem, page, register_nav
@@ -44,6 +45,10 @@ def metrics() -> Response[bytes]:
 @get("/health", opt={"action": "kernel.view"}, include_in_schema=False, sync_to_thread=True)
 def health_page(request: Req, db: Db) -> Response[str]:
     """Show background work, effects that wait or died, parked events, and the log."""
+    return _shown(request, db)
+
+
+def _shown(request: Req, db: Reader) -> Response[str]:
     tower = request.app.state.tower
     return page(
         request,
@@ -72,7 +77,7 @@ async def revive(request: Req, db: Db) -> Response[Any]:
         ReviveEffect,
         then="/health",
         said="Sending again.",
-        again=lambda form: health_page.fn(request, db),
+        again=lambda form: _shown(request, db),
     )
 
 
@@ -84,7 +89,7 @@ async def retry(request: Req, db: Db) -> Response[Any]:
         RetryParked,
         then="/health",
         said="Tried again.",
-        again=lambda form: health_page.fn(request, db),
+        again=lambda form: _shown(request, db),
     )
 
 

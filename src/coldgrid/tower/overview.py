@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from coldgrid.kernel.reading import Reader
-from coldgrid.network.sites import Site, list_sites
+from coldgrid.network.sites import Site, TemperatureClass, list_sites
 from coldgrid.network.zones import Zone, list_zones
 from coldgrid.orchestration.incident_rules import Incident
 from coldgrid.orchestration.incidents import open_incidents
@@ -26,6 +26,7 @@ AIR = frozenset({Role.ZONE_AIR, Role.RETURN_AIR})
 SILENT_AFTER = timedelta(minutes=10)
 # Worst first: how states rank on a page and on the map.
 RANK = {"crit": 0, "warn": 1, "off": 2, "ok": 3}
+CLASSES = [TemperatureClass.FROZEN, TemperatureClass.CHILLED, TemperatureClass.AMBIENT]
 WORDS = {"ok": "In range", "warn": "Watch", "crit": "Critical", "off": "Silent"}
 
 
@@ -51,7 +52,12 @@ class SiteState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def worst(self) -> ZoneState | None:
         """The zone that a reader should look at first."""
-        return min(self.zones, key=lambda zone: (RANK[zone.state], zone.zone.zone_id), default=None)
+        return min(self.zones, key=_urgency, default=None)
+
+
+def _urgency(zone: ZoneState) -> tuple[int, int, str]:
+    """Worst first; where nothing is wrong, the coldest goods, which have most to lose."""
+    return RANK[zone.state], CLASSES.index(zone.zone.temperature_class), zone.zone.zone_id
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):

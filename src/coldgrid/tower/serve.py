@@ -41,7 +41,7 @@ async def _serve(app: Litestar, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
         loop.call_later(STOP_WITHIN_S, os._exit, 0)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -49,9 +49,9 @@ def zone_frame(db: Reader, zone: Zone, now: datetime, *, unit: str, timezone: st
         probe=_probe(known, air.at_us[shown]),
         forecast=_forecast(air, product),
         marks=[
-            Mark(t=alarm.at.timestamp(), label=str(alarm.rule).replace("_", " "), state="crit")
+            Mark(t=alarm.raised_at.timestamp(), label=str(alarm.rule).replace("_", " "), state="crit")
             for alarm in open_alarms_of_zone(db, zone.zone_id)
-            if alarm.at >= now - BACK
+            if alarm.raised_at >= now - BACK
         ][:3],
         **columns,
     )

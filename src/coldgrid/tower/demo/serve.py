@@ -24,8 +24,9 @@ from coldgrid.tower.demo.seeding import seed_master
 from coldgrid.tower.host import ScaledHost
 from coldgrid.tower.serve import serve
 from coldgrid.tower.words import say
+from coldgrid.tower.world.places import read_places
 from coldgrid.tower.world.plan import Plan, load_plan
-from coldgrid.tower.world.run import World, read_places
+from coldgrid.tower.world.run import World
 
 PLAN = Path(__file__).parent / "data" / "night.yaml"
 logger = structlog.get_logger("coldgrid.demo")

@@ -57,8 +57,8 @@ def held_shipped(events: Iterable[Any]) -> int:
             for unit in event.units:
                 holds[unit.sscc].add(event.hold_id)
         elif isinstance(event, HoldReleased):
-            for unit in event.units:
-                holds[unit.sscc].discard(event.hold_id)
+            for released in event.units:
+                holds[released.sscc].discard(event.hold_id)
         elif isinstance(event, GoodsDispatched):
             count += sum(bool(holds[line.sscc]) for line in event.lines)
     return count

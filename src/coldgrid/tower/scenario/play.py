@@ -29,8 +29,9 @@ from coldgrid.tower.host import VirtualHost
 from coldgrid.tower.rooms import load_rooms
 from coldgrid.tower.scenario import audit
 from coldgrid.tower.scenario.report import Report, figures, unmet
+from coldgrid.tower.world.places import read_places
 from coldgrid.tower.world.plan import Plan, load_plan
-from coldgrid.tower.world.run import World, read_places
+from coldgrid.tower.world.run import World
 
 Tell = Callable[[str], None]
 

@@ -11,12 +11,13 @@ import msgspec
 from coldgrid.kernel.events import Entry
 from coldgrid.kernel.outbox import EffectDelivered
 from coldgrid.orchestration.approval_rules import ApprovalDecided
+from coldgrid.orchestration.incident_rules import IncidentOpened
 from coldgrid.orchestration.page_book import PageSent
 from coldgrid.orders.orders import LineUnsourceable, OrderResourced
 from coldgrid.quality.excursion_rules import ExcursionClosed, ExcursionOpened, ExcursionUpdated
 from coldgrid.stock.hold_facts import HoldExtended, HoldPlaced
 from coldgrid.stock.pauses import ZonePaused
-from coldgrid.telemetry.alarms import AlarmRaised, AlarmSuppressed
+from coldgrid.telemetry.alarm_rules import AlarmRaised, AlarmSuppressed
 from coldgrid.tower.world.plan import Plan
 
 Facts = Sequence[tuple[Entry, Any]]
@@ -41,6 +42,7 @@ class Report(msgspec.Struct, kw_only=True):
     units_shipped_exposed: int
     orders_resourced: int
     orders_unsourceable: int
+    detected_before_limit_s: float | None
     oversold: int
     held_shipped: int
     approvals: int
@@ -82,14 +84,34 @@ def figures(plan: Plan, facts: Facts) -> dict[str, Any]:
         "orders_resourced": len({e.order_id for e in _of(events, OrderResourced)}),
         "orders_unsourceable": len({e.order_id for e in _of(events, LineUnsourceable) if _lost(e)}),
         "approvals": len(_of(events, ApprovalDecided)),
-        "why": sorted(
-            {e.why for e in _of(events, AlarmSuppressed)} | {e.why for e in _of(events, AlarmRaised)}
-        ),
+        "detected_before_limit_s": _before_limit_s(facts, zero),
+        "why": _why(events),
     }
 
 
 def _of(events: Sequence[Any], *kinds: type[Any]) -> list[Any]:
     return [event for event in events if isinstance(event, kinds)]
+
+
+def _before_limit_s(facts: Facts, zero: datetime) -> float | None:
+    """How long before the first product's limit, as estimated then, the first alarm spoke."""
+    for entry, event in facts:
+        if isinstance(event, IncidentOpened) and entry.recorded_at >= zero:
+            limit_at = event.facts.get("limit_at")
+            if isinstance(limit_at, str):
+                limit_at = datetime.fromisoformat(limit_at)
+            return None if limit_at is None else (limit_at - entry.recorded_at).total_seconds()
+    return None
+
+
+def _why(events: Sequence[Any]) -> list[str]:
+    """What alarms said, and what explained those that were not raised."""
+    raised = {f"{event.sensor_id}: {event.why}" for event in _of(events, AlarmRaised)}
+    explained = {
+        f"{event.sensor_id}: {event.why}; not raised, explained by {event.by}"
+        for event in _of(events, AlarmSuppressed)
+    }
+    return sorted(raised | explained)
 
 
 def _shipped(events: Sequence[Any]) -> set[tuple[str, str]]:

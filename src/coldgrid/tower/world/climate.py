@@ -10,7 +10,8 @@ from zlib import crc32
 import msgspec
 
 from coldgrid.network.zones import Zone
-from coldgrid.telemetry.sensors import Role, Sensor
+from coldgrid.telemetry.rules import Role
+from coldgrid.telemetry.sensors import Sensor
 from coldgrid.tower.world.faults import Fault, FaultKind, warmth_c
 from coldgrid.tower.world.logs import deviation_c
 
@@ -86,7 +87,13 @@ class Climate:
         self._product_c[zone.zone_id] = (at, product_c)
 
     def _value(self, sensor: Sensor, air_c: float, minute: float) -> float | None:
-        active = [f.kind for f in self.faults if f.zone_id == sensor.zone_id and f.active(minute)]
+        active = [
+            fault.kind
+            for fault in self.faults
+            if fault.zone_id == sensor.zone_id
+            and fault.active(minute)
+            and fault.sensor_id in ("", sensor.sensor_id)
+        ]
         if sensor.role in REPORTS:
             return float(REPORTS[sensor.role] in active)
         if sensor.role is Role.PRODUCT_PROBE:

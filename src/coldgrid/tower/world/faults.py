@@ -37,6 +37,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         constant_min: Time constant of warming towards the building, for `compressor`.
         rate_c_per_h: Warming, for `drift`.
         rise_c: Greatest rise of the air, for `defrost` and `door`.
+        sensor_id: The one probe that a `silent_probe` or `stuck_probe` is; all of the zone's when empty.
     """
 
     kind: FaultKind
@@ -46,6 +47,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     constant_min: float = 240.0
     rate_c_per_h: float = 2.0
     rise_c: float = 7.0
+    sensor_id: str = ""
 
     def active(self, minute: float) -> bool:
         """Tell whether the cause is there at a minute of the plan."""

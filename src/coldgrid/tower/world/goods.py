@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date, timedelta
 from random import Random
 
 from biip.checksums import gs1_standard_check_digit
 
+from coldgrid.catalog.limits import StorageLimit
 from coldgrid.catalog.lots import RegisterLot
 from coldgrid.catalog.products import PackName, Product
 from coldgrid.kernel.events import Command
-from coldgrid.network.zones import Location, LocationKind, Zone
+from coldgrid.network.sites import TemperatureClass
+from coldgrid.network.zones import LocationKind, Zone
 from coldgrid.stock.movements import ReceiveUnit
 from coldgrid.stock.units import PackLevel
+from coldgrid.tower.world.places import Places
 
 # GS1's prefix for documentation and examples: these numbers collide with nobody's.
 COMPANY_PREFIX = "0952123"
@@ -26,25 +29,16 @@ def sscc(serial: int) -> str:
     return f"{body}{gs1_standard_check_digit(body)}"
 
 
-def opening_stock(
-    zones: Sequence[Zone],
-    locations: Sequence[Location],
-    products: Sequence[Product],
-    today: date,
-    random: Random,
-    pallets_per_zone: int,
-) -> Iterator[Command]:
+def opening_stock(places: Places, today: date, random: Random, pallets_per_zone: int) -> Iterator[Command]:
     """Yield the commands that fill every zone with units of fitting products, the oldest lots first.
 
     Each zone gets about `pallets_per_zone` units, and never more than half its capacity.
     """
     serial = 0
-    for ordinal, zone in enumerate(zones):
-        fitting = [
-            p for p in products if p.active and str(p.temperature_class) == str(zone.temperature_class)
-        ]
-        places = [place for place in locations if place.zone_id == zone.zone_id and place.kind in STANDING]
-        if not fitting or not places:
+    for ordinal, zone in enumerate(places.zones):
+        fitting = [p for p in places.products if p.active and fits(zone, places.ranges.get(p.product_id))]
+        spots = [one for one in places.locations if one.zone_id == zone.zone_id and one.kind in STANDING]
+        if not fitting or not spots:
             continue
         count = min(pallets_per_zone, max(1, zone.capacity_pallets // 2))
         for index in range(count):
@@ -57,7 +51,7 @@ def opening_stock(
             yield ReceiveUnit(
                 site_id=zone.site_id,
                 sscc=sscc(serial),
-                location_id=places[index % len(places)].location_id,
+                location_id=spots[index % len(spots)].location_id,
                 pack_level=PackLevel.PALLET,
                 product_id=product.product_id,
                 lot_id=lot.lot_id,
@@ -65,6 +59,16 @@ def opening_stock(
                 weight_g=product.weight_g * qty if product.catch_weight else None,
                 reference=f"ASN-{zone.site_id}-{index // 4 + 1:03d}",
             )
+
+
+def fits(zone: Zone, limit: StorageLimit | None) -> bool:
+    """Whether the whole band of a zone lies within a product's range; without a range it fits nowhere."""
+    if limit is None:
+        return False
+    warm = limit.high_c is None or zone.high_c <= limit.high_c
+    cold = limit.low_c is None or zone.low_c >= limit.low_c
+    frozen = zone.temperature_class == TemperatureClass.FROZEN
+    return warm and cold and frozen == (limit.high_c is not None and limit.high_c < 0)
 
 
 def _lot(site_id: str, product: Product, age: int, today: date, random: Random) -> RegisterLot:

@@ -12,23 +12,20 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from random import Random
 
-import msgspec
 import numpy as np
 import structlog
 
-from coldgrid.catalog.products import Product, list_products
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.decider import Call, Outcome
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.tables import to_micros
-from coldgrid.network.sites import Site, list_sites
-from coldgrid.network.zones import Location, Zone, list_zones, locations_of_zone
 from coldgrid.telemetry.ingest import IngestReadings
-from coldgrid.telemetry.sensors import Sensor, sensors_of_zone
+from coldgrid.telemetry.sensors import Sensor
 from coldgrid.tower.world.climate import Climate, Sample
 from coldgrid.tower.world.goods import opening_stock
 from coldgrid.tower.world.people import acts
+from coldgrid.tower.world.places import Places
 from coldgrid.tower.world.plan import Plan
 from coldgrid.tower.world.trade import Trade
 
@@ -40,30 +37,6 @@ STAFF = Principal("floor", frozenset({"operator"}))
 logger = structlog.get_logger("coldgrid.world")
 
 Execute = Callable[[Sequence[Call]], Sequence[Outcome]]
-
-
-class Places(msgspec.Struct, frozen=True):
-    """The master data that a world needs, of the sites that take part."""
-
-    sites: list[Site]
-    zones: list[Zone]
-    locations: list[Location]
-    sensors: list[Sensor]
-    products: list[Product]
-
-
-def read_places(db: Reader, sites: Sequence[str]) -> Places:
-    """Read the master data of the given sites, of all of them where none are given."""
-    chosen = [site for site in list_sites(db) if not sites or site.site_id in sites]
-    ids = {site.site_id for site in chosen}
-    zones = [zone for zone in list_zones(db) if zone.site_id in ids]
-    return Places(
-        chosen,
-        zones,
-        [place for zone in zones for place in locations_of_zone(db, zone.zone_id)],
-        [sensor for zone in zones for sensor in sensors_of_zone(db, zone.zone_id)],
-        list_products(db),
-    )
 
 
 class World:
@@ -102,9 +75,7 @@ class World:
         calls = [
             Call(command, STAFF)
             for command in opening_stock(
-                self.places.zones,
-                self.places.locations,
-                self.places.products,
+                self.places,
                 self.plan.starts_at.date(),
                 Random(f"goods {self.plan.seed}"),
                 self.plan.pallets_per_zone,

@@ -9,11 +9,13 @@ from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.decider import Call
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.reading import Reader
-from coldgrid.quality.disposition_rules import Outcome, SignDisposition
+from coldgrid.quality.disposition_rules import SignDisposition
 from coldgrid.quality.dispositions import undecided_units
-from coldgrid.quality.excursion_book import Excursion, list_excursions
+from coldgrid.quality.excursion_book import list_excursions
+from coldgrid.quality.excursion_rules import Excursion
 from coldgrid.quality.exposed import ExposedUnit
 from coldgrid.quality.exposure import Verdict
+from coldgrid.stock.hold_facts import Disposition as Outcome
 from coldgrid.tower.world.plan import Plan, Sign
 
 A_MINUTE = timedelta(minutes=1)

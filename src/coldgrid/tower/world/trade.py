@@ -132,9 +132,9 @@ def _pick(db: Reader, promise: Promise) -> list[DispatchLine]:
     return lines
 
 
-def _merged(lines: Sequence[DispatchLine]) -> list[DispatchLine]:
+def _merged(lines: Sequence[DispatchLine]) -> tuple[DispatchLine, ...]:
     """Two lines of an order from one unit are one line of the dispatch."""
     total: dict[str, int] = {}
     for line in lines:
         total[line.sscc] = total.get(line.sscc, 0) + line.qty
-    return [DispatchLine(sscc=number, qty=qty) for number, qty in total.items()]
+    return tuple(DispatchLine(sscc=number, qty=qty) for number, qty in total.items())
