@@ -90,6 +90,17 @@ def test_a_stream_ends_with_its_session() -> None:
     asyncio.run(story())
 
 
+def test_stopping_ends_every_stream() -> None:
+    async def story() -> None:
+        hub = Hub()
+        stream = await opened(hub, "tower", "site/ATL1")
+        threading.Thread(target=hub.stop).start()
+        assert [part async for part in stream] == []
+        assert hub.streams == 0
+
+    asyncio.run(story())
+
+
 def test_a_client_that_went_away_is_forgotten() -> None:
     async def story() -> None:
         hub = Hub()

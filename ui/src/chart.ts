@@ -95,12 +95,12 @@ function draw(chart: Chart) {
     };
     if (f.forecast.t.length && f.t.length) upright(f.t[f.t.length - 1], fade(c.ink3, 0.5), []);
     ctx.font = `550 ${10 * px}px ${getComputedStyle(document.body).fontFamily}`; ctx.textBaseline = "top"; ctx.textAlign = "left";
-    for (const mark of f.marks) {
+    for (const [i, mark] of f.marks.entries()) {
       const colour = mark.state === "crit" ? c.crit : mark.state === "warn" ? c.warn : mark.state === "ok" ? c.ok : c.off;
       upright(mark.t, colour, [2, 3]);
       const x = u.valToPos(mark.t, "x", true), room = left + width - x > ctx.measureText(mark.label).width + 8 * px;
       ctx.textAlign = room ? "left" : "right";
-      ctx.fillStyle = colour; ctx.fillText(mark.label, x + (room ? 4 : -4) * px, top + 3 * px);
+      ctx.fillStyle = colour; ctx.fillText(mark.label, x + (room ? 4 : -4) * px, top + (3 + (i % 3) * 13) * px);
     }
     ctx.restore();
   };
@@ -115,7 +115,7 @@ function draw(chart: Chart) {
   const font = `500 11px ${getComputedStyle(document.body).fontFamily}`;
   const none = { points: { show: false } }, hidden = { stroke: "transparent", ...none };
   const fences = [f.low_c, f.high_c, f.limit_c].filter((v): v is number => v != null);
-  const step = (u: uPlot) => { const s = u.scales.y; return (s.max! - s.min!) > 6 ? 0 : 1; };
+  const digits = (splits: number[]) => (splits.every((v) => Number.isInteger(shown(v, f))) ? 0 : 1);
   chart.plot = new uPlot({
     ...box(host), padding: [12, 12, 0, 0], legend: { show: false },
     tzDate: (t) => uPlot.tzDate(new Date(t * 1e3), f.timezone),
@@ -123,7 +123,7 @@ function draw(chart: Chart) {
     scales: { y: { range: (_u, lo, hi) => { const a = Math.min(lo ?? Infinity, ...fences), b = Math.max(hi ?? -Infinity, ...fences), gap = Math.max(0.6, (b - a) * 0.08); return [a - gap, b + gap]; } } },
     axes: [
       { stroke: c.ink3, font, size: 26, space: 56, grid: { show: false }, ticks: { show: false }, values: "{HH}:{mm}" as never },
-      { stroke: c.ink3, font, size: 54, space: 34, grid: { stroke: c.line, width: 1 }, ticks: { show: false }, values: (u, v) => v.map((x) => said(x, f, step(u))) },
+      { stroke: c.ink3, font, size: 54, space: 34, grid: { stroke: c.line, width: 1 }, ticks: { show: false }, values: (_u, v) => v.map((x) => said(x, f, digits(v))) },
     ],
     series: [
       {},

@@ -105,7 +105,7 @@ async def _follow(request: Req, after: int, wanted: frozenset[str]) -> AsyncIter
     """Yield entries as they come. Each client reads the log itself, so a slow one holds nothing in memory."""
     quiet = 0
     yield KEEP_ALIVE.encode()
-    while True:
+    while not request.app.state.hub.stopping:
         entries, position = await asyncio.to_thread(_page, request, after, wanted, LIMIT_MAX)
         quiet = 0 if entries else quiet + 1
         if entries:

@@ -89,6 +89,7 @@ class Hub:
     def __init__(self) -> None:
         self._clients: dict[str, set[Client]] = {}
         self._open = 0
+        self.stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -103,6 +104,17 @@ class Hub:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind to the server's event loop."""
         self._loop = loop
+
+    def stop(self) -> None:
+        """End every stream, so that the server can stop without waiting for its readers to leave."""
+        self.stopping = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
+        for followers in self._clients.values():
+            for client in followers:
+                client.woken.set()
 
     def publish(self, topic: str, event: str, data: str, *, latest: bool = False) -> None:
         """Send to every page that follows `topic` (L2). `latest`: only the newest unsent one matters."""
@@ -148,13 +160,15 @@ class Hub:
         try:
             yield Message("hello", "{}").encode()
             asked_at = loop.time()
-            while True:
+            while not self.stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(client.woken.wait(), keep_alive_s)
                 if loop.time() - asked_at >= keep_alive_s * 0.9:
                     asked_at = loop.time()
                     if not still_welcome():
                         return
+                if self.stopping:
+                    return
                 yield b"".join(message.encode() for message in client.take() or [KEEP_ALIVE])
         finally:
             self._disconnect(client)
