@@ -76,15 +76,22 @@ class Keyring:
         self._rows = rows
         self._ciphers: dict[str, AESSIV] = {}
 
-    def cipher(self, subject: str, rows: _Rows | None = None) -> AESSIV | None:
+    def at_hand(self, subject: str) -> AESSIV | None:
+        """Return the subject's cipher if it was used before."""
+        return self._ciphers.get(subject)
+
+    def cipher(self, subject: str) -> AESSIV | None:
         """Return the subject's cipher, or None where it has no key (yet, or any more)."""
         cipher = self._ciphers.get(subject)
-        if cipher is None:
-            row = (rows or self._rows).one(_KEY, subject=subject)
-            if row is None or row[0] is None:
-                return None
-            cipher = self._ciphers[subject] = AESSIV(row[0])
-        return cipher
+        return cipher if cipher is not None else self.look_up(subject, self._rows)[1]
+
+    def look_up(self, subject: str, rows: _Rows) -> tuple[bool, AESSIV | None]:
+        """Read the subject's key; return whether it ever had one, and its cipher while it has."""
+        row = rows.one(_KEY, subject=subject)
+        if row is None or row[0] is None:
+            return row is not None, None
+        cipher = self._ciphers[subject] = AESSIV(row[0])
+        return True, cipher
 
     def open(self, sealed: Sealed) -> str | None:
         """Return the text, or None where the person was erased."""
@@ -111,10 +118,12 @@ def seal(tx: Tx, keyring: Keyring, subject: str, text: str) -> Sealed:
     Raises:
         SubjectErased: the person was erased before (P3).
     """
-    cipher = keyring.cipher(subject, tx)
+    cipher = keyring.at_hand(subject)
     if cipher is None:
-        if tx.one(_KEY, subject=subject) is not None:
+        had_one, cipher = keyring.look_up(subject, tx)
+        if had_one and cipher is None:
             raise SubjectErased(subject=subject)
+    if cipher is None:
         key = tx.entropy(KEY_BYTES)
         cipher = keyring.put(subject, key)
         tx.undo(lambda: keyring.drop(subject))

@@ -224,7 +224,7 @@ def _bulk_insert(construct: Any, text: str) -> str | None:
         array = next((array for kind, array in _ARRAY_OF.items() if isinstance(base, kind)), None)
         if array is None:
             return None
-        # Binary arrays cost a tenth of text; only floats stay text, since a list of them may hold whole numbers.
+        # Binary arrays cost a tenth of text; floats stay text, as a list of them may hold whole numbers.
         mark = "%s" if array.startswith("double") else "%b"
         arrays.append(f"{mark}::{array}")
     if tail.count("%s") != len(arrays):

@@ -140,7 +140,8 @@ class Tx:
 
     def hot(self, class_: type[H]) -> H:
         """Return the one instance of a registered hot state."""
-        return cast(H, self.shared.hot[class_])
+        found: H = self.shared.hot[class_]
+        return found
 
     # --- writes: for projections, and for the kernel's own services ----------------
 
