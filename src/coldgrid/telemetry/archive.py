@@ -12,7 +12,7 @@ state of the runtime and not rebuilt from the log; the manifests are events, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -228,8 +228,8 @@ _MANIFEST_HEAD = Statement(
     )
 )
 _BODIES = Statement(
-    sa.select(telemetry_block_body.c.body)
-    .join(telemetry_block, telemetry_block.c.hash == telemetry_block_body.c.hash)
+    sa.select(telemetry_block.c.readings, telemetry_block_body.c.body)
+    .join(telemetry_block_body, telemetry_block.c.hash == telemetry_block_body.c.hash)
     .where(
         telemetry_block.c.sensor_id == sa.bindparam("sensor_id"),
         telemetry_block.c.day >= sa.bindparam("from_day"),
@@ -306,12 +306,13 @@ _ROWS = Statement(
 )
 
 
-def sealed(db: Reader, sensor_id: str, from_day: int, to_day: int) -> list[Readings]:
-    """Return the opened blocks of a sensor's days, the last one included."""
-    return [
-        decode_block(body)
-        for (body,) in db.all(_BODIES, sensor_id=sensor_id, from_day=from_day, to_day=to_day)
-    ]
+def sealed(db: Reader, sensor_id: str, from_day: int, to_day: int) -> tuple[int, Iterator[Readings]]:
+    """Return how many readings a sensor's blocks of some days hold, and the blocks, opened one by one.
+
+    Both days are included.
+    """
+    rows = db.all(_BODIES, sensor_id=sensor_id, from_day=from_day, to_day=to_day)
+    return sum(readings for readings, _ in rows), (decode_block(body) for _, body in rows)
 
 
 def newest_block(db: Reader, sensor_id: str) -> list[Readings]:

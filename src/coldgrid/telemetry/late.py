@@ -72,7 +72,7 @@ _NEXT = Statement(
 
 
 def tell_apart(tx: Tx, screened: Screened, counts: Counter[tuple[str, Fate]]) -> Grouped:
-    """Return the late readings that are new; count those, the repeated and the contradicting ones."""
+    """Return the late readings that are new, in the order of time; count them all."""
     late = screened.late
     if not len(late):
         return late
@@ -95,7 +95,11 @@ def tell_apart(tx: Tx, screened: Screened, counts: Counter[tuple[str, Fate]]) ->
         ):
             if number:
                 counts[sensor_id, fate] += number
-    return late.only(keep)
+    new = late.only(keep)
+    order = np.lexsort((new.at_us, new.row))
+    return group_by_sensor(
+        new.row[order], new.at_us[order], new.value_e4[order], new.bad[order], new.pos[order]
+    )
 
 
 def evaluate_later(tx: Tx, late: Grouped) -> None:

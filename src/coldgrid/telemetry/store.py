@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import from_micros, to_micros
 from coldgrid.telemetry import archive, chunks, landing
 from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, mean_kinetic_c, summarise
-from coldgrid.telemetry.landing import Flush, joined, within
+from coldgrid.telemetry.landing import Flush, filled, joined, within
 from coldgrid.telemetry.quantities import E4, Floats, to_value
 from coldgrid.telemetry.sensors import get_sensor, sensors_of_site
 
@@ -62,12 +63,13 @@ def readings_of(
     """
     if flushes is None:
         flushes = landing.flushes_between(db, site_id, from_us, to_us)
-    parts = [
-        *archive.sealed(db, sensor_id, from_us // DAY_US, (to_us - 1) // DAY_US),
+    open_parts = [
         *chunks.chunked(db, sensor_id, from_us, to_us),
         *(part for flush in flushes for part in flush.of(sensor_id)),
     ]
-    return within(joined(parts), from_us, to_us)
+    sealed_count, blocks = archive.sealed(db, sensor_id, from_us // DAY_US, (to_us - 1) // DAY_US)
+    count = sealed_count + sum(len(part) for part in open_parts)
+    return within(filled(chain(blocks, open_parts), count), from_us, to_us)
 
 
 def series(db: Reader, sensor_id: str, from_at: datetime, to_at: datetime) -> tuple[Times, Floats]:
@@ -150,8 +152,9 @@ def _add_edges(
     for sensor_id, summaries in sums.items():
         for edge_from_us, edge_to_us in edges:
             if edge_from_us < edge_to_us:
+                _, blocks = archive.sealed(db, sensor_id, edge_from_us // DAY_US, (edge_to_us - 1) // DAY_US)
                 parts = [
-                    *archive.sealed(db, sensor_id, edge_from_us // DAY_US, (edge_to_us - 1) // DAY_US),
+                    *blocks,
                     *chunks.chunked(db, sensor_id, edge_from_us, edge_to_us),
                 ]
                 summaries.append(summarise(within(joined(parts), edge_from_us, edge_to_us)))
