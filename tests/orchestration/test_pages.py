@@ -58,7 +58,7 @@ class TestIncidents:
         text = client.get("/incidents/incident-1").text
         for told in (
             "Incident opened: ATL1-FRZ1 warms",
-            "owner paged by sms, step 1",
+            "owner paged by sms, email, step 1",
             "More serious now: excursion risk",
             "Ice on the coil (1 attached)",
             "Approve: ATL1-FRZ2",

@@ -76,17 +76,23 @@ def _waiting(request: Req, db: Reader, show: str) -> dict[str, Any]:
     my_tasks = [task for task in tasks if task.role in visitor.roles]
     others = [one for one in approvals if one.role not in visitor.roles]
     other_tasks = [task for task in tasks if task.role not in visitor.roles]
-    made = [one for one in list_decisions(db, waiting=False, limit=SHOWN) if _visible(visitor, one)]
+    newest = list_decisions(db, waiting=False, limit=5 * SHOWN) if show == "made" else []
+    made = [one for one in newest if _visible(visitor, one) and _is_choice(one)][:SHOWN]
     show = show if show in {"mine", "others", "made"} else "mine"
     return {
         "show": show,
         "approvals": {"mine": mine, "others": others}.get(show, []),
         "tasks": {"mine": my_tasks, "others": other_tasks}.get(show, []),
-        "made": made if show == "made" else [],
+        "made": made,
         "counts": {"mine": len(mine) + len(my_tasks), "others": len(others) + len(other_tasks)},
         "states": STATUSES,
         "names": names(db),
     }
+
+
+def _is_choice(kept: KeptDecision) -> bool:
+    """A playbook step that only went ahead is on record, but is no choice that anybody looks for."""
+    return not (kept.decision.kind.startswith("playbook.") and kept.decision.outcome in {"started", "done"})
 
 
 def _visible(visitor: Visitor, kept: KeptDecision) -> bool:

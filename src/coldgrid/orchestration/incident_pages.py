@@ -138,7 +138,7 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
     people = names(db)
     lines = [
         (line, in_words(line.text, line.facts, visitor.unit, timezone, people), views.TONES[line.tone])
-        for line in reversed(timeline_of(db, incident, now))
+        for line in reversed(views.joined(timeline_of(db, incident, now)))
     ]
     waiting = [one for one in approvals if one.status is ApprovalStatus.WAITING]
     opened = [task for task in tasks if task.answer is None]

@@ -14,7 +14,7 @@ from coldgrid.orchestration.decisions import Decision, alternatives_of
 from coldgrid.orchestration.incidents import Incident, Status
 from coldgrid.orchestration.severity import Severity
 from coldgrid.orchestration.tasks import Task
-from coldgrid.orchestration.timeline import Tone, told_fact
+from coldgrid.orchestration.timeline import TimelineLine, Tone, told_fact
 from coldgrid.webkit import formats
 
 # The kit's state (shape, word, colour) of each severity and of each tone of a line.
@@ -103,7 +103,7 @@ def flat_facts(facts: Mapping[str, Any], unit: str = "c") -> list[tuple[str, str
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             found.append((_label(name), f"{len(value)} entries"))
         else:
-            found.append((_label(name), told_fact(name, value, facts, unit)))
+            found.append((_label(name), told_fact(name, value, facts, unit) or "–"))
     return found
 
 
@@ -135,6 +135,24 @@ def next_step(incident: Incident, approvals: Sequence[Approval], tasks: Sequence
     if opened:
         return opened[0].title
     return incident.picture.next_step or ("" if incident.status is Status.CLOSED else "Watch")
+
+
+def joined(lines: Sequence[TimelineLine]) -> list[TimelineLine]:
+    """Lines in which one call by several channels is one line."""
+    found: list[TimelineLine] = []
+    for line in lines:
+        last = found[-1] if found else None
+        if last is None or not _same_call(last, line):
+            found.append(line)
+            continue
+        channel = f"{last.facts['channel']}, {line.facts['channel']}"
+        found[-1] = msgspec.structs.replace(last, facts={**last.facts, "channel": channel})
+    return found
+
+
+def _same_call(one: TimelineLine, other: TimelineLine) -> bool:
+    same = (one.text, one.at, one.facts.get("person")) == (other.text, other.at, other.facts.get("person"))
+    return same and {"person", "channel", "step"} <= other.facts.keys()
 
 
 class ShownStep(msgspec.Struct, frozen=True):
