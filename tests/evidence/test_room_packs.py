@@ -7,8 +7,8 @@ import pytest
 
 from coldgrid.evidence import verify
 from coldgrid.evidence.archive import open_zip, pack_zip
-from coldgrid.evidence.checkpoints import Notary, make_checkpoints
-from coldgrid.evidence.packs import PackRequest, make_pack
+from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.packs import PackRequest, pack_now
 from coldgrid.evidence.parts import PackSubject, preparations
 from coldgrid.orchestration.incidents import OpenIncident, Severity
 from tests.conftest import Kernel
@@ -20,11 +20,7 @@ INCIDENT = PackSubject("incident", "incident-1")
 
 
 def packed(kernel: Kernel, notary: Notary, subject: PackSubject) -> bytes:
-    """Prepare, sign and pack, as whoever serves a pack does."""
-    for command in preparations(kernel.reader(), subject):
-        kernel.do(command)
-    make_checkpoints(kernel.decider, notary)
-    return make_pack(kernel.reader(), notary, PackRequest(subject, "ana", kernel.host.instant))
+    return pack_now(kernel.decider, notary, PackRequest(subject, "ana", kernel.host.instant))
 
 
 def a_warm_hour(kernel: Kernel) -> None:

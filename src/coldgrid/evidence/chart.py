@@ -17,12 +17,14 @@ from coldgrid.evidence.parts import PackLimit, PackSeries
 
 WIDTH, HEIGHT = 960, 380
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 40
-SERIES_MAX = 8
+SHOWN_MAX = {"product": 2, "probe": 2, "air": 3, "other": 2}  # more lines than these say less
+LEVELS_MAX = 4
+LABEL_HEIGHT = 13.0
 COLUMNS_MAX = 400
 GAP_FACTOR = 4.0  # a step this many times the usual one is a gap, and the line breaks there
 _STEPS_S = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 _TICKS_MAX = 9
-_ROLES = {"product": 0, "probe": 1, "air": 2, "other": 3}
+_ROLES = tuple(SHOWN_MAX)
 
 Point = tuple[float, float | None]
 
@@ -45,12 +47,18 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 def shown(series: Sequence[PackSeries]) -> list[PackSeries]:
-    """Return the series that the chart shows: those of one unit, products first, at most `SERIES_MAX`."""
+    """Return the series that the chart shows: of one unit, and of each role those that went highest."""
     filled = [one for one in series if any(value is not None for value in one.values)]
-    if not filled:
-        return []
-    ordered = sorted(filled, key=lambda one: _ROLES[one.role])
-    return [one for one in ordered if one.unit == ordered[0].unit][:SERIES_MAX]
+    unit = min(filled, key=lambda one: _ROLES.index(one.role)).unit if filled else ""
+    found = []
+    for role, most in SHOWN_MAX.items():
+        of_role = [one for one in filled if one.role == role and one.unit == unit]
+        found += sorted(of_role, key=_peak, reverse=True)[:most]
+    return found
+
+
+def _peak(series: PackSeries) -> float:
+    return max(value for value in series.values if value is not None)
 
 
 def draw(series: Sequence[PackSeries], limits: Sequence[PackLimit], zone: tzinfo = UTC) -> Markup | None:
@@ -58,13 +66,12 @@ def draw(series: Sequence[PackSeries], limits: Sequence[PackLimit], zone: tzinfo
     lines = shown(series)
     if not lines:
         return None
-    levels = _levels(limits)
+    levels = _levels(limits, lines)
     frame = _frame(lines, [level for level, _ in levels])
     parts = [_time_axis(frame, zone), _value_axis(frame, lines[0].unit)]
-    parts += [_limit(frame, level) for level, _ in levels if frame.low <= level <= frame.high]
-    for number, one in reversed(list(enumerate(lines))):
-        parts.append(_series(frame, one, number))
-    parts += [_limit_name(frame, level, label) for level, label in levels if frame.low <= level <= frame.high]
+    parts += [_limit(frame, level) for level, _ in levels]
+    parts += [_series(frame, one, number) for number, one in reversed(list(enumerate(lines)))]
+    parts += _limit_names(frame, levels)
     label = escape("; ".join(f"{one.title}: {_told(one)}" for one in lines))
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
@@ -72,13 +79,24 @@ def draw(series: Sequence[PackSeries], limits: Sequence[PackLimit], zone: tzinfo
     )
 
 
-def _levels(limits: Sequence[PackLimit]) -> list[tuple[float, str]]:
-    found: dict[float, str] = {}
+def _levels(limits: Sequence[PackLimit], lines: Sequence[PackSeries]) -> list[tuple[float, str]]:
+    """Return the limits worth a line: those that were crossed, and the next on either side."""
+    names: dict[float, list[str]] = {}
     for limit in limits:
         for level in (limit.low_c, limit.high_c):
             if level is not None:
-                found.setdefault(level, limit.title)
-    return sorted(found.items())
+                names.setdefault(level, []).append(limit.title)
+    known = [value for one in lines for value in one.values if value is not None]
+    low, high = min(known), max(known)
+    crossed = sorted(level for level in names if low <= level <= high)
+    above = sorted(level for level in names if high < level <= high + (high - low) + 4)[:1]
+    below = sorted(level for level in names if low - (high - low) - 4 <= level < low)[-1:]
+    chosen = [*below, *(crossed + above)[: LEVELS_MAX - len(below)]]
+    return [(level, _named(list(dict.fromkeys(names[level])))) for level in chosen]
+
+
+def _named(titles: Sequence[str]) -> str:
+    return titles[0] if len(titles) == 1 else f"{titles[0]} and {len(titles) - 1} more"
 
 
 def _told(series: PackSeries) -> str:
@@ -90,10 +108,7 @@ def _frame(lines: Sequence[PackSeries], levels: Sequence[float]) -> Frame:
     times = [at for one in lines for at in (one.at_s[0], one.at_s[-1])]
     edges = [value for one in lines for value in (*one.values, *one.low, *one.high) if value is not None]
     low, high = min(edges), max(edges)
-    # A limit near what was measured belongs in the picture, a far one would flatten it.
-    reach = max(high - low, 4.0)
-    near = [level for level in levels if low - reach <= level <= high + reach]
-    low, high = min([low, *near]), max([high, *near])
+    low, high = min([low, *levels]), max([high, *levels])
     step = _nice((high - low) / 5 or 1.0)
     until_s = max(times)
     return Frame(
@@ -146,8 +161,16 @@ def _limit(frame: Frame, level: float) -> str:
     return f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
 
 
-def _limit_name(frame: Frame, level: float, label: str) -> str:
-    return _text("limit-name", WIDTH - RIGHT - 6, frame.y(level) - 6, "end", f"{_number(level)} °C · {label}")
+def _limit_names(frame: Frame, levels: Sequence[tuple[float, str]]) -> list[str]:
+    """Name the limits from the top down; a name that would cover the one above it moves under its line."""
+    found, last_y = [], -math.inf
+    for level, label in reversed(levels):
+        y = frame.y(level) - 6
+        if y - last_y < LABEL_HEIGHT:
+            y = last_y + LABEL_HEIGHT
+        found.append(_text("limit-name", LEFT + 6, y, "start", f"{_number(level)} °C · {label}"))
+        last_y = y
+    return found
 
 
 def _text(class_: str, x: float, y: float, anchor: str, text: str) -> str:
@@ -161,17 +184,18 @@ def _number(value: float) -> str:
 def _series(frame: Frame, series: PackSeries, number: int) -> str:
     band = _band(frame, series) if series.low and series.high else ""
     points = thinned(list(zip(series.at_s, series.values, strict=True)))
-    return f'{band}<path class="line {series.role} s{number}" d="{_path(frame, points)}"/>'
+    # Readings come in steps: a long one is a gap. An estimate is drawn with as few points as it needs.
+    gap_s = math.inf if series.role == "product" else _usual_step_s(points) * GAP_FACTOR
+    return f'{band}<path class="line {series.role} s{number}" d="{_path(frame, points, gap_s)}"/>'
 
 
-def _path(frame: Frame, points: Sequence[Point]) -> str:
-    usual_s = _usual_step_s(points)
+def _path(frame: Frame, points: Sequence[Point], gap_s: float) -> str:
     parts, last_s = [], None
     for at_s, value in points:
         if value is None:
             last_s = None
             continue
-        joined = last_s is not None and at_s - last_s <= usual_s * GAP_FACTOR
+        joined = last_s is not None and at_s - last_s <= gap_s
         parts.append(f"{'L' if joined else 'M'}{frame.x(at_s):.1f},{frame.y(value):.1f}")
         last_s = at_s
     return "".join(parts)

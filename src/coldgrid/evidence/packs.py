@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from coldgrid.evidence import archive, collect, tiles
-from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.checkpoints import Notary, make_checkpoints
 from coldgrid.evidence.notes import VerifierKey
 from coldgrid.evidence.pack_files import Files, add_log, add_parts, disclose
 from coldgrid.evidence.pack_form import (
@@ -40,13 +40,15 @@ from coldgrid.evidence.parts import (
     PackTable,
     Part,
     contributions,
+    preparations,
 )
 from coldgrid.evidence.report import Report, render_html, render_pdf
 from coldgrid.evidence.story import moments_of
 from coldgrid.evidence.tiles import KeptHead, LogId
 from coldgrid.kernel import log
+from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Entry, encode
-from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.rejections import NotFound
 from coldgrid.network.sites import SiteNotFound, get_site
 
@@ -100,6 +102,19 @@ def make_pack(db: Reader, notary: Notary, request: PackRequest) -> bytes:
     return archive.pack_zip({**files.bodies, MANIFEST: manifest, MANIFEST_NOTE: note.encode().encode()})
 
 
+def pack_now(decider: Decider, notary: Notary, request: PackRequest) -> bytes:
+    """Let rooms prepare, sign what is new and make the pack, all on the decider's thread: for programs
+    without a server.
+
+    Raises:
+        Rejected: a room's preparation was refused, or nothing is signed about the subject.
+    """
+    for command in preparations(Reads(decider.connection), request.subject):
+        decider.do(command)
+    make_checkpoints(decider, notary)
+    return make_pack(Reads(decider.connection), notary, request)
+
+
 def origins_of(db: Reader, subject: PackSubject) -> set[str]:
     """Return the origins that hold a subject's own stream: the sites it was at."""
     return {entry.origin for entry in log.read_stream(db, f"{subject.kind}/{subject.id}")}
@@ -139,7 +154,6 @@ def _report(
     db: Reader, notary: Notary, request: PackRequest, gathered: _Gathered, logs: Sequence[PackedLog]
 ) -> Report:
     parts = [part for _, part in gathered.parts]
-    told = [part for part in parts if isinstance(part, PackMoment)]
     return Report(
         subject=request.subject,
         network=notary.network_name,
@@ -150,7 +164,7 @@ def _report(
         logs=logs,
         heads=[gathered.heads[LogId(log.origin, log.epoch)] for log in logs],
         entries=gathered.entries,
-        moments=_moments(gathered.entries, told),
+        moments=_moments(gathered),
         series=[part for part in parts if isinstance(part, PackSeries)],
         limits=[part for part in parts if isinstance(part, PackLimit)],
         tables=[part for part in parts if isinstance(part, PackTable)],
@@ -158,11 +172,19 @@ def _report(
     )
 
 
-def _moments(entries: Sequence[Entry], told: Sequence[PackMoment]) -> list[PackMoment]:
-    """Return the timeline: a room's own words for an entry take the place of the ones made here."""
-    known = {moment.entry_id for moment in told}
-    made = moments_of([entry for entry in entries if entry.id not in known])
-    return sorted([*made, *told], key=lambda moment: moment.at)
+def _moments(gathered: _Gathered) -> list[PackMoment]:
+    """Return the timeline: a room that tells its own story tells all of it, the facts tell the rest."""
+    told = [(room, part) for room, part in gathered.parts if isinstance(part, PackMoment)]
+    rooms = {room for room, _ in told}
+    known = {moment.entry_id for _, moment in told}
+    silent = [
+        entry
+        for entry in gathered.entries
+        if entry.id not in known and entry.type.partition(".")[0] not in rooms
+    ]
+    order = {entry.id: number for number, entry in enumerate(gathered.entries)}
+    moments = [*moments_of(silent), *(moment for _, moment in told)]
+    return sorted(moments, key=lambda moment: (moment.at, order.get(moment.entry_id, len(order))))
 
 
 def _zone_of(db: Reader, site_id: str) -> tzinfo:

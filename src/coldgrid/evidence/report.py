@@ -21,7 +21,7 @@ from coldgrid.evidence.parts import PackLimit, PackMoment, PackSeries, PackSubje
 from coldgrid.evidence.tiles import KeptHead
 from coldgrid.kernel.events import Entry
 
-LISTED_MAX = 500  # entries listed on the page; all of them are in the files
+LISTED_MAX = 300  # entries listed on the page; all of them are in the files
 
 KINDS = {"incident": "Incident", "unit": "Handling unit", "lot": "Lot"}
 ROLES = {"air": "air", "product": "product, estimated", "probe": "product probe", "other": ""}
@@ -87,6 +87,8 @@ def view(report: Report) -> dict[str, Any]:
         "made_by": report.made_by,
         "key": report.key,
         "lines": [_line(one, number) for number, one in enumerate(chart.shown(report.series))],
+        "notes": list(dict.fromkeys(one.note for one in chart.shown(report.series) if one.note)),
+        "series_more": len(report.series) - len(chart.shown(report.series)),
         "limits": [_limit(one) for one in report.limits],
         "tables": [_table(one, report.zone) for one in report.tables],
         "moments": [_moment(one, report.zone) for one in report.moments],
@@ -118,7 +120,6 @@ def _line(series: PackSeries, number: int) -> dict[str, Any]:
         "range": f"{_number(min(known))} to {_number(max(known))} {series.unit}",
         "count": len(known),
         "missing": len(series.values) - len(known),
-        "note": series.note,
     }
 
 

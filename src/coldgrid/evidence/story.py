@@ -6,6 +6,7 @@ pack says nothing that its entries do not prove.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -43,6 +44,7 @@ _WORDS: dict[str, State] = {
 }
 # What says most about a fact, in this order; a decision's own words stand one level down.
 _TELLING = ("title", "outcome", "choice", "status", "stage", "verdict", "why", "reason", "text", "name")
+_CODE = re.compile(r"[a-z_]+")
 _PLACES = ("zone_id", "sscc", "order_id", "channel")
 
 
@@ -90,11 +92,16 @@ def describe(body: Mapping[str, Any]) -> str:
     """Return what a fact says in one line; personal data is ciphertext in the body and is left out."""
     inner = body.get("decision")
     said = [body, inner] if isinstance(inner, dict) else [body]
-    found = [str(part[name]) for part in said for name in _TELLING if _is_text(part.get(name))]
+    found = [_words(part[name]) for part in said for name in _TELLING if _is_text(part.get(name))]
     found += [str(body[name]) for name in _PLACES if _is_text(body.get(name))]
     found += [f"{len(value)} {name}" for name, value in body.items() if isinstance(value, list) and value]
     text = " · ".join(dict.fromkeys(found))
     return text if len(text) <= DETAIL_MAX else f"{text[: DETAIL_MAX - 1]}…"
+
+
+def _words(text: str) -> str:
+    """Return a code such as `pre_alarm` as words; other text as it is."""
+    return text.replace("_", " ") if _CODE.fullmatch(text) else text
 
 
 def _is_text(value: object) -> bool:
