@@ -103,8 +103,7 @@ def make_pack(db: Reader, notary: Notary, request: PackRequest) -> bytes:
 
 
 def pack_now(decider: Decider, notary: Notary, request: PackRequest) -> bytes:
-    """Let rooms prepare, sign what is new and make the pack, all on the decider's thread: for programs
-    without a server.
+    """Let rooms prepare, sign what is new and make the pack, all on the caller's thread.
 
     Raises:
         Rejected: a room's preparation was refused, or nothing is signed about the subject.
