@@ -110,7 +110,12 @@ def create(
         clock_note=clock_note,
         search="/search",
         version=VERSION,
-        state={"tower": tower, "background": background, "settings": tower.settings},
+        state={
+            "tower": tower,
+            "background": background,
+            "settings": tower.settings,
+            "notary": background.notary,
+        },
     )
     return create_app(services, route_handlers(), lifespan=[running])
 

@@ -15,7 +15,7 @@ import msgspec
 from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.evidence.checkpoints import Notary, make_checkpoints
 from coldgrid.evidence.notes import Signer
-from coldgrid.evidence.packs import PackRequest, make_pack
+from coldgrid.evidence.packs import PackRequest, pack_now
 from coldgrid.evidence.parts import PackSubject
 from coldgrid.evidence.verify import verify_pack
 from coldgrid.kernel import log, outbox
@@ -80,7 +80,7 @@ class Player:
         """Return the evidence pack of an incident, as of the plan's end."""
         subject = PackSubject("incident", incident_id)
         request = PackRequest(subject=subject, made_by="scenario", made_at=self.host.now())
-        return make_pack(self.reads(), self.notary, request)
+        return pack_now(self.decider, self.notary, request)
 
     def close(self) -> None:
         """Close the database."""
