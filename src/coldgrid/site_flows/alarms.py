@@ -27,7 +27,7 @@ from coldgrid.site_flows.watch import watch_zone
 from coldgrid.stock.pauses import PauseReason
 from coldgrid.telemetry.alarm_rules import STANDING, AlarmRaised, AlarmReturned, SensorRestored
 from coldgrid.telemetry.alarms import open_alarms_of_zone
-from coldgrid.telemetry.rules import Rule, Stage
+from coldgrid.telemetry.rules import Role, Rule, Stage
 from coldgrid.telemetry.sensors import get_sensor
 
 REASONS = {Stage.PRE_ALARM: PauseReason.PRE_ALARM, Stage.EXCURSION: PauseReason.EXCURSION}
@@ -139,12 +139,17 @@ def tell_restored(tx: Tx, event: SensorRestored) -> None:
 
 
 def _standing(tx: Tx, zone_id: str, stages: tuple[Stage, ...], besides: str = "") -> bool:
-    """Whether anything is wrong now: the sum of warm minutes of a day stands long after it is cold again."""
+    """Whether anything is wrong with the air now.
+
+    The sum of warm minutes of a day stands long after it is cold again, and a product probe warms and cools
+    as slowly as the goods do: those are judged by their excursion, not by the zone's recovery.
+    """
     return any(
         alarm.stage in stages
         and alarm.state in STANDING
         and alarm.alarm_id != besides
         and alarm.rule is not Rule.CUMULATIVE
+        and get_sensor(tx, alarm.sensor_id).role is not Role.PRODUCT_PROBE
         for alarm in open_alarms_of_zone(tx, zone_id)
     )
 
