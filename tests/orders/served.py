@@ -15,6 +15,7 @@ from coldgrid.kernel.authorize import Authorizer, Principal
 from coldgrid.kernel.database import open_database
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.service import DeciderService
+from coldgrid.network_flows import pages as flow_pages
 from coldgrid.orders import api, pages
 from coldgrid.webkit.app import Services, create_app
 from coldgrid.webkit.visitors import Connection, Visitor
@@ -84,7 +85,9 @@ def serving(folder: Path, near: int = 100, far: int = 100) -> Iterator[Served]:
         system_now=lambda: T0,
     )
     try:
-        yield Served(create_app(services, [*api.handlers, *pages.handlers]), kernel, service)
+        yield Served(
+            create_app(services, [*api.handlers, *pages.handlers, *flow_pages.handlers]), kernel, service
+        )
     finally:
         service.stop()
         kernel.close()

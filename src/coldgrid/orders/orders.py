@@ -349,12 +349,18 @@ _GET = Statement(_ALL.where(orders_order.c.order_id == sa.bindparam("order_id"))
 _NEWEST = _ALL.order_by(orders_order.c.placed_at.desc(), orders_order.c.order_id).limit(
     sa.bindparam("most", type_=sa.Integer)
 )
-_BEFORE = _NEWEST.where(orders_order.c.placed_at < sa.bindparam("before", type_=Instant))
+_AT_SITE = sa.type_coerce(orders_order.c.sites, sa.Text).like(sa.bindparam("at_site", type_=sa.Text))
+_BEFORE = _NEWEST.where(orders_order.c.placed_at < sa.bindparam("before", type_=Instant), _AT_SITE)
 _LIST = Statement(_BEFORE, into=Order)
 _LIST_STATUS = Statement(
     _BEFORE.where(orders_order.c.status == sa.bindparam("status", type_=Named(OrderStatus))), into=Order
 )
-_LIST_UNSOURCED = Statement(_BEFORE.where(_HAS_UNSOURCED), into=Order)
+_LIST_UNSOURCED = Statement(
+    _BEFORE.where(_HAS_UNSOURCED, orders_order.c.status.in_(["open", "released"])), into=Order
+)
+_COUNT_UNSOURCED = Statement(
+    sa.select(sa.func.count()).where(_HAS_UNSOURCED, orders_order.c.status.in_(["open", "released"]))
+)
 _WANTING = Statement(
     _ALL.where(_HAS_UNSOURCED)
     .where(orders_order.c.status.in_(["open", "released"]))
@@ -391,14 +397,24 @@ def list_orders(
     before: datetime = END_OF_TIME,
     status: OrderStatus | None = None,
     unsourced: bool = False,
+    site_id: str = "",
     limit: int = 100,
 ) -> list[Order]:
-    """The newest orders placed before an instant: all, those in a status, or those with unsourced lines."""
+    """The newest orders placed before an instant: all, those in a status, or those that wait for goods.
+
+    `site_id`: only those with open lines at a site.
+    """
+    at_site = f'%"{site_id}"%' if site_id else "%"
     if unsourced:
-        return db.all(_LIST_UNSOURCED, before=before, most=limit)
+        return db.all(_LIST_UNSOURCED, before=before, at_site=at_site, most=limit)
     if status is not None:
-        return db.all(_LIST_STATUS, before=before, status=status, most=limit)
-    return db.all(_LIST, before=before, most=limit)
+        return db.all(_LIST_STATUS, before=before, at_site=at_site, status=status, most=limit)
+    return db.all(_LIST, before=before, at_site=at_site, most=limit)
+
+
+def count_unsourced(db: Reader) -> int:
+    """How many live orders wait for goods."""
+    return int(db.value(_COUNT_UNSOURCED) or 0)
 
 
 def orders_wanting_goods(db: Reader, limit: int) -> list[Order]:
