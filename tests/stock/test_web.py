@@ -129,7 +129,7 @@ PAGES = {
     f"/stock/sites/{OTHER}": ["On the way here", sscc(5)],
     f"/stock/sites/{SITE}/zones/{FREEZER}": [PALLET, "carrier", "Pause promising"],
     f"/stock/units/{SECOND}": ["Held", PALLET, "Temperature excursion"],
-    f"/stock/units/{THIRD}": ["37 kg", "order o1", "split", "cut-1"],
+    f"/stock/units/{THIRD}": ["37 kg", "order o1", "Split", "cut-1"],
     f"/stock/units/{sscc(4)}": ["CLT1-FRZ1-A01-01", "From"],
     f"/stock/lots/{LOT}": ["TLC-L-2601", "o1", LATER, "ATL1/1/"],
     "/stock/holds": ["Temperature excursion", "quality"],
