@@ -158,6 +158,18 @@ def test_an_answer_stops_its_own_chain_and_makes_an_owner(night: Kernel) -> None
     night.rebuild()
 
 
+def test_whoever_took_it_on_is_paged_first_when_it_gets_worse(kernel: Kernel) -> None:
+    people_of_the_night(kernel)
+    open_incident(kernel, Severity.OPERATOR_ACTIONABLE, playbook="")
+    page(kernel)
+    kernel.advance(5)
+    kernel.do(AcknowledgePage(site_id="ATL1", page_id=first_page(kernel, "backup")))
+    page(kernel, "e2", severity=Severity.EXCURSION_RISK)
+    assert {"backup sms", "owner voice", "floor siren"} <= set(paged(kernel)[3:])
+    again = [one for one in pages_of(kernel.reader(), "i1") if one.escalation_id == "e2"]
+    assert {one.step for one in again} == {0}
+
+
 def test_the_siren_falls_silent_when_somebody_takes_it(night: Kernel) -> None:
     page(night)
     night.do(AcknowledgePage(site_id="ATL1", page_id=first_page(night, "owner")))

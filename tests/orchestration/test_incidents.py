@@ -114,6 +114,11 @@ class TestDecideOpen:
         assert isinstance(event, IncidentJoined)
         assert event.relapsed
 
+    def test_an_alarm_while_goods_are_looked_after_is_the_same_trouble(self) -> None:
+        event = decide_open(opening("i2"), incident(status=Status.MITIGATED))
+        assert isinstance(event, IncidentJoined)
+        assert not event.relapsed
+
     def test_facts_under_a_common_name_have_its_type(self) -> None:
         with pytest.raises(Invalid) as caught:
             decide_open(opening(facts={"units": "many", "limit_at": "soon"}), None)
@@ -261,7 +266,7 @@ def test_measures_carry_their_unit_in_words() -> None:
         "e": None,
     }
     assert in_words("{a_c}, {b_min}, {c_cents}, {d_c_per_h}, {e}", facts) == (
-        "−9.5 °C, 47 min, 41,280.00 USD, +4.5 °C/h, unknown"
+        "−9.5 °C, 47 min, $41,280, +4.5 °C/h, unknown"
     )
 
 

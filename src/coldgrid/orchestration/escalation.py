@@ -4,7 +4,8 @@ Invariants
     E1  A chain pages each step of its group once a round, in order, until somebody acknowledges.
     E2  One chain at a time pages a group for an incident; a more serious page starts it afresh.
     E3  An acknowledged page stops its own chain; taking the incident on stops all of them.
-    E4  Addresses leave only in sealed effects; the log names people by their opaque ids.
+    E4  Whoever took the incident on before is paged with the first step.
+    E5  Addresses leave only in sealed effects; the log names people by their opaque ids.
 
 Chains of several groups run side by side (the site's keyholder and operations). The alarm budget of a person
 is the number of calls that led to action over the calls made.
@@ -20,7 +21,7 @@ from coldgrid.kernel.registry import handles, on_timer, reacts
 from coldgrid.kernel.timers import Timer
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.groups import get_group, group_of
-from coldgrid.network.rotas import Channel, Contact, EscalationGroup, at_instant
+from coldgrid.network.rotas import Channel, Contact, EscalationGroup, EscalationStep, at_instant
 from coldgrid.orchestration.incidents import (
     AcknowledgeIncident,
     IncidentAcknowledged,
@@ -54,6 +55,7 @@ from coldgrid.orchestration.paging import (
     place_after,
     reply_code,
     wakes,
+    with_owner,
 )
 from coldgrid.orchestration.severity import Severity, worse
 
@@ -232,7 +234,10 @@ def _go_on(tx: Tx, chain: Chain, place: Place | None, *, at_once: bool = False) 
 def _page(tx: Tx, chain: Chain, place: Place) -> None:
     """Page everybody of one step, then go on; at once where the step wakes nobody."""
     steps = _group(tx, chain.group_id, chain.site_id, chain.zone_id).steps
-    contacts = contacts_for(steps[place.step], chain.severity) if place.step < len(steps) else []
+    step = steps[place.step] if place.step < len(steps) else EscalationStep(0, [])
+    if place == Place(0, 0):
+        step = with_owner(steps, get_incident(tx, chain.incident_id).owner)
+    contacts = contacts_for(step, chain.severity)
     for n, contact in enumerate(contacts):
         _send(tx, chain, place, n, contact)
     if chain.severity is Severity.INFORMATIONAL:

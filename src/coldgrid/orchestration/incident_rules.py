@@ -4,7 +4,7 @@ Invariants
     I1  A zone (an asset, where no zone is named) has at most one open incident; further alarms join it.
     I2  Severity only rises while an incident is open; a person lowers it with a reason.
     I3  The closing steps are passed in order: open, mitigated, recovered, disposition pending, closed. Some
-        may be left out; an alarm that comes back before the end opens the incident again.
+        may be left out; an alarm after the recovery opens the incident again.
     I4  An incident closes only when every unit was decided and the zone was released again; what is not known
         keeps it open.
 
@@ -107,7 +107,7 @@ class IncidentOpened(Event, frozen=True, tag="orchestration.incident_opened"):
 
 
 class IncidentJoined(Event, frozen=True, tag="orchestration.incident_joined"):
-    """A further alarm joined. `facts`: all that is known now; `relapsed`: it was under control before.
+    """A further alarm joined. `facts`: all that is known now; `relapsed`: it had recovered.
 
     `raised`: it is more serious now.
     """
@@ -246,6 +246,10 @@ class NoteIncident(Command, frozen=True, tag="orchestration.note_incident"):
     attachments: list[str] = msgspec.field(default_factory=list)
 
 
+# Alarms while goods are only looked after are the same trouble; after that it came back.
+_OVER_FOR_NOW = frozenset({Status.RECOVERED, Status.DISPOSITION_PENDING})
+
+
 def checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts as they go on the wire, or reject those whose common name holds something else."""
     told: dict[str, Any] = msgspec.to_builtins(dict(facts))
@@ -285,7 +289,7 @@ def decide_open(command: OpenIncident, current: Incident | None) -> IncidentOpen
         facts={**current.facts, **facts},
         cause_id=command.cause_id,
         playbook=command.playbook,
-        relapsed=current.status is not Status.OPEN and command.severity is not Severity.INFORMATIONAL,
+        relapsed=current.status in _OVER_FOR_NOW and command.severity is not Severity.INFORMATIONAL,
         raised=severity is not current.severity,
     )
 

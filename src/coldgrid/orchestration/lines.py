@@ -43,8 +43,11 @@ def _opened(event: IncidentOpened) -> Line:
 
 
 def _joined(event: IncidentJoined) -> Line:
-    text = "Another alarm joined, the incident is open again" if event.relapsed else "Another alarm joined"
-    return Line(text=text, tone=Tone.ALARM, incident_id=event.incident_id)
+    text = (
+        "Another alarm, the incident is open again: {fault}" if event.relapsed else "Another alarm: {fault}"
+    )
+    facts = {"fault": event.facts.get("fault") or event.title}
+    return Line(text=text, facts=facts, tone=Tone.ALARM, incident_id=event.incident_id)
 
 
 def _updated(event: IncidentUpdated) -> Line | None:

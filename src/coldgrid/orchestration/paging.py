@@ -54,6 +54,13 @@ def contacts_for(step: EscalationStep, severity: Severity) -> list[Contact]:
     return allowed or reachable
 
 
+def with_owner(steps: Sequence[EscalationStep], owner: str | None) -> EscalationStep:
+    """The first step, with whoever took the incident on added to it: they know it and are awake."""
+    first = steps[0]
+    own = [contact for step in steps[1:] for contact in step.contacts if contact.person_id == owner]
+    return EscalationStep(first.after_min, [*own, *first.contacts], first.rota)
+
+
 def wakes(contacts: Sequence[Contact]) -> bool:
     """Tell whether any of these contacts wakes a person (G1)."""
     return any(contact.channel in WAKING for contact in contacts)
