@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from coldgrid.quality.curves import US_PER_MIN, Curve, Series, instant_of
-from coldgrid.quality.lag import advance_c, follow_c, reach_min, settle_min
+from coldgrid.quality.lag import advance_c, follow_c, reach_min
 
 # A lag that no probe was fitted to is a rule of thumb: the outer cases of a pallet follow the air about twice
 # as fast as the mean, the core at two thirds of its pace. House rule; a mapping study or a fit replaces it.
@@ -72,21 +72,24 @@ def lag_of(zone_lag_min: float, pack_level: str = "pallet", fill: float = 1.0) -
     return Lag(lag_min, lag_min * UNFITTED_QUICKER, lag_min * UNFITTED_SLOWER)
 
 
-def grace_min(product_c: float, limit_c: float, worst_air_c: float, lag: Lag) -> float:
-    """Return how long silence is bridged: the time to the limit if the air jumped to its worst at once.
+# How fast the air of a cold room rises at worst: plant off, door left open. House rule; a failed compressor
+# alone takes a freezer up by a tenth to a quarter of a degree a minute.
+WORST_RISE_C_PER_MIN = 0.5
+
+
+def grace_min(product_c: float, limit_c: float, lag: Lag) -> float:
+    """Return how long silence is bridged: the time to the limit if the air had begun to rise at its worst.
 
     Within it even the quickest body cannot have crossed, so nothing need be held. Zero when the product is at
     its limit already; at most one lag, because no one should stay blind for longer.
 
     Args:
-        product_c: The last known product temperature.
+        product_c: The last known temperature of product and air.
         limit_c: The warm limit.
-        worst_air_c: What the air could be without cooling, such as the dock's summer temperature.
         lag: The body's.
     """
-    if product_c >= limit_c:
-        return 0.0
-    return min(settle_min(product_c, limit_c, worst_air_c, lag.quick_min), lag.lag_min)
+    reached = reach_min(product_c, limit_c, product_c, WORST_RISE_C_PER_MIN, lag.quick_min)
+    return min(reached, lag.lag_min)
 
 
 # --- The estimate, reading by reading -------------------------------------------

@@ -6,7 +6,7 @@ into later excursions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -18,6 +18,7 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, Json, Named, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.quality import budgets
+from coldgrid.quality.disposition_rules import DispositionSigned
 from coldgrid.quality.excursion_rules import (
     Excursion,
     ExcursionClosed,
@@ -67,10 +68,27 @@ quality_exposed = sa.Table(
     sa.Column("sscc", sa.Text, primary_key=True),
     sa.Column("site_id", sa.Text, nullable=False),
     sa.Column("lot_id", sa.Text, nullable=False, index=True),
+    sa.Column("qty", sa.BigInteger, nullable=False),
+    sa.Column("decided", sa.Boolean, nullable=False),
     sa.Column("verdict", Named(Verdict), nullable=False),
     sa.Column("numbers", Json(ExposedUnit), nullable=False),
     sa.Column("named_at", Instant, nullable=False),
     sa.Index("ix_quality_exposed_sscc", "sscc"),
+    info={"origin": "site"},
+)
+# What waits for somebody is asked for with every page.
+sa.Index(
+    "ix_quality_exposed_waiting",
+    quality_exposed.c.site_id,
+    sqlite_where=quality_exposed.c.decided.is_(False),
+    postgresql_where=quality_exposed.c.decided.is_(False),
+)
+# A part is decided before its excursion names it under its own label.
+quality_decided = sa.Table(
+    "quality_decided",
+    metadata,
+    sa.Column("excursion_id", sa.Text, primary_key=True),
+    sa.Column("sscc", sa.Text, primary_key=True),
     info={"origin": "site"},
 )
 quality_shipped = sa.Table(
@@ -109,7 +127,18 @@ _CLOSE_ROW = Statement(
 _LINK_ROW = Statement(
     quality_excursion.update().where(_which).values(incident_id=sa.bindparam("of_incident"))
 )
-_NAME = Statement(upsert(quality_exposed, keys=["excursion_id", "sscc"], set_=["verdict", "numbers"]))
+_NAME = Statement(upsert(quality_exposed, keys=["excursion_id", "sscc"], set_=["qty", "verdict", "numbers"]))
+_DECIDE = Statement(upsert(quality_decided, keys=["excursion_id", "sscc"]))
+_SETTLE = Statement(
+    quality_exposed.update()
+    .where(
+        quality_exposed.c.excursion_id == sa.bindparam("of"),
+        quality_exposed.c.sscc.in_(
+            sa.select(quality_decided.c.sscc).where(quality_decided.c.excursion_id == sa.bindparam("also_of"))
+        ),
+    )
+    .values(decided=True)
+)
 _NAME_SHIPPED = Statement(upsert(quality_shipped, keys=["excursion_id", "sscc", "gone_with"]))
 
 
@@ -166,6 +195,12 @@ def _link_row(tx: Tx, event: ExcursionLinked) -> None:
     tx.write(_LINK_ROW, which=event.excursion_id, of_incident=event.incident_id)
 
 
+@projects(DispositionSigned)
+def _decide_row(tx: Tx, event: DispositionSigned) -> None:
+    tx.write(_DECIDE, excursion_id=event.excursion_id, sscc=event.sscc)
+    tx.write(_SETTLE, of=event.excursion_id, also_of=event.excursion_id)
+
+
 def _name(tx: Tx, event: ExcursionOpened | ExcursionUpdated | ExcursionClosed) -> None:
     for unit in event.units:
         tx.write(
@@ -174,11 +209,15 @@ def _name(tx: Tx, event: ExcursionOpened | ExcursionUpdated | ExcursionClosed) -
             sscc=unit.sscc,
             site_id=event.site_id,
             lot_id=unit.lot_id,
+            qty=unit.qty,
+            decided=False,
             verdict=unit.verdict,
             numbers=unit,
             named_at=tx.now,
         )
         budgets.spend(tx, unit.sscc, event.excursion_id, unit.spent_min)
+    if event.units:
+        tx.write(_SETTLE, of=event.excursion_id, also_of=event.excursion_id)
     for gone in event.shipped:
         tx.write(
             _NAME_SHIPPED,
@@ -235,6 +274,19 @@ _OF_UNIT = Statement(
         quality_exposed.c.named_at.desc()
     ),
     into=Exposed,
+)
+_waits = sa.and_(quality_exposed.c.decided.is_(False), quality_exposed.c.qty > 0)
+_WAITING = Statement(
+    sa.select(quality_exposed.c.site_id, sa.func.count()).where(_waits).group_by(quality_exposed.c.site_id)
+)
+_COUNTS = Statement(
+    sa.select(
+        quality_exposed.c.excursion_id,
+        sa.func.count(),
+        sa.func.count(sa.case((_waits, quality_exposed.c.sscc))),
+    )
+    .where(quality_exposed.c.excursion_id.in_(sa.bindparam("ids", expanding=True)))
+    .group_by(quality_exposed.c.excursion_id)
 )
 _OF_LOT = Statement(
     _SELECT.where(
@@ -308,6 +360,17 @@ def excursions_of_unit(db: Reader, sscc: str) -> list[Exposed]:
 def excursions_of_lot(db: Reader, lot_id: str) -> list[Excursion]:
     """Return the excursions that named a unit of a lot, at any site, newest first."""
     return db.all(_OF_LOT, lot_id=lot_id)
+
+
+def waiting_units(db: Reader) -> dict[str, int]:
+    """Return how many exposed units wait for a decision, by the site that named them."""
+    return dict(db.all(_WAITING))
+
+
+def unit_counts(db: Reader, excursion_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return for excursions how many units they name and how many of these are undecided."""
+    rows = db.all(_COUNTS, ids=list(excursion_ids)) if excursion_ids else []
+    return {excursion_id: (units, waiting) for excursion_id, units, waiting in rows}
 
 
 def shipped_units(db: Reader, excursion_id: str) -> list[ShippedUnit]:

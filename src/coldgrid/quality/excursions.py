@@ -25,6 +25,8 @@ from coldgrid.quality.excursion_book import (
     open_excursion_of,
     open_excursions,
     shipped_units,
+    unit_counts,
+    waiting_units,
 )
 from coldgrid.quality.excursion_rules import (
     CloseExcursion,
@@ -81,6 +83,8 @@ __all__ = [
     "open_excursion_of",
     "open_excursions",
     "shipped_units",
+    "unit_counts",
+    "waiting_units",
 ]
 
 # --- Commands -------------------------------------------------------------------

@@ -36,7 +36,7 @@ from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor, sensors_of_zone
 from coldgrid.telemetry.store import readings_of
 
-# The air that goods could meet without any cooling: a dock or a loading bay in summer.
+# The warmest that air without any cooling gets: a dock or a loading bay in summer.
 WORST_AIR_C = 30.0
 # A sensor counts as silent after five minutes or three intervals; twice as long is always bridged.
 GRACE_LEAST_MIN = 10.0
@@ -105,7 +105,7 @@ class ZoneAir:
         """How long silence is bridged for goods at a location, minutes."""
         intervals_s = [sensor.interval_s for sensor in self.sensors_at(location_id)]
         least_min = max([GRACE_LEAST_MIN, *(6 * interval_s / 60 for interval_s in intervals_s)])
-        return max(grace_min(self.zone.setpoint_c, body.limit_c, WORST_AIR_C, body.lag), least_min)
+        return max(grace_min(self.zone.setpoint_c, body.limit_c, body.lag), least_min)
 
     def air(self, location_id: str, grace: float) -> Curve:
         """The worst air at a location, from `start_at` on; silence longer than `grace` minutes is unknown."""
