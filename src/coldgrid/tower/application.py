@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from litestar import Litestar
 
 from coldgrid.access.door import AccessDoor
+from coldgrid.access.sessions import Limits
 from coldgrid.kernel.database import Database, open_database
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.outbox import Channel
@@ -69,7 +70,17 @@ def build_tower(settings: Settings, own_host: LiveHost) -> Tower:
         with database.reader() as connection:
             yield Reads(connection)
 
-    door = AccessDoor(reader, service.submit, system_now, secure=settings.secure_cookies)
+    limits = Limits(
+        idle=timedelta(minutes=settings.session_idle_min), longest=timedelta(hours=settings.session_max_h)
+    )
+    door = AccessDoor(
+        reader,
+        service.submit,
+        system_now,
+        limits=limits,
+        unit=settings.temperature_unit.lower(),
+        secure=settings.secure_cookies,
+    )
     decider.listeners.append(door.on_commit)
     return Tower(settings, database, decider, service, own_host, Hub(), door)
 

@@ -18,8 +18,12 @@ MODULES = (
     "orchestration.pages",
     "stock.api",
     "stock.pages",
+    "telemetry.api",
+    "quality.api",
+    "quality.pages",
     "orders.api",
     "orders.pages",
+    "network_flows.pages",
     "tower.pages",
     "tower.health",
 )

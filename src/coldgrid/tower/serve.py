@@ -36,11 +36,12 @@ async def _serve(app: Litestar, settings: Settings) -> None:
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
     )
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
+        app.state.hub.stop()
         server.stop()  # type: ignore[no-untyped-call]
         loop.call_later(STOP_WITHIN_S, os._exit, 0)
 
