@@ -8,11 +8,9 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
 
-from coldgrid.access.people import names
 from coldgrid.catalog.limits import LimitKind, limits_of, ranges_of
 from coldgrid.catalog.lots import Lot, lots_of
 from coldgrid.catalog.products import Product, get_product, list_products
-from coldgrid.network.changes import history_of
 from coldgrid.network.sites import TemperatureClass
 from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, may
@@ -84,8 +82,7 @@ def product_page(request: Req, db: Db, product_id: FromPath[str]) -> Response[st
         says=SAYS,
         lots=[(lot, _lot_state(lot, today)) for lot in lots[:LOTS_SHOWN]],
         lot_count=len(lots),
-        names=names(db),
-        history=history_of(db, "product", product_id, 10),
+        item=("product", product_id),
         may_draft=may(request, "network.draft_change"),
     )
 

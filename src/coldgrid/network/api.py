@@ -25,7 +25,7 @@ from coldgrid.network.groups import duty_ids
 from coldgrid.network.imports import SourceFile, check_import
 from coldgrid.network.items import item_kinds
 from coldgrid.network.lanes import Lane, lanes_from, lanes_to
-from coldgrid.network.sites import ChangeSiteMode, Site, get_site, list_sites
+from coldgrid.network.sites import ChangeSiteMode, Site, get_site, sites_after
 from coldgrid.network.uploads import BODY_BYTES_MAX, change_id_for, files_of
 from coldgrid.network.zones import Location, Zone, get_zone, locations_of_zone, zones_of
 from coldgrid.webkit.commands import key_of, run, submit
@@ -65,7 +65,7 @@ class ChangeDetail(msgspec.Struct, frozen=True):
 @get("/api/v1/sites", opt=READ, tags=TAGS, sync_to_thread=True)
 def sites(db: Db, after: FromQuery[str] = "", limit: Limit = 100) -> list[Site]:
     """List sites by id; `after` is the last id of the page before."""
-    return [site for site in list_sites(db) if site.site_id > after][:limit]
+    return sites_after(db, after, limit)
 
 
 @get("/api/v1/sites/{site_id:str}", opt=READ, tags=TAGS, sync_to_thread=True)

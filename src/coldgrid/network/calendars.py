@@ -132,6 +132,22 @@ def timezone_problems(field: str, name: str) -> list[Problem]:
     return [Problem(field=field, message=f"{name[:64]!r} is no IANA time zone", fix=fix)]
 
 
+def calendar_problems(field: str, calendar: Calendar) -> Iterator[Problem]:
+    """Yield what is wrong with a calendar: hours without days or of no length, a day closed twice."""
+    for index, hours in enumerate(calendar.hours):
+        if not hours.days:
+            yield Problem(field=f"{field}.hours[{index}].days", message="names no day")
+        if hours.opens >= hours.closes:
+            yield Problem(
+                field=f"{field}.hours[{index}].closes",
+                message=f"closes at {hours.closes}, before it opens at {hours.opens}",
+                fix="write a shift over midnight as two rows, one to 24:00 and one from 00:00",
+            )
+    days = [closure.on for closure in calendar.closures]
+    for day in sorted({day for day in days if days.count(day) > 1}):
+        yield Problem(field=f"{field}.closures", message=f"{day} is listed twice")
+
+
 def works_on(calendar: Calendar, day: date) -> bool:
     """Tell whether the site works at all on a day."""
     if any(closure.on == day for closure in calendar.closures):

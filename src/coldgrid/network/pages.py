@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
+from markupsafe import Markup
 
 from coldgrid.access.people import names
 from coldgrid.kernel.reading import Reader
@@ -17,16 +20,26 @@ from coldgrid.network.changes import count_changes, history_of
 from coldgrid.network.groups import duty_ids
 from coldgrid.network.item_forms import word
 from coldgrid.network.lanes import lanes_from, lanes_to
-from coldgrid.network.sites import ChangeSiteMode, Site, SiteKind, SiteMode, get_site, list_sites
-from coldgrid.network.zones import get_zone, list_zones, locations_of_zone, zones_of
+from coldgrid.network.sites import (
+    ChangeSiteMode,
+    Site,
+    SiteKind,
+    SiteLabel,
+    SiteMode,
+    get_site,
+    site_labels,
+    some_sites,
+)
+from coldgrid.network.zones import get_zone, locations_of_zone, zones_of, zones_of_sites
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
-from coldgrid.webkit.shell import Badge, NavItem, page, register_nav
+from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
 from coldgrid.webkit.visitors import Db, Visitor, may
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "network.view"}
 SITES_PER_PAGE = 60
+HISTORY_SHOWN = 10
 MODE_STATES = {
     SiteMode.NORMAL: "ok",
     SiteMode.RECEIVE_ONLY: "warn",
@@ -46,15 +59,26 @@ register_nav(
 )
 
 
+def _history(c: PanelContext) -> Markup:
+    """Show who changed an item of master data and why; `item` is its kind and key."""
+    kind, key = c.about["item"]
+    history = history_of(c.db, kind, key, HISTORY_SHOWN)
+    return c.render("network/_history.html", history=history, names=names(c.db))
+
+
+for _page in ("network_site", "network_zone", "product"):
+    register_panel(_page, "side", _history, order=90)
+
+
 @get("/network", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def sites_page(
     request: Req, db: Db, q: FromQuery[str] = "", kind: FromQuery[str] = "", after: FromQuery[str] = ""
 ) -> Response[str]:
     """List the sites: what they are, their mode, their next cut-off, and who is on duty."""
-    sites = list_sites(db)
-    counts = {member: sum(site.kind is member for site in sites) for member in SiteKind}
-    found = [site for site in sites if site.site_id > after and _matches(site, q, kind)]
-    shown = found[:SITES_PER_PAGE]
+    labels = site_labels(db)
+    counts = Counter(label.kind for label in labels)
+    found = [label.site_id for label in labels if label.site_id > after and _matches(label, q, kind)]
+    shown = some_sites(db, found[:SITES_PER_PAGE])
     now = request.app.state.now()
     return page(
         request,
@@ -63,11 +87,13 @@ def sites_page(
         title="Network",
         nav="/network",
         sites=[_row(site, now) for site in shown],
-        zones=_classes_by_site(db),
+        zones=_classes_by_site(db, found[:SITES_PER_PAGE]),
         duty=duty_ids(db, [site.escalation_group for site in shown], now),
         names=names(db),
-        total=len(sites),
-        filters=[(f"/network?kind={member}", kind_word(member), n) for member, n in counts.items() if n],
+        total=len(labels),
+        filters=[
+            (f"/network?kind={member}", kind_word(member), n) for member in SiteKind if (n := counts[member])
+        ],
         kind_word=kind_word,
         q=q,
         kind=kind,
@@ -82,9 +108,9 @@ def kind_word(kind: SiteKind) -> str:
     return kind.upper() if kind in {SiteKind.DC, SiteKind.MFC} else word(kind).capitalize()
 
 
-def _matches(site: Site, q: str, kind: str) -> bool:
-    told = f"{site.site_id} {site.name} {site.city} {site.region}".lower()
-    return q.lower() in told and kind in {"", site.kind}
+def _matches(label: SiteLabel, q: str, kind: str) -> bool:
+    told = f"{label.site_id} {label.name} {label.city} {label.region}".lower()
+    return q.lower() in told and kind in {"", label.kind}
 
 
 def _row(site: Site, now: datetime) -> dict[str, Any]:
@@ -96,9 +122,9 @@ def _row(site: Site, now: datetime) -> dict[str, Any]:
     }
 
 
-def _classes_by_site(db: Reader) -> dict[str, dict[str, int]]:
+def _classes_by_site(db: Reader, site_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for zone in list_zones(db):
+    for zone in zones_of_sites(db, site_ids):
         counts = found.setdefault(zone.site_id, {})
         counts[zone.temperature_class] = counts.get(zone.temperature_class, 0) + 1
     return found
@@ -138,7 +164,7 @@ def _site(request: Req, db: Reader, site_id: str, form: Form) -> Response[str]:
             (word(rota.replace("-", " ")).capitalize(), known.get(person, person)) for rota, person in duty
         ],
         names=known,
-        history=history_of(db, "site", site_id, 10),
+        item=("site", site_id),
         form=form,
         kind_word=kind_word,
         word=word,
@@ -175,8 +201,7 @@ def zone_page(request: Req, db: Db, zone_id: FromPath[str]) -> Response[str]:
         site=site,
         zone=zone,
         locations=locations_of_zone(db, zone_id),
-        names=names(db),
-        history=history_of(db, "zone", zone_id, 10),
+        item=("zone", zone_id),
         word=word,
         may_draft=may(request, "network.draft_change"),
     )

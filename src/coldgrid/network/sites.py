@@ -11,7 +11,7 @@ does neither. Sensors and alarms work in every mode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -29,7 +29,7 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, Json, Named, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
-from coldgrid.network.calendars import Calendar, Cutoff, timezone_problems
+from coldgrid.network.calendars import Calendar, Cutoff, calendar_problems, timezone_problems
 from coldgrid.network.change_rules import Reason, said_why
 from coldgrid.network.changes import known
 from coldgrid.network.items import Batch, register_item
@@ -135,6 +135,16 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
         return self.mode in {SiteMode.NORMAL, SiteMode.SHIP_ONLY}
 
 
+class SiteLabel(msgspec.Struct, frozen=True):
+    """What a site is called, for lists and searches."""
+
+    site_id: str
+    name: str
+    kind: SiteKind
+    city: str
+    region: str
+
+
 # --- Events ---------------------------------------------------------------------
 
 
@@ -236,7 +246,7 @@ def problems_of(site: SiteSettings) -> list[Problem]:
     problems += names.GROUP.check("escalation_group", site.escalation_group)
     wrong = timezone_problems("timezone", site.timezone)
     problems += wrong or _misplaced(site)
-    return [*problems, *_calendar_problems(site.calendar), *_cutoff_problems(site)]
+    return [*problems, *calendar_problems("calendar", site.calendar), *_cutoff_problems(site)]
 
 
 def _misplaced(site: SiteSettings) -> Iterator[Problem]:
@@ -256,21 +266,6 @@ def _misplaced(site: SiteSettings) -> Iterator[Problem]:
 
 def _apart(lon_a: float, lon_b: float) -> float:
     return abs((lon_a - lon_b + 180) % 360 - 180)
-
-
-def _calendar_problems(calendar: Calendar) -> Iterator[Problem]:
-    for index, hours in enumerate(calendar.hours):
-        if not hours.days:
-            yield Problem(field=f"calendar.hours[{index}].days", message="names no day")
-        if hours.opens >= hours.closes:
-            yield Problem(
-                field=f"calendar.hours[{index}].closes",
-                message=f"closes at {hours.closes}, before it opens at {hours.opens}",
-                fix="write a shift over midnight as two rows, one to 24:00 and one from 00:00",
-            )
-    days = [closure.on for closure in calendar.closures]
-    for day in sorted({day for day in days if days.count(day) > 1}):
-        yield Problem(field="calendar.closures", message=f"{day} is listed twice")
 
 
 def _cutoff_problems(site: SiteSettings) -> Iterator[Problem]:
@@ -341,6 +336,25 @@ def _site(*row: object) -> Site:
 _COLUMNS = [network_site.c[name] for name in Site.__struct_fields__]
 _GET = Statement(sa.select(*_COLUMNS).where(network_site.c.site_id == sa.bindparam("site_id")), into=_site)
 _LIST = Statement(sa.select(*_COLUMNS).order_by(network_site.c.site_id), into=_site)
+_AFTER = Statement(
+    sa.select(*_COLUMNS)
+    .where(network_site.c.site_id > sa.bindparam("after"))
+    .order_by(network_site.c.site_id)
+    .limit(sa.bindparam("most")),
+    into=_site,
+)
+_SOME = Statement(
+    sa.select(*_COLUMNS)
+    .where(network_site.c.site_id.in_(sa.bindparam("site_ids", expanding=True)))
+    .order_by(network_site.c.site_id),
+    into=_site,
+)
+_LABELS = Statement(
+    sa.select(*(network_site.c[name] for name in SiteLabel.__struct_fields__)).order_by(
+        network_site.c.site_id
+    ),
+    into=SiteLabel,
+)
 
 
 def get_site(db: Reader, site_id: str) -> Site:
@@ -358,3 +372,18 @@ def get_site(db: Reader, site_id: str) -> Site:
 def list_sites(db: Reader) -> list[Site]:
     """Return every site, by id."""
     return db.all(_LIST)
+
+
+def sites_after(db: Reader, after: str, limit: int) -> list[Site]:
+    """Return the next sites by id, behind the last one of the page before."""
+    return db.all(_AFTER, after=after, most=limit)
+
+
+def some_sites(db: Reader, site_ids: Sequence[str]) -> list[Site]:
+    """Return the sites of these ids, by id; unknown ones are left out."""
+    return db.all(_SOME, site_ids=list(site_ids))
+
+
+def site_labels(db: Reader) -> list[SiteLabel]:
+    """Return what every site is called, by id: cheap enough for thousands of sites."""
+    return db.all(_LABELS)

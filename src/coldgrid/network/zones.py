@@ -12,7 +12,7 @@ where neither packaging nor a probe says better.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -279,6 +279,12 @@ _OF_SITE = Statement(
     _ZONES.where(network_zone.c.site_id == sa.bindparam("site_id")).order_by(network_zone.c.zone_id),
     into=_zone,
 )
+_OF_SITES = Statement(
+    _ZONES.where(network_zone.c.site_id.in_(sa.bindparam("site_ids", expanding=True))).order_by(
+        network_zone.c.zone_id
+    ),
+    into=_zone,
+)
 _ALL_ZONES = Statement(_ZONES.order_by(network_zone.c.zone_id), into=_zone)
 _LOCATIONS = sa.select(*(network_location.c[name] for name in Location.__struct_fields__))
 _LOCATION = Statement(
@@ -307,6 +313,11 @@ def get_zone(db: Reader, zone_id: str) -> Zone:
 def zones_of(db: Reader, site_id: str) -> list[Zone]:
     """Return a site's zones, by id."""
     return db.all(_OF_SITE, site_id=site_id)
+
+
+def zones_of_sites(db: Reader, site_ids: Sequence[str]) -> list[Zone]:
+    """Return the zones of several sites, by id."""
+    return db.all(_OF_SITES, site_ids=list(site_ids))
 
 
 def list_zones(db: Reader) -> list[Zone]:

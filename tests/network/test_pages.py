@@ -1,0 +1,124 @@
+"""Pages: who sees which control, personal data is read on record, and what a form keeps."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from coldgrid.kernel.authorize import Principal
+from coldgrid.network.change_rules import ApproveChange, DraftChange
+from tests.network.master import group, site
+from tests.network.served import Client, Served
+
+ADA = {"x-as": "ada"}
+OTTO = {"x-as": "otto"}
+CSRF = {"_csrf": "token-of-this-session"}
+
+
+def test_only_who_may_draft_sees_the_ways_to_do_so(client: Client) -> None:
+    for path in ("/network", "/network/sites/ATL1", "/catalog/ICE-VAN-1L", "/network/changes"):
+        assert "/network/new/" in client.get(path).text or "/network/edit/" in client.get(path).text
+        reader = client.get(path, headers=OTTO).text
+        assert "/network/new/" not in reader
+        assert "/network/edit/" not in reader
+    assert client.get("/network/import", headers=OTTO).status_code == 403
+    assert client.get("/network/edit/site/ATL1", headers=OTTO).status_code == 403
+
+
+def test_machines_have_no_pages(client: Client) -> None:
+    assert client.get("/network", headers={"x-as": "max"}).status_code == 403
+    assert client.get("/api/v1/sites", headers={"x-as": "max"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/network/sites/XXX9",
+        "/network/zones/ATL1-FRZ9",
+        "/network/changes/nope",
+        "/network/edit/site/XXX9",
+        "/network/edit/planet/mars",
+        "/network/new/planet",
+        "/catalog/NONE-1",
+    ],
+)
+def test_what_is_not_there_is_said_on_a_page(client: Client, path: str) -> None:
+    answer = client.get(path, headers={"accept": "text/html"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_addresses_are_shown_to_who_changes_them_and_the_read_is_on_record(
+    served: Served, client: Client
+) -> None:
+    served.door.notes.clear()
+    assert "+14045550110" not in client.get("/network/sites/ATL1").text
+    assert served.door.notes == []
+    assert "+14045550" in client.get("/network/edit/group/GRP-ATL1").text
+    assert served.door.notes == [("dana", "personal", "/network/edit/group/GRP-ATL1")]
+
+
+def test_who_may_not_approve_a_group_sees_only_that_an_address_changes(
+    served: Served, client: Client
+) -> None:
+    contact = {"person_id": "p-9", "channel": "sms", "address": "+14045550177"}
+    item = group("GRP-NEW", steps=[{"after_min": 0, "contacts": [contact]}])
+    served.do(DraftChange(change_id="new-group", items=[item], reason="a new team"))
+    served.door.notes.clear()
+    seen = client.get("/network/changes/new-group", headers=OTTO).text
+    assert "sealed" in seen
+    assert "+14045550177" not in seen
+    assert served.door.notes == []
+    assert "+14045550177" in client.get("/network/changes/new-group", headers=ADA).text
+    assert served.door.notes == [("ada", "personal", "/network/changes/new-group")]
+
+
+def test_a_stale_draft_says_so(served: Served, client: Client) -> None:
+    zone = {"kind": "zone", **client.get("/api/v1/zones/DFW1-FRZ1").json()}
+    planner, admin = Principal("dana", frozenset({"planner"})), Principal("ada", frozenset({"admin"}))
+    for change_id, name in (("first", "Freezer north"), ("second", "Freezer south")):
+        served.do(DraftChange(change_id=change_id, items=[zone | {"name": name}], reason=name), planner)
+    served.do(ApproveChange(change_id="second", reason="yes"), admin)
+    assert "This draft is stale" in client.get("/network/changes/first", headers=ADA).text
+    refused = client.post("/network/changes/first/approve", data=CSRF | {"reason": "yes"}, headers=ADA)
+    assert refused.status_code == 409
+    assert "draft it again" in refused.text
+
+
+def test_sending_the_same_form_twice_drafts_one_change(client: Client) -> None:
+    zone = client.get("/api/v1/zones/DFW1-FRZ2").json()
+    form = CSRF | {name: str(value) for name, value in zone.items() if value is not None}
+    form |= {"name": "Deep freeze west", "reason": "renamed", "_key": "form-x"}
+    first = client.post("/network/edit/zone/DFW1-FRZ2", data=form)
+    again = client.post("/network/edit/zone/DFW1-FRZ2", data=form)
+    assert (first.status_code, again.status_code) == (303, 303)
+    assert first.headers["location"] == again.headers["location"]
+
+
+def test_a_form_without_its_token_changes_nothing(client: Client) -> None:
+    answer = client.post(
+        "/network/sites/ATL1/mode",
+        data={"mode": "closed", "reason": "x", "_csrf": "wrong"},
+        headers={"x-csrf-token": "wrong"},
+    )
+    assert answer.status_code == 403
+    assert client.get("/api/v1/sites/ATL1").json()["mode"] == "normal"
+
+
+def test_a_thousand_sites_are_listed_in_a_tenth_of_a_second(served: Served, client: Client) -> None:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    codes = [f"{a}{b}Z{n}" for a in letters for b in letters[:4] for n in range(1, 10)]
+    codes += [f"QQ{letter}{n}" for letter in letters[:7] for n in range(1, 10)]
+    items = [site(code, name=f"Store {code}", site_kind="store") for code in codes]
+    assert len(items) + 12 > 1_000
+    served.do(DraftChange(change_id="many", items=items, reason="a big network"))
+    served.do(ApproveChange(change_id="many", reason="yes"), Principal("ada", frozenset({"admin"})))
+    for path in ("/network", "/network?kind=store&q=store", "/network?after=MAZ1", "/api/v1/sites?limit=100"):
+        assert min(_seconds(client, path) for _ in range(5)) < 0.1, path
+
+
+def _seconds(client: Client, path: str) -> float:
+    began = time.perf_counter()
+    assert client.get(path).status_code == 200
+    return time.perf_counter() - began
