@@ -36,6 +36,7 @@ from coldgrid.telemetry.store import series
 
 BEFORE = timedelta(hours=6)  # how the zone was before it failed
 AFTER = timedelta(hours=1)
+_PLAIN = frozenset({Role.ZONE_AIR, Role.PRODUCT_PROBE})  # the chart's legend says these by itself
 
 
 def zone_parts(db: Reader, zone_id: str, from_at: datetime, until_at: datetime) -> list[Part]:
@@ -58,13 +59,16 @@ def _readings(db: Reader, sensor: Sensor, from_at: datetime, until_at: datetime)
         return
     role = "probe" if sensor.role is Role.PRODUCT_PROBE else "air"
     yield PackSeries(
-        title=sensor.sensor_id,
+        title=sensor.sensor_id if sensor.role in _PLAIN else f"{sensor.sensor_id}, {_words(sensor.role)}",
         unit="°C",
         role=role,  # type: ignore[arg-type]  # one of the two words above
         at_s=(times.view(np.int64) / 1e6).tolist(),
         values=np.round(values, 4).tolist(),
-        note=sensor.role.value.replace("_", " "),
     )
+
+
+def _words(role: Role) -> str:
+    return role.value.replace("_", " ")
 
 
 def _blocks(db: Reader, sensor: Sensor, from_at: datetime, until_at: datetime) -> Iterable[PackFile]:
@@ -77,9 +81,7 @@ def _blocks(db: Reader, sensor: Sensor, from_at: datetime, until_at: datetime) -
 
 
 def _calibrations(zone_id: str, sensors: Sequence[Sensor]) -> PackTable:
-    rows = [
-        [one.sensor_id, one.role.value.replace("_", " "), *_certificate(one.calibration)] for one in sensors
-    ]
+    rows = [[one.sensor_id, _words(one.role), *_certificate(one.calibration)] for one in sensors]
     return PackTable(
         f"Sensors of {zone_id}",
         ["Sensor", "Role", "Certificate", "Lab", "Calibrated", "Due", "Uncertainty", "As found/left"],

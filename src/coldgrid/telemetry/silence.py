@@ -47,7 +47,9 @@ def look_for_silent(tx: Tx, timer: Timer) -> None:
 def _set(tx: Tx, watch: Watch, due_us: int) -> None:
     _forget(tx, watch)
     watch.silence_due_us[tx.origin] = due_us
-    tx.set_timer(f"telemetry.silence/{tx.origin}", "telemetry.silence", from_micros(due_us), {})
+    timer_id, kind = f"telemetry.silence/{tx.origin}", "telemetry.silence"
+    # After an outage of ours nobody was silent: the sensors get their time to be heard again.
+    tx.set_timer(timer_id, kind, from_micros(due_us), {}, on_outage="restart")
 
 
 def _forget(tx: Tx, watch: Watch) -> None:
