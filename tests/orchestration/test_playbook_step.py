@@ -184,6 +184,13 @@ class TestActionsAndWaits:
 """)
         assert go(policy, START).timers[0].at == T0
 
+    @pytest.mark.parametrize(("lag", "due_min"), [({"min": 45}, 45), (None, 30), ({"min": None}, 30)])
+    def test_of_several_deadlines_the_first_known_counts(self, lag: Any, due_min: float) -> None:
+        policy = book("""
+  - {id: grace, title: Grace, facts: [lag], ask: {role: o}, within_min: ["{fact.lag.min}", 30]}
+""")
+        assert go(policy, START, facts={"lag": lag}).timers[0].at == T0 + timedelta(minutes=due_min)
+
     def test_a_signal_that_came_before_its_wait_is_not_waited_for(self) -> None:
         policy = book("""
   - {id: first, title: First, ask: {role: o}}

@@ -240,9 +240,21 @@ class TestSensorFault:
 
     def test_a_hand_reading_within_limits_holds_nothing(self, night: Kernel, world: World) -> None:
         open_incident(night, playbook="sensor-fault")
-        answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-20.5)
-        night.advance(500)
+        for _ in range(3):
+            answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-20.5)
+            night.advance(50)  # the next reading is asked for after the grace of the goods
         assert world.done == []
+
+    def test_a_warm_hand_reading_holds_at_once(self, night: Kernel, world: World) -> None:
+        open_incident(night, playbook="sensor-fault")
+        answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-15)
+        assert [name for name, _ in world.done] == ["hold_unknown"]
+
+    def test_a_hand_reading_does_not_bridge_for_ever(self, night: Kernel, world: World) -> None:
+        open_incident(night, playbook="sensor-fault")
+        answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-20.5)
+        night.advance(91)
+        assert [name for name, _ in world.done] == ["hold_unknown"]
 
     def test_no_reading_within_the_grace_holds_the_goods(self, night: Kernel, world: World) -> None:
         open_incident(night, playbook="sensor-fault")

@@ -66,10 +66,11 @@ def incidents_list(request: Req, db: Db, show: FromQuery[str] = "all") -> Respon
 def _listed(request: Req, db: Reader, show: str) -> dict[str, Any]:
     visitor, now = visitor_of(request), request.app.state.now()
     found = [one for one in open_incidents(db) if visible(visitor, one.site_id)]
+    approvals = {one.incident_id: approvals_of(db, one.incident_id) for one in found}
     waiting = {
-        one.incident_id
-        for one in found
-        if any(each.status is ApprovalStatus.WAITING for each in approvals_of(db, one.incident_id))
+        incident_id
+        for incident_id, asked in approvals.items()
+        if any(one.status is ApprovalStatus.WAITING for one in asked)
     }
     mine = [one for one in found if one.owner == visitor.principal.actor_id]
     tabs = {"all": found, "waiting": [one for one in found if one.incident_id in waiting], "mine": mine}
@@ -78,7 +79,7 @@ def _listed(request: Req, db: Reader, show: str) -> dict[str, Any]:
         (
             one,
             views.time_left(one, now),
-            views.next_step(one, approvals_of(db, one.incident_id), tasks_of(db, one.incident_id)),
+            views.next_step(one, approvals[one.incident_id], tasks_of(db, one.incident_id)),
         )
         for one in time_left_first(shown, now)
     ]

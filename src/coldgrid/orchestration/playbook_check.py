@@ -160,6 +160,8 @@ class References:
         return found
 
     def _number(self, at: str, value: Any, step: Step) -> list[Problem]:
+        if isinstance(value, list):
+            return [p for i, one in enumerate(value) for p in self._number(f"{at}[{i}]", one, step)]
         if not isinstance(value, str):
             return []
         if not PLACE.fullmatch(value):

@@ -30,6 +30,8 @@ DONE, FAILED, LATE, SKIPPED = "done", "failed", "late", "skipped"
 AGREED, OVERRIDDEN, LAPSED = "agreed", "overridden", "lapsed"
 
 Scalar = str | int | float | bool | None
+# Minutes: a number, a path, or several of which the first that is known counts.
+Minutes = float | str | list[float | str]
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +81,7 @@ class Approve(_Part, frozen=True):
     role: str
     subject: str
     decision: str
-    expires_min: float | str = 60.0
+    expires_min: Minutes = 60.0
 
 
 class Branch(_Part, frozen=True, rename={"conditions": "if"}):
@@ -104,9 +106,9 @@ class Step(_Part, frozen=True, rename={"conditions": "if", "wait_for": "await"})
     ask: Ask | None = None
     approve: Approve | None = None
     wait_for: list[str] = []
-    wait_min: float | str | None = None
+    wait_min: Minutes | None = None
     choose: list[Branch] = []
-    within_min: float | str | None = None
+    within_min: Minutes | None = None
     end: str = ""
 
     @property

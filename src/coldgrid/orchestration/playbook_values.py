@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from coldgrid.orchestration.playbook_model import PLACE, Condition
+from coldgrid.orchestration.playbook_model import PLACE, Condition, Minutes
 
 UNKNOWN = "unknown"
 Roots = Mapping[str, Mapping[str, Any]]
@@ -63,10 +63,13 @@ def words(value: Any) -> str:
     return str(value)
 
 
-def minutes_of(told: float | str, roots: Roots) -> float:
-    """Minutes, given or at a path. What is unknown or negative is due at once: people decide then."""
-    value = value_at(told[1:-1], roots) if isinstance(told, str) else told
-    return max(0.0, float(value)) if _is_number(value) else 0.0
+def minutes_of(told: Minutes, roots: Roots) -> float:
+    """Minutes, given or at a path; of several the first known. What is unknown or negative is due at once."""
+    for one in told if isinstance(told, list) else [told]:
+        value = value_at(one[1:-1], roots) if isinstance(one, str) else one
+        if _is_number(value):
+            return max(0.0, float(value))
+    return 0.0
 
 
 def test_all(conditions: Sequence[Condition], roots: Roots) -> list[Test]:
