@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from coldgrid.adapters.channels import channels_of
@@ -32,7 +33,8 @@ from coldgrid.kernel.outbox import (
 from coldgrid.kernel.personal import EraseSubject
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.settings import Settings
-from tests.adapters.servers import Mailbox, free_port, mail_server
+from coldgrid.orchestration.replies import reply_token
+from tests.adapters.servers import Mailbox, free_port, http_server, mail_server
 from tests.conftest import T0, Kernel
 
 
@@ -241,6 +243,18 @@ class TestSettings:
         channels = channels_of(settings, lambda: T0, "https://cold.example/replies")
         assert not [name for name, channel in channels.items() if isinstance(channel, NotConfigured)]
         assert channels["sms"] is channels["voice"]
+
+    def test_the_gateway_is_told_where_replies_go_under_a_token_of_ours(self) -> None:
+        secret = "whsec_" + "a" * 43 + "="
+        with http_server(lambda request: (200, {}, b"")) as (port, requests):
+            settings = Settings(
+                sms_url=f"http://127.0.0.1:{port}/", sms_body='{"cb": "{reply_url}"}', webhook_secret=secret
+            )
+            channels = channels_of(settings, lambda: T0, "https://cold.example/api/v1/replies")
+            effect = Effect(channel="sms", key="k", payload={"to": "+14045550101", "text": "x"})
+            channels["sms"].send(effect, "k")
+        told = msgspec.json.decode(requests[0].body)["cb"]
+        assert told == f"https://cold.example/api/v1/replies/{reply_token(secret)}"
 
     def test_a_setting_that_cannot_be_is_refused_at_the_start(self) -> None:
         with pytest.raises(ValueError, match="mail server"):

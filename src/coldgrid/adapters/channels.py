@@ -12,6 +12,7 @@ from coldgrid.adapters.smtp import SmtpChannel, server_of
 from coldgrid.adapters.webhook import WebhookChannel
 from coldgrid.kernel.outbox import Channel
 from coldgrid.kernel.settings import Settings
+from coldgrid.orchestration.replies import reply_token
 
 
 def channels_of(settings: Settings, now: Callable[[], datetime], reply_url: str = "") -> dict[str, Channel]:
@@ -20,7 +21,8 @@ def channels_of(settings: Settings, now: Callable[[], datetime], reply_url: str 
     Args:
         settings: Servers, templates and secrets.
         now: The system clock: receivers compare our timestamps with theirs.
-        reply_url: Where the gateway for SMS and calls posts what people answer.
+        reply_url: The address `…/api/v1/replies`, under which the gateway for SMS and calls posts what people
+            answer; the token that makes it ours is added here.
 
     Raises:
         ValueError: a setting cannot be what it should be; the message says which form it has.
@@ -35,6 +37,8 @@ def channels_of(settings: Settings, now: Callable[[], datetime], reply_url: str 
     if settings.smtp_url:
         channels["email"] = SmtpChannel(server_of(settings.smtp_url), settings.smtp_from, now)
     if settings.sms_url:
+        if reply_url and settings.webhook_secret:
+            reply_url = f"{reply_url.rstrip('/')}/{reply_token(settings.webhook_secret)}"
         gateway = Gateway(settings.sms_url, settings.sms_body, settings.sms_header, reply_url)
         channels["sms"] = channels["voice"] = GatewayChannel(gateway)
     if settings.webhook_secret:
