@@ -56,10 +56,11 @@ def history_of(db: Reader, order_id: str) -> list[Moment]:
 
 
 def _placed(event: OrderPlaced) -> tuple[str, str, str]:
-    lines = len(event.request.lines)
+    count = len(event.request.lines)
+    lines = "1 line" if count == 1 else f"{count} lines"
     if not event.offer.sites:
-        return "warn", "Placed", f"{lines} lines, none of them promised"
-    return "ok", "Placed and promised", f"{lines} lines from {_sites(event.offer.sites)}"
+        return "warn", "Placed", f"{lines}, nothing of it promised"
+    return "ok", "Placed and promised", f"{lines}, from {_sites(event.offer.sites)}"
 
 
 def _unsourceable(event: LineUnsourceable) -> tuple[str, str, str]:

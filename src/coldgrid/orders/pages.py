@@ -59,8 +59,11 @@ def list_page(
     """Show the newest orders: all, of a status, those that wait for goods, of a site; or one by its id."""
     until = END_OF_TIME if before is None else _instant(before)
     status = OrderStatus(show) if show in set(OrderStatus) else None
-    if q.strip():
-        order = orders.find_order(db, q.strip())
+    asked = q.strip()
+    if asked in {one.site_id for one in list_sites(db)}:
+        site, asked = asked, ""
+    if asked:
+        order = orders.find_order(db, asked)
         found = [] if order is None else [order]
     else:
         found = orders.list_orders(
@@ -84,8 +87,7 @@ def list_page(
         waiting=orders.count_unsourced(db),
         show=show,
         site_id=site,
-        sites=[one.site_id for one in list_sites(db)],
-        q=q,
+        q=asked,
     )
 
 
