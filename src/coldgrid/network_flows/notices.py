@@ -3,8 +3,7 @@
 Invariants
     W1  A customer is told once of each change that concerns them; the effect's key is the notice's id.
     W2  A delay, and good news, go out at once. That promised goods do not come is said only after customer
-    care
-        has agreed for the cause: one approval for all of its customers.
+        care has agreed for the cause: one approval for all of its customers.
     W3  What was not yet said and is true no more is not said: a loss that was made good is dropped.
     W4  `orders.customer_notified` is recorded when the other side took the message, not before.
 

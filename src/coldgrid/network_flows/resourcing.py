@@ -1,10 +1,10 @@
 """Sourcing again: which orders count on what a site can no longer give, and which wait for what it can again.
 
 Invariants
-    N1  Every order named by a shortfall, and every order promised from a paused zone, is looked at once per
-    cause. N2  Who was promised last is sourced again first; the orders are taken `CHUNK` at a time, so that
-    no commit
-        takes long, however many count on a zone.
+    N1  Every order named by a shortfall, and every order promised from a failed zone, is looked at once per
+        cause.
+    N2  Of those who lose their goods, who was promised first gets others first; the orders are taken `CHUNK` at
+        a time, so that no commit takes long, however many count on a zone.
     N3  Goods that come, or come free, are offered to the orders that lack some, the longest waiting first.
 
 The causes are facts of sites, or the network's own shortfalls, so all of it runs from durable cursors, after
@@ -60,7 +60,7 @@ def source_the_rest_again(tx: Tx, timer: Timer) -> None:
 @reacts(Shortfall, name="network_flows.after_shortfall", cursor=True)
 def after_shortfall(tx: Tx, event: Shortfall) -> None:
     """Goods that were promised are held, gone or locked up: source the orders that lose them again."""
-    source_all_again(tx, event.orders, tx.cause, Why.SHORTFALL)
+    source_all_again(tx, reversed(event.orders), tx.cause, Why.SHORTFALL)
 
 
 @reacts(ZonePaused, name="network_flows.after_pause", cursor=True)
@@ -71,8 +71,8 @@ def after_pause(tx: Tx, event: ZonePaused) -> None:
     """
     if event.reason in PASSING:
         return
-    orders = [promise.order_id for promise in promised_on(tx, event.zone_id)]
-    source_all_again(tx, orders, tx.cause, Why.PAUSE)
+    newest_first = [promise.order_id for promise in promised_on(tx, event.zone_id)]
+    source_all_again(tx, reversed(newest_first), tx.cause, Why.PAUSE)
 
 
 # --- What comes, or comes free --------------------------------------------------

@@ -1,9 +1,9 @@
 """Handling an order: released to its sites, dispatched by them, or cancelled.
 
 Invariants
-    H1  An order is released once its sourcing is final: what is missing is looked for one last time, then
-    said. H2  Only what was promised is released, and every later move goes to its new site by another
-    release. H3  Cancelling gives back every open promise in the same commit.
+    H1  An order is released once its sourcing is final: what is missing is looked for a last time, then told.
+    H2  Only what was promised is released, and every later move goes to its new site by another release.
+    H3  Cancelling gives back every open promise in the same commit.
 """
 
 from __future__ import annotations

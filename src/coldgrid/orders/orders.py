@@ -4,15 +4,13 @@ Invariants
     O1  A channel's order id names one order. The same body again is the same order, another body is refused.
     O2  Every line of an open order is promised or named as unsourced with the reason.
     O3  Only an order of which nothing has left a building can be cancelled.
-    O4  Personal data is sealed, and a ship-to place is rounded to its quarter-degree cell, before it is
-    recorded.
+    O4  Personal data is sealed, and a ship-to place rounded to its quarter-degree cell, before it is recorded.
 
 Sourcing is provisional until `final_at`, the last instant at which a site can start picking for its last
 workable cut-off: until then goods may be looked for elsewhere and found again where they were. Then the
 order is released to the sites, and what is still missing is final.
 
-An order's id is its channel's name and id for it, so that orders of one channel lie side by side in every
-index.
+An order's id is its channel's name and id for it, so that a channel's orders lie side by side in every index.
 """
 
 from __future__ import annotations

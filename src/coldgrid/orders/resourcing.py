@@ -3,11 +3,10 @@
 Invariants
     R1  Only what is affected moves: other lines, and other goods of the same line, stay where they are.
     R2  Goods that are held or gone are given back at once, whether or not others are found: they cannot ship.
-    R3  Goods of a paused zone stay promised until others are found: a pause passes, and they still ship if
-    not. R4  Moving is one fact: never promised twice, never between two stools.
+    R3  Goods of a paused zone stay promised until others are found: a pause passes, and they still ship.
+    R4  Moving is one fact: never promised twice, never between two stools.
 
-The outcome is provisional until the order is released; after that a move is released to its new sites at
-once.
+The outcome is provisional until the order is released; after that a move is released to its new sites.
 """
 
 from __future__ import annotations

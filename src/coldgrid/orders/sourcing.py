@@ -3,11 +3,10 @@
 Invariants
     S1  A plan takes from a bucket no more than it may promise.
     S2  Goods taken have the life the line asks for on the day they arrive, and are not older than the last
-    ones
-        shipped to this customer; within a site the first to expire goes first (FEFO).
-    S3  A line is sourced whole or named with the reason; the other lines of the order are sourced all the
-    same. S4  Every site has a reason; the order is split only where one site cannot serve it or a split
-    scores lower. S5  The same arguments give the same plan: integers only, ties go to the earlier site.
+        ones shipped to this customer; within a site the first to expire goes first (FEFO).
+    S3  A line is sourced whole or named with the reason; the other lines are sourced all the same.
+    S4  Every site has a reason; an order is split only where no site can serve it or a split scores lower.
+    S5  The same arguments give the same plan: integers only, ties go to the earlier site.
 
 The score of a plan is money and time in thousandths of a cent: for every box (one per site and temperature
 class) its base from the reach, the weight's freight, a penalty for arriving after the promised time, and
