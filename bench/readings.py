@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -49,16 +49,32 @@ def run() -> list[Result]:
 # --- Throughput -----------------------------------------------------------------
 
 
+class Rate(NamedTuple):
+    """Readings in a second of the clock on the wall, and in a second of one core's work."""
+
+    wall: float
+    cpu: float
+
+
 def _throughput() -> list[Result]:
     packed = _rate(SENSORS, BATCH, BATCHES, _packed, read_packed)
     columns = _rate(SENSORS, BATCH, BATCHES // 2, _columns, read_columns_json)
     single = _rate(200, FLUSH, FLUSHES, _payloads, _read_payloads)
     lines = _rate(200, FLUSH, FLUSHES // 2, _lines, read_lines)
     return [
-        Result("readings, packed columns of 10,000", packed / 1e6, "M/s", "≥ 2", packed >= 2e6),
-        Result("readings, JSON columns of 10,000", columns / 1e6, "M/s", "reported", ok=True),
-        Result("readings, one JSON each, flushes of 1,000", single / 1e6, "M/s", "≥ 0.7", single >= 0.7e6),
-        Result("readings, NDJSON of 1,000 lines", lines / 1e6, "M/s", "reported", ok=True),
+        *_rates("readings, packed columns of 10,000", packed, 2e6),
+        *_rates("readings, JSON columns of 10,000", columns, None),
+        *_rates("readings, one JSON each, flushes of 1,000", single, 0.7e6),
+        *_rates("readings, NDJSON of 1,000 lines", lines, None),
+    ]
+
+
+def _rates(name: str, rate: Rate, target: float | None) -> list[Result]:
+    met = target is None or rate.wall >= target
+    told = "reported" if target is None else f"≥ {target / 1e6:g}"
+    return [
+        Result(name, rate.wall / 1e6, "M/s", told, met),
+        Result(f"{name}, a second of CPU", rate.cpu / 1e6, "M/s", "reported", ok=True),
     ]
 
 
@@ -67,7 +83,7 @@ Encode = Callable[[Sequence[str], np.ndarray[Any, Any], np.ndarray[Any, Any], np
 
 def _rate(
     sensors: int, size: int, count: int, encode: Encode, decode: Callable[[Any], IngestReadings]
-) -> float:
+) -> Rate:
     """Return readings per second from encoded bodies to durable."""
     names, per = sensor_ids(sensors), size // sensors
     bodies = []
@@ -79,14 +95,14 @@ def _rate(
         decider, host = open_cold_world(f"sqlite:///{Path(folder) / 'bench.db'}", sensors)
         with closing(decider):
             move(host, START_US + count * per * STEP_US)
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.thread_time()
             stored = 0
             for first in range(0, count, IN_FLIGHT):
                 calls = [Call(decode(body)) for body in bodies[first : first + IN_FLIGHT]]
                 stored += sum(_stored(outcome) for outcome in decider.execute(calls))
-            took_s = time.perf_counter() - start
+            took_s, work_s = time.perf_counter() - start, time.thread_time() - worked
     assert stored == size * count, f"{stored} of {size * count} readings were stored"
-    return stored / took_s
+    return Rate(stored / took_s, stored / work_s)
 
 
 def _stored(outcome: Any) -> int:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from coldgrid.kernel.rejections import Invalid
 from coldgrid.kernel.statements import Statement
-from coldgrid.telemetry import archive, chunks, ingest, landing, store
+from coldgrid.telemetry import archive, ingest, landing, store
 from coldgrid.telemetry.archive import BlocksManifested, damaged_blocks
 from coldgrid.telemetry.blocks import DAY_US
 from coldgrid.telemetry.seal import SealBlocks
@@ -111,7 +111,6 @@ def test_sealing_names_sensors_of_the_site(kernel: Kernel) -> None:
 
 def test_many_flushes_are_rolled_and_nothing_is_lost(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "ROLL_FLUSHES", 7)
-    monkeypatch.setattr(chunks, "CHUNK_READINGS", 16)
     cold_room(kernel)
     for minute in range(60):
         feed(kernel, steady(minute, 1, -21.0 - minute / 100))

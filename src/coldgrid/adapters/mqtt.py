@@ -64,14 +64,12 @@ class Batch:
 
     def command(self) -> IngestReadings:
         """Return the command that stores it."""
-        unit = b""
-        if any(payload.unit for payload in self.payloads):
-            unit, _ = unit_codes(self.payloads)
+        unit, _ = unit_codes(self.payloads)
         return IngestReadings(
             site_id=self.site_id,
             sensor_ids=list(self.number),
             sensor_no=np.array(self.sensor_no, dtype="<u4").tobytes(),
-            at_us=np.array(micros_of(self.payloads), dtype="<i8").tobytes(),
+            at_us=micros_of(self.payloads).astype("<i8").tobytes(),
             value=np.array([payload.value for payload in self.payloads], dtype="<f8").tobytes(),
             unit=unit,
             poisoned=tuple(self.poisoned[:1_000]),

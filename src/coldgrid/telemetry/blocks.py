@@ -15,6 +15,7 @@ several bytes are split into planes, low bytes first, so that the quiet high byt
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from hashlib import sha256
 from math import log
 
@@ -22,7 +23,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-from coldgrid.telemetry.quantities import E4, VALUE_E4_MAX, Flags, Ints
+from coldgrid.telemetry.quantities import E4, VALUE_E4_MAX, Flags, Floats, Ints
 
 KELVIN_AT_0_C = 273.15
 # Activation energy over gas constant, in kelvin: USP <1160>, 83.144 kJ/mol.
@@ -36,12 +37,13 @@ _MAGIC = b"CGB1"
 _HEAD = struct.Struct("<4sBBBxIqqqqq")
 _LEVEL_SEALED = 15
 _LEVEL_TRIED = 1
+_STEP = 8_192
 
 _TIMES_REGULAR, _TIMES_GRID, _TIMES_DRIFT = range(3)
 _VALUES_OFFSET, _VALUES_DELTA = range(2)
 
 
-class Readings(msgspec.Struct, frozen=True):
+class Readings(msgspec.Struct, frozen=True, gc=False):
     """One sensor's readings: µs since 1970 UTC strictly increasing, fixed-point values, bad flags."""
 
     at_us: Ints
@@ -52,7 +54,7 @@ class Readings(msgspec.Struct, frozen=True):
         return len(self.at_us)
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a block says without being opened. Only good readings count but in `readings`.
 
     `kinetic_sum` adds exp(−ΔH/RT) of each reading: the numerator of the mean kinetic temperature.
@@ -143,9 +145,7 @@ def summarise_groups(readings: Readings, heads: Ints) -> list[Summary]:
     counts = np.diff(heads, append=len(readings))
     good = counts
     lowest = highest = counted = value_e4
-    kelvin = value_e4 / E4 + KELVIN_AT_0_C
-    # At or below absolute zero is no temperature: another quantity, whose kinetic sum nobody asks for.
-    kinetic = np.exp(-ACTIVATION_TEMPERATURE_K / np.where(kelvin > 0, kelvin, np.inf)) * (kelvin > 0)
+    kinetic = _kinetic(value_e4)
     if bad.any():
         good = counts - np.add.reduceat(bad.astype(np.int64), heads)
         lowest, highest = np.where(bad, VALUE_E4_MAX, value_e4), np.where(bad, -VALUE_E4_MAX, value_e4)
@@ -171,6 +171,37 @@ def summarise_groups(readings: Readings, heads: Ints) -> list[Summary]:
             *(column.tolist() for column in columns), strict=True
         )
     ]
+
+
+def _kinetic(value_e4: Ints) -> Floats:
+    """Return exp(−ΔH/RT) of temperatures in ten-thousandths of a °C, in steps that stay in the cache.
+
+    At or below absolute zero is no temperature: another quantity, whose kinetic sum nobody asks for.
+    """
+    kinetic = np.empty(len(value_e4), dtype=np.float64)
+    for start in range(0, len(value_e4), _STEP):
+        part = kinetic[start : start + _STEP]
+        np.divide(value_e4[start : start + _STEP], E4, out=part)
+        part += KELVIN_AT_0_C
+        part[part <= 0] = np.nan
+        np.divide(-ACTIVATION_TEMPERATURE_K, part, out=part)
+        np.exp(part, out=part)
+        np.nan_to_num(part, copy=False)
+    return kinetic
+
+
+def added(summaries: Sequence[Summary]) -> Summary:
+    """Return the summary of several lots of readings together (B3)."""
+    lows = [summary.low_e4 for summary in summaries if summary.low_e4 is not None]
+    highs = [summary.high_e4 for summary in summaries if summary.high_e4 is not None]
+    return Summary(
+        readings=sum(summary.readings for summary in summaries),
+        good=sum(summary.good for summary in summaries),
+        low_e4=min(lows, default=None),
+        high_e4=max(highs, default=None),
+        sum_e4=sum(summary.sum_e4 for summary in summaries),
+        kinetic_sum=sum(summary.kinetic_sum for summary in summaries),
+    )
 
 
 def mean_kinetic_c(kinetic_sum: float, good: int) -> float | None:

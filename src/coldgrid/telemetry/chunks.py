@@ -17,11 +17,14 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, summarise, summarise_groups
+from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, added, summarise_groups
 from coldgrid.telemetry.flush import stable_order
 from coldgrid.telemetry.landing import Flush, cut, joined
 
 CHUNK_READINGS = 512
+# So many readings at once make a chunk of their own; fewer go to the newest one.
+PART_READINGS = 128
+_SUMMED = Summary.__struct_fields__
 
 telemetry_chunk = sa.Table(
     "telemetry_chunk",
@@ -75,7 +78,8 @@ _NEWEST = Statement(
 )
 _OPEN = Statement(
     sa.select(
-        telemetry_chunk.c.sensor_id, telemetry_chunk.c.day, telemetry_chunk.c.chunk_no, telemetry_chunk.c.body
+        *(telemetry_chunk.c[name] for name in ("sensor_id", "day", "chunk_no", "body")),
+        *(telemetry_chunk.c[name] for name in _SUMMED),
     ).where(
         telemetry_chunk.c.site_id == sa.bindparam("site_id"),
         telemetry_chunk.c.day >= sa.bindparam("from_day"),
@@ -132,7 +136,7 @@ _SUMS = Statement(
 )
 
 
-class Stored(msgspec.Struct, array_like=True):
+class Stored(msgspec.Struct, array_like=True, gc=False):
     """A chunk as it is stored: little-endian columns of 8 and 4 bytes, and a bit for each bad reading."""
 
     at_us: bytes
@@ -169,18 +173,21 @@ def roll_into_chunks(tx: Tx, flushes: Sequence[Flush]) -> None:
         return
     from_day = min(part.day for part in parts)
     last_no = {(name, day): no for name, day, no in tx.all(_OPEN_DAYS, site_id=tx.origin, from_day=from_day)}
-    opened = {
-        (name, day, no): body for name, day, no, body in tx.all(_OPEN, site_id=tx.origin, from_day=from_day)
-    }
+    opened = {}
+    if any(len(part.readings) < PART_READINGS for part in parts):
+        rows = tx.all(_OPEN, site_id=tx.origin, from_day=from_day)
+        opened = {
+            tuple(row[:3]): (row[3], Summary(**dict(zip(_SUMMED, row[4:], strict=True)))) for row in rows
+        }
     for part in parts:
         sensor_id, day, readings, summary = names[part.sensor], part.day, part.readings, part.summary
         chunk_no = last_no.get((sensor_id, day), -1)
-        body = opened.get((sensor_id, day, chunk_no))
-        if body is None:
+        newest = opened.get((sensor_id, day, chunk_no)) if len(readings) < PART_READINGS else None
+        if newest is None:
             chunk_no += 1
         else:
-            readings = joined([unpack_chunk(body), readings])
-            summary = summarise(readings)
+            readings = joined([unpack_chunk(newest[0]), readings])
+            summary = added([newest[1], summary])
         tx.write(
             _PUT_CHUNK,
             sensor_id=sensor_id,
@@ -194,7 +201,7 @@ def roll_into_chunks(tx: Tx, flushes: Sequence[Flush]) -> None:
         )
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """A sensor's readings of a UTC day (days since 1970), in the order of time, with their sums."""
 
     sensor: int

@@ -31,7 +31,7 @@ import numpy as np
 from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.kernel.validation import PROBLEMS_MAX, TooLarge, decode_all, decode_raw, problems_of
 from coldgrid.telemetry.ingest import READINGS_MAX, VALUE_MAX, IngestReadings
-from coldgrid.telemetry.quantities import SPELLINGS, UNIT_CODES
+from coldgrid.telemetry.quantities import OWN_UNIT, SPELLINGS, UNIT_CODES, Ints
 
 BODY_MAX_BYTES = 16 * 1024 * 1024
 
@@ -85,6 +85,7 @@ _list = msgspec.json.Decoder(list[Reading])
 _columns = msgspec.json.Decoder(Columns)
 _packed = msgspec.msgpack.Decoder(Packed)
 decode_payload: Callable[[bytes], Payload] = msgspec.json.Decoder(Payload).decode
+_CODES = {"": OWN_UNIT} | {spelling: UNIT_CODES[unit] for spelling, unit in SPELLINGS.items()}
 T = TypeVar("T")
 
 # --- Bodies ---------------------------------------------------------------------
@@ -171,17 +172,15 @@ def command_of(
     names = list(number)
     site_id = site_of(names[0])
     problems = _strange_sites(readings, names, site_id, place)
-    unit = b""
-    if any(reading.unit for reading in readings):
-        unit, wrong = unit_codes(readings)
-        problems += [_placed(place(index), "unit", *_no_unit(readings[index].unit)) for index in wrong]
+    unit, wrong = unit_codes(readings)
+    problems += [_placed(place(index), "unit", *_no_unit(readings[index].unit)) for index in wrong]
     if problems:
         raise Invalid(problems[:PROBLEMS_MAX])
     return IngestReadings(
         site_id=site_id,
         sensor_ids=names,
         sensor_no=np.array(sensor_no, dtype="<u4").tobytes(),
-        at_us=np.array(micros_of(readings), dtype="<i8").tobytes(),
+        at_us=micros_of(readings).astype("<i8").tobytes(),
         value=np.array([reading.value for reading in readings], dtype="<f8").tobytes(),
         unit=unit,
         strict=True,
@@ -193,19 +192,23 @@ def site_of(sensor_id: str) -> str:
     return sensor_id.partition("-")[0]
 
 
-def micros_of(readings: Iterable[Reading | Payload]) -> list[int]:
+def micros_of(readings: Iterable[Reading | Payload]) -> Ints:
     """Return the time of each reading in µs since 1970."""
+    times = [reading.at for reading in readings]
+    column = np.array(times)
+    if column.dtype == np.int64:
+        return column * 1_000
     # A float of seconds is exact to a quarter of a microsecond until the year 2100.
-    return [
-        at * 1_000 if isinstance(at := reading.at, int) else round(at.timestamp() * 1e6)
-        for reading in readings
-    ]
+    micros = [at * 1_000 if isinstance(at, int) else round(at.timestamp() * 1e6) for at in times]
+    return np.array(micros, dtype=np.int64)
 
 
-def unit_codes(readings: Sequence[Reading | Payload]) -> tuple[bytes, list[int]]:
-    """Return the code of each reading's unit, and the indexes of those whose unit nobody knows."""
-    codes = {"": 0} | {spelling: UNIT_CODES[unit] for spelling, unit in SPELLINGS.items()}
-    found = [codes.get(reading.unit, -1) for reading in readings]
+def unit_codes(readings: Iterable[Reading | Payload]) -> tuple[bytes, list[int]]:
+    """Return the code of each reading's unit (empty: none names one), and the indexes of unknown ones."""
+    units = [reading.unit for reading in readings]
+    if not any(units):
+        return b"", []
+    found = [_CODES.get(unit, -1) for unit in units]
     wrong = [index for index, code in enumerate(found) if code < 0]
     return bytes(max(code, 0) for code in found), wrong
 

@@ -8,7 +8,7 @@ import numpy as np
 from coldgrid.telemetry.quantities import Flags, Ints
 
 
-class Grouped(msgspec.Struct, frozen=True):
+class Grouped(msgspec.Struct, frozen=True, gc=False):
     """Readings grouped by sensor; in a group strictly increasing in event time.
 
     `starts[g]` is the index of group g's first reading and `rows[g]` its sensor's row in the memory;

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import from_micros, to_micros
 from coldgrid.telemetry import archive, chunks, landing
-from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, mean_kinetic_c, summarise
+from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, added, mean_kinetic_c, summarise
 from coldgrid.telemetry.landing import Flush, filled, joined, within
 from coldgrid.telemetry.quantities import E4, Floats, to_value
 from coldgrid.telemetry.sensors import get_sensor, sensors_of_site
@@ -165,15 +165,13 @@ def _add_edges(
 
 
 def _rollup(sensor_id: str, summaries: Sequence[Summary]) -> Rollup:
-    good = sum(summary.good for summary in summaries)
-    lows = [summary.low_e4 for summary in summaries if summary.low_e4 is not None]
-    highs = [summary.high_e4 for summary in summaries if summary.high_e4 is not None]
+    total = added(summaries)
     return Rollup(
         sensor_id=sensor_id,
-        readings=sum(summary.readings for summary in summaries),
-        good=good,
-        low_c=to_value(min(lows)) if lows else None,
-        high_c=to_value(max(highs)) if highs else None,
-        mean_c=sum(summary.sum_e4 for summary in summaries) / good / E4 if good else None,
-        mkt_c=mean_kinetic_c(sum(summary.kinetic_sum for summary in summaries), good),
+        readings=total.readings,
+        good=total.good,
+        low_c=None if total.low_e4 is None else to_value(total.low_e4),
+        high_c=None if total.high_e4 is None else to_value(total.high_e4),
+        mean_c=total.sum_e4 / total.good / E4 if total.good else None,
+        mkt_c=mean_kinetic_c(total.kinetic_sum, total.good),
     )
