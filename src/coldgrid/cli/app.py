@@ -15,6 +15,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from coldgrid.cli.output import Output, print_rejection
+from coldgrid.kernel.logs import configure_logs
 from coldgrid.kernel.rejections import Rejected
 
 app = App(
@@ -140,6 +141,7 @@ def settings() -> None:
 
 def main() -> None:
     """Run the command line; a rejection is printed as what is wrong and what to do."""
+    configure_logs("warning", json=False)  # the log is for stderr; a server sets its own level
     try:
         app()
     except Rejected as rejected:

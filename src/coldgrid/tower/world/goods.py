@@ -35,6 +35,7 @@ def opening_stock(places: Places, today: date, random: Random, pallets_per_zone:
     Each zone gets about `pallets_per_zone` units, and never more than half its capacity.
     """
     serial = 0
+    known: dict[str, RegisterLot] = {}
     for ordinal, zone in enumerate(places.zones):
         fitting = [p for p in places.products if p.active and fits(zone, places.ranges.get(p.product_id))]
         spots = [one for one in places.locations if one.zone_id == zone.zone_id and one.kind in STANDING]
@@ -46,7 +47,8 @@ def opening_stock(places: Places, today: date, random: Random, pallets_per_zone:
             product = fitting[(ordinal * 5 + index) % len(fitting)]
             lot = _lot(zone.site_id, product, index // len(fitting), today, random)
             serial += 1
-            yield lot
+            if known.setdefault(lot.lot_id, lot) is lot:
+                yield lot
             qty = _pallet_qty(product)
             yield ReceiveUnit(
                 site_id=zone.site_id,
