@@ -24,6 +24,7 @@ from coldgrid.orchestration.incidents import (
     open_incidents,
     time_left_first,
 )
+from coldgrid.orchestration.lines import ROUTINE
 from coldgrid.orchestration.playbooks import AnswerStep
 from coldgrid.orchestration.runs import runs_of
 from coldgrid.orchestration.tasks import tasks_of
@@ -137,10 +138,18 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
     approvals, tasks = approvals_of(db, incident.incident_id), tasks_of(db, incident.incident_id)
     timezone = timezone_of(db, incident.site_id)
     people = names(db)
-    lines = [
-        (line, in_words(line.text, line.facts, visitor.unit, timezone, people), views.TONES[line.tone])
+    moments = [
+        views.Moment(
+            at=line.at,
+            text=in_words(line.text, line.facts, visitor.unit, timezone, people),
+            tone=views.TONES[line.tone],
+            actor=line.actor,
+            person=people.get(line.facts.get("person", ""), str(line.facts.get("person", ""))),
+            routine=line.text in ROUTINE,
+        )
         for line in reversed(views.joined(timeline_of(db, incident, now)))
     ]
+    pages = pages_of(db, incident.incident_id)
     waiting = [one for one in approvals if one.status is ApprovalStatus.WAITING]
     opened = [task for task in tasks if task.answer is None]
     return {
@@ -153,14 +162,15 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
         "steps": views.closing_steps(incident),
         "left": views.time_left(incident, now),
         "next_step": views.next_step(incident, approvals, tasks),
-        "lines": lines,
+        "moments": views.folded(moments),
         "waiting": waiting,
         "rows_of": lambda decision: views.shown_alternatives(decision, visitor.unit),
         "decided": [one for one in approvals if one.status is not ApprovalStatus.WAITING],
         "opened": opened,
         "answered": [task for task in tasks if task.answer],
         "news_key": _news_key(waiting, opened),
-        "pages": pages_of(db, incident.incident_id),
+        "pages": pages,
+        "paged": views.paged_people(pages),
         "chains": chains_of(db, incident.incident_id),
         "runs": runs_of(db, incident.incident_id),
         "next_statuses": [

@@ -31,6 +31,9 @@ _CHANNEL_TEXTS = {
     "siren": "Siren switched",
     "webhook": "Message delivered to a connected system",
 }
+_PAGED_TEXT = "{person} paged by {channel}, step {step}"
+# What repeats while nobody answers: pages show a run of these as one moment that can be opened.
+ROUTINE = frozenset({_PAGED_TEXT, *_CHANNEL_TEXTS.values()})
 
 
 def _opened(event: IncidentOpened) -> Line:
@@ -153,7 +156,7 @@ def _run_moved(event: RunMovedToVersion) -> Line:
 def _paged(event: page_book.PageSent) -> Line:
     facts = {"person": event.person_id, "channel": event.channel.value, "step": event.step + 1}
     return Line(
-        text="{person} paged by {channel}, step {step}",
+        text=_PAGED_TEXT,
         facts=facts,
         tone=Tone.PEOPLE,
         incident_id=event.incident_id,

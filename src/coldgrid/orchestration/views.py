@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from coldgrid.kernel.money import Money
 from coldgrid.orchestration.approvals import Approval, ApprovalStatus
 from coldgrid.orchestration.decisions import Decision, alternatives_of
 from coldgrid.orchestration.incidents import Incident, Status
+from coldgrid.orchestration.page_book import Page
 from coldgrid.orchestration.severity import Severity
 from coldgrid.orchestration.tasks import Task
 from coldgrid.orchestration.timeline import TimelineLine, Tone, told_fact
@@ -42,10 +44,19 @@ TONES = {
 TIME_FULL_MIN = 180.0
 TIME_SHORT_MIN = 60.0
 CHIPS_MAX = 8
+# Alternatives that are shown at once; the others can be opened.
+BEST_SHOWN = 5
+# So many routine lines after each other are one moment.
+FOLD_FROM = 3
+# Facts that repeat an alternative's name.
+_SAID_BY_NAME = frozenset({"moves", "to_site_id", "to_zone_id", "site_id", "currency"})
 
 
 class ShownAlternative(msgspec.Struct, frozen=True, kw_only=True):
-    """An alternative as a row. `share`: from the worst score (0) to the best (1), None if ruled out."""
+    """An alternative as a row. `share`: from the worst score (0) to the best (1), None if ruled out.
+
+    `folded`: neither among the best nor chosen, so it is shown when somebody asks for it.
+    """
 
     name: str
     score: str
@@ -53,6 +64,7 @@ class ShownAlternative(msgspec.Struct, frozen=True, kw_only=True):
     chosen: bool
     facts: list[tuple[str, str]]
     why: str
+    folded: bool
 
 
 def shown_alternatives(decision: Decision, unit: str = "c") -> list[ShownAlternative]:
@@ -66,10 +78,14 @@ def shown_alternatives(decision: Decision, unit: str = "c") -> list[ShownAlterna
             score=_score(row.score, decision),
             share=None if row.score is None else 1 - (row.score - low) / (high - low) if high > low else 1.0,
             chosen=row.name == decision.outcome,
-            facts=chips(row.facts, unit),
+            facts=chips({k: v for k, v in row.facts.items() if k not in _SAID_BY_NAME}, unit)
+            or chips(row.facts, unit),
             why=row.why,
+            folded=len(rows) > BEST_SHOWN + 1
+            and row.name != decision.outcome
+            and (row.score is None or place >= BEST_SHOWN),
         )
-        for row in rows
+        for place, row in enumerate(rows)
     ]
 
 
@@ -153,6 +169,76 @@ def joined(lines: Sequence[TimelineLine]) -> list[TimelineLine]:
 def _same_call(one: TimelineLine, other: TimelineLine) -> bool:
     same = (one.text, one.at, one.facts.get("person")) == (other.text, other.at, other.facts.get("person"))
     return same and {"person", "channel", "step"} <= other.facts.keys()
+
+
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
+    """A line as the page shows it; `inner`: the routine lines that it stands for, newest first."""
+
+    at: datetime
+    text: str
+    tone: str
+    actor: str
+    person: str = ""
+    routine: bool = False
+    inner: list[Moment] = []
+
+
+def folded(moments: Sequence[Moment]) -> list[Moment]:
+    """Let each run of routine moments be one that says who was paged and how much was delivered."""
+    found: list[Moment] = []
+    for routine, group in groupby(moments, key=lambda one: one.routine):
+        run = list(group)
+        if not routine or len(run) < FOLD_FROM:
+            found += run
+            continue
+        people = list(dict.fromkeys(one.person for one in reversed(run) if one.person))
+        delivered = sum(not one.person for one in run)
+        said = [f"{', '.join(people)} paged" if people else "", _delivered(delivered)]
+        text = "; ".join(part for part in said if part)
+        found.append(Moment(at=run[0].at, text=text, tone=run[0].tone, actor="system", inner=run))
+    return found
+
+
+def _delivered(count: int) -> str:
+    return "" if not count else "1 message delivered" if count == 1 else f"{count} messages delivered"
+
+
+class PagedPerson(msgspec.Struct, frozen=True, kw_only=True):
+    """A person who was paged: how often, by what, and the answer. `takes_it` None: none yet."""
+
+    person_id: str
+    step: int
+    times: int
+    channels: list[str]
+    last_at: datetime
+    takes_it: bool | None
+    answered_at: datetime | None
+
+
+def paged_people(pages: Sequence[Page]) -> list[PagedPerson]:
+    """Everybody who was paged, in the order of the steps; one who answered shows that answer."""
+    by_person: dict[str, list[Page]] = {}
+    for one in sorted(pages, key=lambda one: (one.step, one.sent_at)):
+        by_person.setdefault(one.person_id, []).append(one)
+    found = []
+    for person_id, sent in by_person.items():
+        answered = max(
+            (one for one in sent if one.answered_at),
+            key=lambda one: one.answered_at or one.sent_at,
+            default=None,
+        )
+        found.append(
+            PagedPerson(
+                person_id=person_id,
+                step=sent[0].step,
+                times=len({one.sent_at for one in sent}),
+                channels=list(dict.fromkeys(one.channel.value for one in sent)),
+                last_at=max(one.sent_at for one in sent),
+                takes_it=answered.takes_it if answered else None,
+                answered_at=answered.answered_at if answered else None,
+            )
+        )
+    return found
 
 
 class ShownStep(msgspec.Struct, frozen=True):
