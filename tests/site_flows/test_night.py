@@ -25,7 +25,13 @@ from coldgrid.orchestration.playbooks import AnswerStep
 from coldgrid.orchestration.runs import runs_of
 from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.quality.dispositions import Outcome, SignDisposition, undecided_units_of_incident
-from coldgrid.quality.excursions import ExcursionOpened, exposed_units, list_excursions, open_excursion_of
+from coldgrid.quality.excursions import (
+    ExcursionOpened,
+    exposed_units,
+    list_excursions,
+    open_excursion_of,
+    shipped_units,
+)
 from coldgrid.quality.exposure import Verdict
 from coldgrid.site_flows.closing import zone_released
 from coldgrid.stock.dispatch import GoodsDispatched
@@ -133,13 +139,16 @@ class TestTheNight:
     def test_from_the_first_rise_to_the_released_zone(self, kernel: Kernel) -> None:
         open_freezer(kernel)
         tell(kernel, steady, 0, 60)
-        kernel.do(dispatch("d-1", (PALLET, 40)), at=60)
-        tell(kernel, failing(50), 60, 100)
+        tell(kernel, failing(50), 60, 75)
+        kernel.do(dispatch("d-1", (PALLET, 40)))
+        tell(kernel, failing(50), 75, 100)
 
         # The exposed are held, the shipped named, the orders of the zone's promise stopped.
         excursion = open_excursion_of(kernel.reader(), ZONE)
         assert excursion is not None
         named = {row.numbers.sscc for row in exposed_units(kernel.reader(), excursion.excursion_id)}
+        (gone,) = shipped_units(kernel.reader(), excursion.excursion_id)
+        assert (gone.sscc, gone.qty, gone.order_id) == (PALLET, 40, "o1")
         assert named == {PALLET, SECOND, THIRD}
         held = open_holds_of(kernel.reader(), SITE, [PALLET, SECOND, THIRD])
         assert {hold.sscc for hold in held} == named
@@ -271,7 +280,7 @@ class TestNotAFailure:
         assert incident.facts["temperature_known"] is True  # within the grace
         assert {task.step for task in open_tasks(kernel.reader())} >= {"hand_reading"}
         answer(kernel, "hand_reading", "measured", "operator", product_c=-21.0)
-        kernel.advance(120)
+        kernel.advance(40)
         assert told(kernel, ExcursionOpened) == []
         assert told(kernel, HoldPlaced) == []
 

@@ -203,7 +203,7 @@ def _unit(request: Req, db: Reader, excursion_id: str, sscc: str, form: Form) ->
         nav="/quality",
         timezone=get_site(db, excursion.site_id).timezone,
         excursion=excursion,
-        unit=unit,
+        exposed=unit,
         left=left.get(sscc),
         following=following[0] if following else "",
         product=product,
