@@ -218,7 +218,7 @@ quantities = st.lists(st.integers(0, 8), min_size=3, max_size=3)
 asked = st.tuples(st.integers(1, 8), st.sampled_from(["frozen", "ambient"]), quantities)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(asked, min_size=1, max_size=3))
 def test_no_choice_of_sites_and_boxes_scores_lower(lines: list[tuple[int, str, list[int]]]) -> None:
     """An oracle tries every set of boxes; the plan scores least, over the lines that can be served."""
@@ -261,6 +261,7 @@ def _least(
     return min(found, default=None) if servable else None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 40))
 def test_a_search_that_is_cut_off_still_serves_every_line_it_can(cut: int, qty: int) -> None:
     sites = tuple(site(f"S{i:02}", 33 + i / 10, -84 - i / 10) for i in range(8))

@@ -3,8 +3,8 @@
 Invariants
     N1  Every order named by a shortfall, and every order promised from a failed zone, is looked at once per
         cause.
-    N2  Of those who lose their goods, who was promised first gets others first; the orders are taken `CHUNK` at
-        a time, so that no commit takes long, however many count on a zone.
+    N2  Of those who lose their goods, who was promised first gets others first; the orders are taken `CHUNK`
+        at a time, so that no commit takes long, however many count on a zone.
     N3  Goods that come, or come free, are offered to the orders that lack some, the longest waiting first.
 
 The causes are facts of sites, or the network's own shortfalls, so all of it runs from durable cursors, after

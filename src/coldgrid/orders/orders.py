@@ -1,10 +1,10 @@
 """Orders: what a customer asked for, what was promised, and what became of it.
 
 Invariants
-    O1  A channel's order id names one order. The same body again is the same order, another body is refused.
+    O1  A channel's order id names one order. The same body again is the same order, another is refused.
     O2  Every line of an open order is promised or named as unsourced with the reason.
     O3  Only an order of which nothing has left a building can be cancelled.
-    O4  Personal data is sealed, and a ship-to place rounded to its quarter-degree cell, before it is recorded.
+    O4  Personal data is sealed, a ship-to place rounded to its quarter-degree cell, before it is recorded.
 
 Sourcing is provisional until `final_at`, the last instant at which a site can start picking for its last
 workable cut-off: until then goods may be looked for elsewhere and found again where they were. Then the
@@ -16,193 +16,68 @@ An order's id is its channel's name and id for it, so that a channel's orders li
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
-from enum import StrEnum
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from coldgrid.kernel.events import Event
-from coldgrid.kernel.personal import Sealed
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
-from coldgrid.kernel.rejections import Conflict, NotFound
 from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, Json, Named, metadata, to_micros
 from coldgrid.kernel.tx import Tx
-from coldgrid.orchestration.decisions import Decision
+from coldgrid.orders.order_facts import (
+    DispatchedGoods,
+    LineUnsourceable,
+    Offer,
+    OrderCanceled,
+    OrderDiffers,
+    OrderDispatched,
+    OrderEnded,
+    OrderLine,
+    OrderNotFound,
+    OrderPartlyGone,
+    OrderPlaced,
+    OrderReleased,
+    OrderResourced,
+    OrderStatus,
+    Request,
+    ShipTo,
+    WorkLine,
+)
 from coldgrid.orders.sourcing import Unsourceable
 
+__all__ = [
+    "END_OF_TIME",
+    "DispatchedGoods",
+    "LineUnsourceable",
+    "Offer",
+    "Order",
+    "OrderCanceled",
+    "OrderDiffers",
+    "OrderDispatched",
+    "OrderEnded",
+    "OrderLine",
+    "OrderNotFound",
+    "OrderPartlyGone",
+    "OrderPlaced",
+    "OrderReleased",
+    "OrderResourced",
+    "OrderStatus",
+    "Request",
+    "ShipTo",
+    "WorkLine",
+    "count_by_status",
+    "count_unsourced",
+    "find_order",
+    "get_order",
+    "list_orders",
+    "order_standings",
+    "orders_wanting_goods",
+]
+
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
-
-# --- Vocabulary -----------------------------------------------------------------
-
-
-class OrderStatus(StrEnum):
-    """How far an order got. What is wrong with an open one is told by its unsourced lines."""
-
-    OPEN = "open"
-    RELEASED = "released"
-    DISPATCHED = "dispatched"
-    CANCELED = "canceled"
-
-
-class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line. `qty` in base units; `life_min_days`: life on arrival, None for the policy's."""
-
-    line_no: int
-    product_id: str
-    qty: int
-    life_min_days: int | None = None
-
-
-class ShipTo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where an order goes: a region's name and the middle of its quarter-degree cell."""
-
-    region: str
-    lat: float
-    lon: float
-
-
-class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What the customer asked for, as it is stored. `customer`: name and addresses, sealed."""
-
-    channel: str
-    channel_order_id: str
-    customer_id: str = ""
-    customer: Sealed | None = None
-    ship_to: ShipTo
-    owner: str = ""
-    lines: list[OrderLine]
-    promise_by: datetime | None = None
-    never_older: bool = False
-
-
-class Offer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was promised: lines per site, arrival of the last parcel, and when sourcing becomes final."""
-
-    sites: dict[str, int]
-    arrives_at: datetime | None
-    final_at: datetime | None
-    score_cents: int | None = None
-
-
-# --- Events ---------------------------------------------------------------------
-
-
-class OrderPlaced(Event, frozen=True, tag="orders.placed"):
-    """A customer's order was taken, with what it was promised. The goods are named by `stock.promised`."""
-
-    order_id: str
-    request: Request
-    offer: Offer
-
-
-class LineUnsourceable(Event, frozen=True, tag="orders.line_unsourceable"):
-    """Lines cannot be served. `provisional`: they will be tried again until the order's sourcing is final.
-
-    `lines`: every line that is unsourced now. `decision` is only there when no promise was made or moved in
-    the same breath, whose event would hold it.
-    """
-
-    order_id: str
-    cause_id: str
-    lines: list[Unsourceable]
-    provisional: bool
-    before: Offer
-    offer: Offer
-    decision: Decision | None = None
-
-
-class OrderResourced(Event, frozen=True, tag="orders.resourced"):
-    """Lines were sourced from elsewhere. The goods are named by `stock.promise_moved`.
-
-    `unsourced`: what is unsourced now.
-    """
-
-    order_id: str
-    cause_id: str
-    reason: str
-    lines: list[int]
-    provisional: bool
-    before: Offer
-    offer: Offer
-    unsourced: Sequence[Unsourceable] = ()
-
-
-class WorkLine(msgspec.Struct, frozen=True):
-    """What a site is to pick for a line: goods of this lot, from this zone."""
-
-    line_no: int
-    product_id: str
-    lot_id: str
-    zone_id: str
-    qty: int
-
-
-class OrderReleased(Event, frozen=True, tag="orders.released"):
-    """The sites may pick: sourcing is final. Its audience are the sites in `work`: their lines."""
-
-    order_id: str
-    work: dict[str, list[WorkLine]]
-    ship_to: ShipTo
-    customer: Sealed | None = None
-
-
-class DispatchedGoods(msgspec.Struct, frozen=True):
-    """Goods of one product and expiry that left for the customer."""
-
-    product_id: str
-    expires_on: date
-    qty: int
-
-
-class OrderDispatched(Event, frozen=True, tag="orders.dispatched"):
-    """Goods left a site for the customer. `dispatches`: all that left so far; `complete`: nothing more will.
-
-    `never_older_for`: the customer who may get nothing older from now on, empty where that was not agreed.
-    """
-
-    order_id: str
-    site_id: str
-    dispatch_id: str
-    goods: list[DispatchedGoods]
-    dispatches: dict[str, list[DispatchedGoods]]
-    before: Offer
-    offer: Offer
-    complete: bool
-    never_older_for: str = ""
-
-
-class OrderCanceled(Event, frozen=True, tag="orders.canceled"):
-    """The order will not be served, and its promises were given back."""
-
-    order_id: str
-    reason: str
-    before: Offer
-
-
-# --- Rejections -----------------------------------------------------------------
-
-
-class OrderNotFound(NotFound):
-    """There is no such order."""
-
-
-class OrderDiffers(Conflict):
-    """The channel sent another order under this id before (O1)."""
-
-    todo = "Use a new channel_order_id for a new order; cancel the first one to replace it."
-
-
-class OrderEnded(Conflict):
-    """The order was dispatched or cancelled before."""
-
-
-class OrderPartlyGone(Conflict):
-    """Part of the order has left a site; it can be returned, not cancelled (O3)."""
-
 
 # --- Table and projections ------------------------------------------------------
 
