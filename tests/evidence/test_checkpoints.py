@@ -156,9 +156,9 @@ EDITS = {
         "entry ATL1/1/4 was changed",
     ),
     "the body of an old entry": (
-        "UPDATE event_log SET body = (SELECT body FROM event_log WHERE origin = 'ATL1' AND seq = 0) "
-        "WHERE origin = 'ATL1' AND seq = 2",
-        "entry ATL1/1/2 was changed",
+        "UPDATE event_log SET body = (SELECT body FROM event_log WHERE origin = 'ATL1' AND seq = 1) "
+        "WHERE origin = 'ATL1' AND seq = 3",
+        "entry ATL1/1/3 was changed",
     ),
     "who did it": (
         "UPDATE event_log SET actor = 'bob' WHERE origin = 'ATL1' AND seq = 3",
@@ -169,7 +169,7 @@ EDITS = {
         "ATL1/1/3 was changed",
     ),
     "an entry removed": ("DELETE FROM event_log WHERE origin = 'ATL1' AND seq = 1", "ATL1/1/1 is missing"),
-    "the end removed": ("DELETE FROM event_log WHERE origin = 'ATL1' AND seq >= 3", "the log ends at 5"),
+    "the end removed": ("DELETE FROM event_log WHERE origin = 'ATL1' AND seq >= 3", "ATL1/1/3 was changed"),
     "everything removed": ("DELETE FROM event_log WHERE origin = 'ATL1'", "the log ends at 3"),
     "a tile": (
         "UPDATE evidence_tile SET hashes = (SELECT root FROM evidence_head WHERE origin = 'ATL1') "
@@ -189,7 +189,8 @@ def test_a_log_that_does_not_extend_its_checkpoint_is_reported_with_both_hashes(
     kernel: Kernel, notary: Notary, what: str
 ) -> None:
     sql, why = EDITS[what]
-    bump(kernel, 5)
+    for by in range(5):
+        kernel.do(Bump(site_id="ATL1", name="apples", by=by))
     signed = make_checkpoints(kernel.decider, notary)[0]
     edit(kernel, sql)
     assert [fork.facts["log_origin"] for fork in checkpoints.audit(kernel.reader())] == ["ATL1"]

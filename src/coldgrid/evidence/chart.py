@@ -20,6 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 40
 SHOWN_MAX = {"product": 2, "probe": 2, "air": 3, "other": 2}  # more lines than these say less
 LEVELS_MAX = 4
 LABEL_HEIGHT = 13.0
+SPAN_MIN = 1.0  # of the value axis, in the series' unit
 COLUMNS_MAX = 400
 GAP_FACTOR = 4.0  # a step this many times the usual one is a gap, and the line breaks there
 _STEPS_S = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
@@ -57,6 +58,12 @@ def shown(series: Sequence[PackSeries]) -> list[PackSeries]:
     return found
 
 
+def numbered(lines: Sequence[PackSeries]) -> list[tuple[PackSeries, int]]:
+    """Return each line with its number among those of its role: the first is solid, the others dashed."""
+    roles = [one.role for one in lines]
+    return [(one, roles[:index].count(one.role)) for index, one in enumerate(lines)]
+
+
 def _peak(series: PackSeries) -> float:
     return max(value for value in series.values if value is not None)
 
@@ -70,7 +77,7 @@ def draw(series: Sequence[PackSeries], limits: Sequence[PackLimit], zone: tzinfo
     frame = _frame(lines, [level for level, _ in levels])
     parts = [_time_axis(frame, zone), _value_axis(frame, lines[0].unit)]
     parts += [_limit(frame, level) for level, _ in levels]
-    parts += [_series(frame, one, number) for number, one in reversed(list(enumerate(lines)))]
+    parts += [_series(frame, one, number) for one, number in reversed(numbered(lines))]
     parts += _limit_names(frame, levels)
     label = escape("; ".join(f"{one.title}: {_told(one)}" for one in lines))
     return Markup(
@@ -105,10 +112,14 @@ def _told(series: PackSeries) -> str:
 
 
 def _frame(lines: Sequence[PackSeries], levels: Sequence[float]) -> Frame:
-    times = [at for one in lines for at in (one.at_s[0], one.at_s[-1])]
+    times = [
+        at_s for one in lines for at_s, value in zip(one.at_s, one.values, strict=True) if value is not None
+    ]
     edges = [value for one in lines for value in (*one.values, *one.low, *one.high) if value is not None]
     low, high = min(edges), max(edges)
     low, high = min([low, *levels]), max([high, *levels])
+    if high - low < SPAN_MIN:  # a flat line stands in the middle of something
+        low, high = low - SPAN_MIN / 2, high + SPAN_MIN / 2
     step = _nice((high - low) / 5 or 1.0)
     until_s = max(times)
     return Frame(
@@ -209,8 +220,8 @@ def _usual_step_s(points: Sequence[Point]) -> float:
 def _band(frame: Frame, series: PackSeries) -> str:
     edges = [
         (at_s, low, high)
-        for at_s, low, high in zip(series.at_s, series.low, series.high, strict=True)
-        if low is not None and high is not None
+        for at_s, value, low, high in zip(series.at_s, series.values, series.low, series.high, strict=True)
+        if value is not None and low is not None and high is not None
     ]
     every = max(1, len(edges) // COLUMNS_MAX)
     edges = edges[::every]

@@ -86,7 +86,7 @@ def view(report: Report) -> dict[str, Any]:
         "made_at": _local(report.made_at, report.zone),
         "made_by": report.made_by,
         "key": report.key,
-        "lines": [_line(one, number) for number, one in enumerate(chart.shown(report.series))],
+        "lines": [_line(one, number) for one, number in chart.numbered(chart.shown(report.series))],
         "notes": list(dict.fromkeys(one.note for one in chart.shown(report.series) if one.note)),
         "series_more": len(report.series) - len(chart.shown(report.series)),
         "limits": [_limit(one) for one in report.limits],

@@ -72,7 +72,7 @@ def _moment(entry: Entry) -> PackMoment:
 
 def _together(entries: Sequence[Entry]) -> PackMoment:
     first, last = entries[0], entries[-1]
-    detail = f"from entry {first.id} to {last.id}, the last at {last.occurred_at:%H:%M:%S} UTC"
+    detail = f"entries {first.id} to {last.id}"
     title = f"{title_of(first.type)} × {len(entries)}"
     return PackMoment(first.occurred_at, title, detail, state_of(first.type), first.actor, first.id)
 
