@@ -150,14 +150,11 @@ stock_promise = sa.Table(
     info={"origin": "network"},
 )
 _P = stock_promise.c
-# Only open promises are looked up by place, so only they are in the index.
-sa.Index(
-    "ix_stock_promise_open",
-    _P.zone_id,
-    _P.lot_id,
-    sqlite_where=_P.open_qty > 0,
-    postgresql_where=_P.open_qty > 0,
-)
+# A literal, not a parameter: only then does a planner see that the partial index answers.
+_IS_OPEN = _P.open_qty > sa.literal_column("0")
+# Only open promises are looked up by place, so only they are in the index. Not by lot too: an order's lines
+# then share a page of it, and a zone's open promises are few enough to look through for one lot.
+sa.Index("ix_stock_promise_open", _P.zone_id, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
 
 _INSERT = Statement(stock_promise.insert())
 _FREE = Statement(
@@ -246,19 +243,19 @@ _OF_ORDER = Statement(
     into=Promise,
 )
 _ON_ZONE = Statement(
-    sa.select(*_COLUMNS).where(_P.zone_id == sa.bindparam("zone"), _P.open_qty > 0).order_by(*_NEWEST),
+    sa.select(*_COLUMNS).where(_P.zone_id == sa.bindparam("zone"), _IS_OPEN).order_by(*_NEWEST),
     into=Promise,
 )
 _ON_LOT = Statement(
     sa.select(*_COLUMNS)
-    .where(_P.zone_id == sa.bindparam("zone"), _P.lot_id == sa.bindparam("lot"), _P.open_qty > 0)
+    .where(_P.zone_id == sa.bindparam("zone"), _P.lot_id == sa.bindparam("lot"), _IS_OPEN)
     .order_by(*_NEWEST),
     into=Promise,
 )
 _BUCKET = (_P.product_id, _P.owner, _P.site_id, _P.zone_id, _P.lot_id, _P.expires_on)
 _TOTALS = Statement(
     sa.select(*_BUCKET, sa.cast(sa.func.sum(_P.open_qty), sa.BigInteger))
-    .where(_P.open_qty > 0)
+    .where(_IS_OPEN)
     .group_by(*_BUCKET)
     .order_by(*_BUCKET),
     into=PromisedTotal,
@@ -266,7 +263,7 @@ _TOTALS = Statement(
 
 _IN_ZONES = Statement(
     sa.select(*_BUCKET, sa.cast(sa.func.sum(_P.open_qty), sa.BigInteger))
-    .where(_P.zone_id.in_(sa.bindparam("zones", expanding=True)), _P.open_qty > 0)
+    .where(_P.zone_id.in_(sa.bindparam("zones", expanding=True)), _IS_OPEN)
     .group_by(*_BUCKET)
     .order_by(*_BUCKET),
     into=PromisedTotal,
