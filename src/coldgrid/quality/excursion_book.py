@@ -111,7 +111,6 @@ _CHANGE_ROW = Statement(
         locations=sa.bindparam("to_locations"),
         from_at=sa.bindparam("since"),
         until_at=sa.bindparam("until"),
-        why=sa.bindparam("because"),
         at_stake_cents=sa.bindparam("at_stake"),
     )
 )
@@ -172,7 +171,6 @@ def _change_row(tx: Tx, event: ExcursionUpdated) -> None:
         to_locations=event.locations,
         since=event.from_at,
         until=event.until_at,
-        because=event.why,
         at_stake=event.at_stake_cents,
     )
     _name(tx, event)

@@ -90,7 +90,10 @@ class ExcursionOpened(Event, frozen=True, kw_only=True, tag="quality.excursion_o
 
 
 class ExcursionUpdated(Event, frozen=True, kw_only=True, tag="quality.excursion_updated"):
-    """More units, longer, or wider. `units`: those whose numbers changed; `added`: those that are new."""
+    """More units, longer, or wider: `why`, beside what opened it.
+
+    `units`: those whose numbers changed; `added`: those that are new.
+    """
 
     excursion_id: str
     site_id: str
