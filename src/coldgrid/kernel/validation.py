@@ -10,7 +10,7 @@ import difflib
 import re
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -105,24 +105,30 @@ def problems_of(raw: Any, type_: Any, path: str = "") -> list[Problem]:
 
 def _walk(raw: Any, type_: Any, path: str, found: list[Problem]) -> None:
     origin, arguments = get_origin(type_), get_args(type_)
-    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
-        _walk_struct(raw, type_, path, found)
-    elif origin in (list, tuple, Sequence, set, frozenset) and isinstance(raw, list) and arguments:
-        for index, item in enumerate(raw):
-            _walk(item, arguments[0], f"{path}[{index}]", found)
-        _check_leaf(raw, type_, path, found, only_if_clean=True)
-    elif origin in (dict, Mapping) and isinstance(raw, dict) and len(arguments) == 2:
-        for key, item in raw.items():
-            _walk(item, arguments[1], f"{path}.{key}", found)
-        _check_leaf(raw, type_, path, found, only_if_clean=True)
-    elif origin in (Union, types.UnionType) and raw is not None:
-        options = [option for option in arguments if option is not type(None)]
-        if len(options) == 1:
-            _walk(raw, options[0], path, found)
-        else:
+    options = [option for option in arguments if option is not type(None)]
+    if origin is Annotated:
+        before = len(found)
+        _walk(raw, arguments[0], path, found)
+        if len(found) == before:  # what is inside is right: its own bounds remain
             _check_leaf(raw, type_, path, found)
+    elif isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        _walk_struct(raw, type_, path, found)
+    elif arguments and _is_container(raw, origin):
+        members = enumerate(raw) if isinstance(raw, list) else raw.items()
+        for name, member in members:
+            place = f"[{name}]" if isinstance(raw, list) else f".{name}"
+            _walk(member, arguments[-1 if isinstance(raw, dict) else 0], path + place, found)
+        _check_leaf(raw, type_, path, found, only_if_clean=True)
+    elif origin in (Union, types.UnionType) and raw is not None and len(options) == 1:
+        _walk(raw, options[0], path, found)
     else:
         _check_leaf(raw, type_, path, found)
+
+
+def _is_container(raw: Any, origin: Any) -> bool:
+    if isinstance(raw, dict):
+        return origin in (dict, Mapping)
+    return isinstance(raw, list) and origin in (list, tuple, Sequence, set, frozenset)
 
 
 def _walk_struct(raw: Any, type_: type[msgspec.Struct], path: str, found: list[Problem]) -> None:
