@@ -109,6 +109,11 @@ class TestChanges:
     def test_a_site_s_mode_is_changed_by_who_runs_it(self, client: Client) -> None:
         body = {"mode": "closed", "reason": "snow"}
         assert client.post("/api/v1/sites/ATL1/mode", json=body, headers={"x-as": "otto"}).status_code == 403
+        sue = {"x-as": "sue"}  # runs ATL1
+        refused = client.post("/api/v1/sites/CLT1/mode", json=body, headers=sue)
+        assert (refused.status_code, refused.json()["code"]) == (403, "site_of_others")
+        ships = {"mode": "ship_only", "reason": "a dock is blocked"}
+        assert client.post("/api/v1/sites/ATL1/mode", json=ships, headers=sue).status_code == 200
         assert client.post("/api/v1/sites/ATL1/mode", json=body).status_code == 200
         assert client.get("/api/v1/sites/ATL1").json()["mode"] == "closed"
         assert client.post("/api/v1/sites/ATL1/mode", json=body).status_code == 409

@@ -21,7 +21,9 @@ from coldgrid.network.change_rules import (
     DraftChange,
     DraftItem,
     NothingChanges,
+    NotTheDrafter,
     RejectChange,
+    WithdrawChange,
 )
 from tests.conftest import T0, Kernel
 from tests.network.master import group, location, put_in_force, site, zone
@@ -135,6 +137,14 @@ class TestChanges:
         with pytest.raises(ChangeAlreadyDecided):
             kernel.do(ApproveChange(change_id="change-2", reason="ok"), actor="ana")
         kernel.rebuild()
+
+    def test_only_the_drafter_withdraws_a_change(self, kernel: Kernel) -> None:
+        kernel.do(draft(group()), actor="dora")
+        with pytest.raises(NotTheDrafter):
+            kernel.do(WithdrawChange(change_id="change-2", reason="not mine"), actor="ana")
+        kernel.do(WithdrawChange(change_id="change-2", reason="a typing mistake"), actor="dora")
+        kept = changes.get_change(kernel.reader(), "change-2")
+        assert (kept.status, kept.decided_by) == (ChangeStatus.REJECTED, "dora")
 
     def test_a_blank_reason_an_unknown_change_and_a_taken_id_are_refused(self, kernel: Kernel) -> None:
         with pytest.raises(Invalid):

@@ -86,6 +86,16 @@ def test_a_stale_draft_says_so(served: Served, client: Client) -> None:
     assert "draft it again" in refused.text
 
 
+def test_a_planner_withdraws_what_they_drafted(served: Served, client: Client) -> None:
+    zone = {"kind": "zone", **client.get("/api/v1/zones/RNO1-FRZ1").json(), "name": "West"}
+    planner = Principal("dana", frozenset({"planner"}))
+    served.do(DraftChange(change_id="mistake", items=[zone], reason="oops"), planner)
+    assert "/network/changes/mistake/withdraw" in client.get("/network/changes/mistake").text
+    done = client.post("/network/changes/mistake/withdraw", data=CSRF | {"reason": "a typing mistake"})
+    assert done.status_code == 303
+    assert client.get("/api/v1/changes/mistake").json()["change"]["status"] == "rejected"
+
+
 def test_sending_the_same_form_twice_drafts_one_change(client: Client) -> None:
     zone = client.get("/api/v1/zones/DFW1-FRZ2").json()
     form = CSRF | {name: str(value) for name, value in zone.items() if value is not None}

@@ -259,6 +259,12 @@ class TestGroups:
     ) -> None:
         assert told in refused(kernel, group(**fields))[field]
 
+    def test_every_wrong_part_of_a_step_is_told_at_once(self, kernel: Kernel) -> None:
+        contact = {"person_id": "p", "channel": "fax", "address": 1}
+        told = refused(kernel, group(steps=[{"after_min": -1, "contacts": [contact]}, {"after_min": "x"}]))
+        assert {"steps[0].after_min", "steps[0].contacts[0].channel"} <= set(told)
+        assert {"steps[0].contacts[0].address", "steps[1].after_min"} <= set(told)
+
     def test_steps_come_in_the_order_of_their_delays(self, kernel: Kernel) -> None:
         contact = {"person_id": "p", "channel": "sms", "address": "+14045550101"}
         steps = [{"after_min": after, "contacts": [contact]} for after in (10, 5)]

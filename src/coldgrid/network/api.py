@@ -18,6 +18,7 @@ from coldgrid.network.change_rules import (
     ChangeStatus,
     DraftChange,
     RejectChange,
+    WithdrawChange,
     said_why,
 )
 from coldgrid.network.changes import get_change, items_of, list_changes
@@ -155,6 +156,12 @@ async def reject(request: Req, change_id: FromPath[str]) -> Response[bytes]:
     return await submit(request, RejectChange, change_id=change_id)
 
 
+@post("/api/v1/changes/{change_id:str}/withdraw", tags=TAGS, status_code=200)
+async def withdraw(request: Req, change_id: FromPath[str]) -> Response[bytes]:
+    """Take back one's own change: `{"reason"}`."""
+    return await submit(request, WithdrawChange, change_id=change_id)
+
+
 @post("/api/v1/sites/{site_id:str}/mode", tags=TAGS, status_code=200)
 async def mode(request: Req, site_id: FromPath[str]) -> Response[bytes]:
     """Run a site in another mode at once: `{"mode", "reason"}`."""
@@ -218,6 +225,7 @@ handlers = [
     draft,
     approve,
     reject,
+    withdraw,
     mode,
     import_files,
 ]

@@ -21,6 +21,7 @@ from coldgrid.network.change_rules import (
     Drafted,
     DraftItem,
     RejectChange,
+    WithdrawChange,
     said_why,
 )
 from coldgrid.network.changes import (
@@ -312,6 +313,19 @@ async def reject(request: Req, db: Db, change_id: FromPath[str]) -> Response[Any
     )
 
 
+@post("/network/changes/{change_id:str}/withdraw", include_in_schema=False)
+async def withdraw(request: Req, db: Db, change_id: FromPath[str]) -> Response[Any]:
+    """Take back one's own change."""
+    return await submit_form(
+        request,
+        WithdrawChange,
+        then=f"/network/changes/{change_id}",
+        said="Withdrawn; nothing was changed.",
+        again=lambda form: _change(request, db, change_id, form),
+        change_id=change_id,
+    )
+
+
 handlers = [
     new_page,
     edit_page,
@@ -323,4 +337,5 @@ handlers = [
     change_page,
     approve,
     reject,
+    withdraw,
 ]

@@ -92,6 +92,10 @@ class ApproverDrafted(Forbidden):
     todo = "Ask a colleague who may approve changes."
 
 
+class NotTheDrafter(Forbidden):
+    """A change is taken back by the person who drafted it."""
+
+
 class ChangeStale(Conflict):
     """Another change touched the same items since this one was drafted (C4)."""
 
@@ -135,7 +139,14 @@ class ApproveChange(Command, frozen=True, tag="network.approve_change"):
 
 
 class RejectChange(Command, frozen=True, tag="network.reject_change"):
-    """Refuse a change, or withdraw one's own."""
+    """Refuse a change."""
+
+    change_id: ChangeId
+    reason: Reason
+
+
+class WithdrawChange(Command, frozen=True, tag="network.withdraw_change"):
+    """Take back a change that one drafted oneself."""
 
     change_id: ChangeId
     reason: Reason
@@ -169,6 +180,13 @@ def decide_reject(change: Change, reason: str) -> ChangeRejected:
     """Return the event that refuses a change, or reject (C3)."""
     _still_open(change)
     return ChangeRejected(change_id=change.change_id, reason=reason)
+
+
+def decide_withdraw(change: Change, actor: str, reason: str) -> ChangeRejected:
+    """Return the event that takes a change back, or reject (C3)."""
+    if change.drafted_by != actor:
+        raise NotTheDrafter(change_id=change.change_id, drafted_by=change.drafted_by)
+    return decide_reject(change, reason)
 
 
 def _still_open(change: Change) -> None:

@@ -40,8 +40,10 @@ from coldgrid.network.change_rules import (
     DraftItem,
     NothingChanges,
     RejectChange,
+    WithdrawChange,
     decide_approve,
     decide_reject,
+    decide_withdraw,
     said_why,
 )
 from coldgrid.network.items import Batch, Item, item_kinds, names_of, read_items, within
@@ -196,6 +198,14 @@ def reject_change(tx: Tx, command: RejectChange) -> None:
     """Put a change aside."""
     said_why(command.reason)
     event = decide_reject(get_change(tx, command.change_id), command.reason)
+    tx.record(f"change/{command.change_id}", event)
+
+
+@handles(WithdrawChange, action="network.draft_change", owner=Owner.NETWORK)
+def withdraw_change(tx: Tx, command: WithdrawChange) -> None:
+    """Take back one's own change."""
+    said_why(command.reason)
+    event = decide_withdraw(get_change(tx, command.change_id), tx.actor, command.reason)
     tx.record(f"change/{command.change_id}", event)
 
 

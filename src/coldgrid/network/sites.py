@@ -24,7 +24,7 @@ from coldgrid.kernel.events import Command, Event
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
-from coldgrid.kernel.rejections import Conflict, NotFound, Problem
+from coldgrid.kernel.rejections import Conflict, Forbidden, NotFound, Problem
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, Json, Named, metadata
 from coldgrid.kernel.tx import Tx
@@ -179,6 +179,10 @@ class SiteAlreadyInMode(Conflict):
     """The site is in this mode already."""
 
 
+class SiteOfOthers(Forbidden):
+    """A site's mode is changed by somebody who is responsible for it."""
+
+
 # --- Table and projections ------------------------------------------------------
 
 network_site = sa.Table(
@@ -306,6 +310,9 @@ def decide_mode(site: Site, mode: SiteMode, reason: str) -> SiteModeChanged:
 def change_site_mode(tx: Tx, command: ChangeSiteMode) -> None:
     """Change a site's mode at once: closing a dock cannot wait for a second pair of eyes."""
     said_why(command.reason)
+    responsible_for = tx.principal.sites
+    if responsible_for is not None and command.site_id not in responsible_for:
+        raise SiteOfOthers(site_id=command.site_id)
     event = decide_mode(get_site(tx, command.site_id), command.mode, command.reason)
     tx.record(f"site/{command.site_id}", event, audience=(command.site_id,))
 
