@@ -26,7 +26,9 @@ from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
 
+Rows = dict[str, list[tuple[Any, ...]]]
 CHUNK = 1000
+KEYS_MAX = 500
 EVERY_SITE = "*"
 
 
@@ -36,7 +38,7 @@ class Luggage(msgspec.Struct, frozen=True):
     origin: str
     feed: list[Entry]
     entries: list[Entry]
-    rows: dict[str, list[tuple[Any, ...]]]
+    rows: Rows
 
 
 def carry_out(decider: Decider, origin: str, reason: str) -> Luggage:
@@ -49,6 +51,8 @@ def carry_out(decider: Decider, origin: str, reason: str) -> Luggage:
         column = table.c[table.info["carried_by"]]
         mine = Statement(sa.select(table).where(column == sa.bindparam("whose")))
         rows[table.name] = decider.connection.query(mine, (origin,))
+    for table in _carried_tables("carried_with"):
+        rows[table.name] = _rows_with(decider, table, rows)
     return Luggage(origin, feed, _all_of(reads, origin), rows)
 
 
@@ -69,14 +73,28 @@ def _take_in(tx: Tx, entries: Sequence[Entry], *, gapless: bool) -> None:
 
 
 def _put_rows(tx: Tx, luggage: Luggage) -> None:
-    for table in _carried_tables():
+    for table in [*_carried_tables(), *_carried_tables("carried_with")]:
         insert = Statement(table.insert())
         for row in luggage.rows.get(table.name, ()):
             tx.write_row(insert, tuple(row))
 
 
-def _carried_tables() -> list[sa.Table]:
-    return [table for table in metadata.sorted_tables if "carried_by" in table.info]
+def _rows_with(
+    decider: Decider, table: sa.Table, rows: dict[str, list[tuple[Any, ...]]]
+) -> list[tuple[Any, ...]]:
+    """The rows of a table that names no origin itself: those that carried rows of another table refer to."""
+    other, column = table.info["carried_with"]
+    place = [each.name for each in metadata.tables[other].columns].index(column)
+    keys = sorted({row[place] for row in rows[other]})
+    named = Statement(sa.select(table).where(table.c[column].in_(sa.bindparam("keys", expanding=True))))
+    found: list[tuple[Any, ...]] = []
+    for start in range(0, len(keys), KEYS_MAX):
+        found += decider.connection.query(named, (keys[start : start + KEYS_MAX],))
+    return found
+
+
+def _carried_tables(how: str = "carried_by") -> list[sa.Table]:
+    return [table for table in metadata.sorted_tables if how in table.info]
 
 
 def _meant_for(entry: Entry, origin: str) -> bool:

@@ -2,7 +2,8 @@
 
 A table is a projection unless it says `info={"service": True}`: then it is working state of the
 runtime (the log itself, timers, keys, readings), which a rebuild leaves alone. Service rows that belong to
-one origin name the column that says which, `"carried_by": "origin"`: they move house with it.
+one origin name the column that says which, `"carried_by": "origin"`: they move house with it. Where a
+table names no origin, `"carried_with": (table, column)` says whose rows it goes with.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ telemetry_block = sa.Table(
     sa.Column("sum_e4", sa.BigInteger, nullable=False),
     sa.Column("kinetic_sum", sa.Float, nullable=False),
     sa.Column("manifested", sa.BigInteger, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_by": "site_id"},
 )
 sa.Index("ix_telemetry_block_waiting", telemetry_block.c.site_id, telemetry_block.c.manifested)
 # Apart from the sums, so that a month of a thousand sensors is added up without reading past their bytes.
@@ -95,7 +95,7 @@ telemetry_block_body = sa.Table(
     metadata,
     sa.Column("hash", sa.Text, primary_key=True),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_with": ("telemetry_block", "hash")},
 )
 telemetry_manifest = sa.Table(
     "telemetry_manifest",

@@ -42,7 +42,7 @@ telemetry_chunk = sa.Table(
     sa.Column("sum_e4", sa.BigInteger, nullable=False),
     sa.Column("kinetic_sum", sa.Float, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_by": "site_id"},
 )
 sa.Index("ix_telemetry_chunk_site", telemetry_chunk.c.site_id, telemetry_chunk.c.day)
 

@@ -32,7 +32,7 @@ telemetry_health = sa.Table(
     sa.Column("fate", sa.Text, primary_key=True),
     sa.Column("readings", sa.BigInteger, nullable=False),
     sa.Column("last_us", sa.BigInteger, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_by": "site_id"},
 )
 telemetry_quarantine = sa.Table(
     "telemetry_quarantine",
@@ -44,7 +44,7 @@ telemetry_quarantine = sa.Table(
     sa.Column("sensor_id", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("what", sa.Text, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_by": "site_id"},
 )
 _COUNT = Statement(
     upsert(telemetry_health, keys=["site_id", "sensor_id", "fate"], set_=["last_us"], add=["readings"])

@@ -185,7 +185,7 @@ telemetry_landing = sa.Table(
     sa.Column("readings", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_by": "site_id"},
 )
 telemetry_checkpoint = sa.Table(
     "telemetry_checkpoint",
@@ -194,7 +194,7 @@ telemetry_checkpoint = sa.Table(
     sa.Column("landed_no", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_by": "site_id"},
 )
 
 _LAND = Statement(telemetry_landing.insert())

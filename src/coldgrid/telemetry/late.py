@@ -45,7 +45,7 @@ telemetry_late = sa.Table(
     sa.Column("site_id", sa.Text, nullable=False, index=True),
     sa.Column("from_us", sa.BigInteger, nullable=False),
     sa.Column("to_us", sa.BigInteger, nullable=False),
-    info={"service": True},
+    info={"service": True, "carried_by": "site_id"},
 )
 _PUT = Statement(upsert(telemetry_late, keys=["sensor_id"], set_=["from_us", "to_us"]))
 _DROP = Statement(telemetry_late.delete().where(telemetry_late.c.sensor_id == sa.bindparam("whose")))
