@@ -40,7 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Told("Broker that readings come from, mqtt://[user:password@]host:port; empty: none", secret=True),
     ] = ""
-    mqtt_connections: Annotated[int, Told("Connections that share the readings' subscription")] = 8
+    mqtt_connections: Annotated[int, Told("Connections that share the readings' subscription")] = 24
+    mqtt_client_id: Annotated[str, Told("Our name at the broker, one for each installation")] = "coldgrid"
     smtp_url: Annotated[
         str, Told("Mail server, smtp://[user:password@]host:port or smtps://; empty: no e-mail", secret=True)
     ] = ""

@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,18 @@ import msgspec
 import structlog
 
 from coldgrid.adapters.dispatcher import Dispatcher
+from coldgrid.adapters.mqtt import MqttIngest
+from coldgrid.adapters.mqtt_links import MqttSettings
+from coldgrid.adapters.siren import broker_of
 from coldgrid.evidence import checkpoints
 from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.notes import open_signer
 from coldgrid.evidence.tiles import KeptHead
+from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.outbox import Channel, ReportEffect
+from coldgrid.telemetry.newest import Newest, copy_newest
+from coldgrid.telemetry.watch import Watch
 from coldgrid.tower.live import publish_readings
 from coldgrid.tower.overview import Overview
 
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from coldgrid.tower.application import Tower
 
 SEED_BYTES = 32
+# The broker's gateway may post readings and nothing else.
+GATEWAY = Principal("gateway:mqtt", frozenset({"integrator"}))
 OVERVIEW_EVERY_S = 2.0
 REPORT_WITHIN_S = 60.0
 logger = structlog.get_logger("coldgrid.background")
@@ -92,16 +101,20 @@ class Background:
         key_file.parent.mkdir(parents=True, exist_ok=True)
         signer = open_signer(key_file, "coldgrid", secrets.token_bytes(SEED_BYTES))
         self.notary = Notary(signer=signer, network_name="coldgrid")
-        self.overview = Overview(tower.reader, tower.host.now)
+        self.overview = Overview(tower.reader, self._newest, tower.host.now)
         self.dispatcher = Dispatcher(channels, tower.reader, self._report, tower.host.now)
         self.loops = [
             Loop("checkpoints", tower.settings.checkpoint_every_s, self._checkpoint),
             Loop("overview", OVERVIEW_EVERY_S, self._look),
         ]
 
+        self.readings = mqtt_readings(tower)
+
     def start(self) -> None:
         """Start every part."""
         self.dispatcher.start()
+        if self.readings is not None:
+            self.readings.start()
         for loop in self.loops:
             loop.start()
 
@@ -109,6 +122,8 @@ class Background:
         """Stop every part."""
         for loop in reversed(self.loops):
             loop.stop()
+        if self.readings is not None:
+            self.readings.stop()
         self.dispatcher.stop()
 
     def health(self) -> list[Health]:
@@ -117,15 +132,30 @@ class Background:
             Health(f"channel {state.channel}", state.ok, state.last_why or f"{state.sent} sent", None)
             for state in self.dispatcher.states()
         ]
-        return [loop.health() for loop in self.loops] + channels
+        return [loop.health() for loop in self.loops] + self._broker() + channels
+
+    def _broker(self) -> list[Health]:
+        if self.readings is None:
+            return []
+        up, all_ = self.readings.connected, self.readings.settings.connections
+        return [Health("readings by MQTT", up == all_, f"{up} of {all_} connections up", None)]
 
     def _report(self, report: ReportEffect) -> None:
         self._tower.service.submit(report).result(REPORT_WITHIN_S)
 
+    def _newest(self) -> Newest:
+        fetch: Future[Newest] = self._tower.service.call(
+            lambda decider: copy_newest(decider.shared.hot[Watch])
+        )
+        return fetch.result(REPORT_WITHIN_S)
+
     def _look(self) -> str:
-        told = self.overview.refresh()
-        publish_readings(self._tower, self.overview.picture())
-        return told
+        """Look, and only then tell the pages that show the picture: they never fetch the old one."""
+        if self.overview.refresh():
+            self._tower.hub.publish("tower", "news", "", latest=True)
+        picture = self.overview.picture()
+        publish_readings(self._tower, picture)
+        return f"{len(picture.sites):,} sites"
 
     def _checkpoint(self) -> str:
         """Plan on a reader's connection; only the keeping takes the decider's time."""
@@ -142,3 +172,24 @@ class Background:
 
 def _keep(decider: Decider, notary: Notary, planned: checkpoints.Plan) -> list[KeptHead]:
     return checkpoints.keep(decider, notary, planned)
+
+
+def mqtt_readings(tower: Tower) -> MqttIngest | None:
+    """Return what takes readings from a broker; None where none is set."""
+    settings = tower.settings
+    if not settings.mqtt_url:
+        return None
+    broker = broker_of(settings.mqtt_url)
+    return MqttIngest(
+        MqttSettings(
+            host=broker.host,
+            port=broker.port,
+            username=broker.user,
+            password=broker.password,
+            tls=broker.tls,
+            client_id=settings.mqtt_client_id,
+            connections=settings.mqtt_connections,
+        ),
+        lambda command: tower.service.submit(command, GATEWAY),
+        time.monotonic,
+    )
