@@ -1,84 +1,103 @@
-"""Key figures of the control tower, each with what it is compared with."""
+"""Key figures of the control tower, each with what it is compared with and how it was before. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
 import msgspec
 
-from coldgrid.kernel.reading import Reader
-from coldgrid.orchestration.approvals import waiting_approvals
-from coldgrid.orchestration.page_book import alarm_budgets
-from coldgrid.orders.orders import count_by_status
-from coldgrid.stock.hold_book import open_holds
-from coldgrid.tower.overview import Picture, SiteState
-
-BUDGET_OVER = timedelta(days=28)
+from coldgrid.orchestration.page_book import Budget
+from coldgrid.tower.overview import Picture, SiteState, incidents_of
 
 
 class Kpi(msgspec.Struct, frozen=True):
-    """One figure: its value and unit, and a note that says what it means."""
+    """One figure: its value and unit, and a note that says what it means.
+
+    `past`: what it was over the last six hours, oldest first, as far as this tower has seen it.
+    """
 
     label: str
     value: str
     unit: str
     note: str
     state: str
+    past: list[float] = []
 
 
-def figures(db: Reader, picture: Picture, sites: Sequence[SiteState], now: datetime) -> list[Kpi]:
-    """Return the figures of the sites that a reader sees."""
+def figures(picture: Picture, sites: Sequence[SiteState], held: int, budgets: Sequence[Budget]) -> list[Kpi]:
+    """Return the figures of the sites that a reader sees. `held`: holds that are open there."""
+    shown = {site.site.site_id for site in sites}
+    points = [*picture.past, picture.point]
     in_range = sum(site.state == "ok" for site in sites)
     critical = sum(site.state == "crit" for site in sites)
+    watched = sum(site.state == "warn" for site in sites)
     silent = sum(site.state == "off" for site in sites)
-    incidents = [incident for site in sites for incident in site.incidents]
-    waiting = waiting_approvals(db, None, [site.site.site_id for site in sites])
-    at_stake_cents = sum(incident.picture.at_stake_cents or 0 for incident in incidents)
-    held = sum(len(open_holds(db, site.site.site_id)) for site in sites if site.incidents)
-    orders = count_by_status(db)
-    placed = sum(orders.values())
-    gone = orders.get("dispatched", 0)
-    budgets = alarm_budgets(db, now - BUDGET_OVER, now)
-    calls, acted = sum(b.calls for b in budgets), sum(b.acted for b in budgets)
+    opened = len(incidents_of(sites))
+    waiting = sum(count for site_id, count in picture.point.waiting.items() if site_id in shown)
+    at_stake_cents = sum(cents for site_id, cents in picture.point.at_stake_cents.items() if site_id in shown)
     return [
         Kpi(
             "Sites in range",
             str(in_range),
             f"of {len(sites)}",
-            _joined((critical, "critical"), (silent, "silent")) or "every zone within its band",
+            _joined((critical, "critical"), (watched, "to watch"), (silent, "silent"))
+            or "every zone within its band",
             "crit" if critical else "ok",
+            [float(len(point.in_range & shown)) for point in points],
         ),
         Kpi(
             "Decisions waiting",
-            str(len(waiting)),
-            f"of {len(incidents)} open" if incidents else "",
+            str(waiting),
+            _counted(opened, "incident") if opened else "",
             "approve or override" if waiting else "nobody waits for you",
             "crit" if waiting else "ok",
+            [float(_of(point.waiting, shown)) for point in points],
         ),
         Kpi(
             "Goods at stake",
             f"${at_stake_cents / 100:,.0f}",
             "",
-            f"{held} holds open" if held else "nothing on hold",
+            f"{_counted(held, 'hold')} open" if held else "nothing on hold",
             "warn" if at_stake_cents else "ok",
+            [_of(point.at_stake_cents, shown) / 100 for point in points],
         ),
-        Kpi("Orders", f"{placed:,}", "", f"{gone:,} dispatched", "ok"),
+        *_orders(picture, [float(point.orders) for point in points]),
+        _budget(budgets),
+    ]
+
+
+def _orders(picture: Picture, past: list[float]) -> list[Kpi]:
+    placed, gone = sum(picture.orders.values()), picture.orders.get("dispatched", 0)
+    lost = picture.orders.get("unsourceable", 0)
+    return [
+        Kpi("Orders", f"{placed:,}", "", f"{gone:,} dispatched", "ok", past),
         Kpi(
             "Promised in full",
-            "—" if not placed else f"{100 * (placed - orders.get('unsourceable', 0)) / placed:.1f}",
+            "—" if not placed else f"{100 * (placed - lost) / placed:.1f}",
             "%" if placed else "",
-            "orders with every line promised",
-            "ok",
-        ),
-        Kpi(
-            "Alarm budget",
-            "—" if not calls else f"{100 * acted / calls:.0f}",
-            "%" if calls else "",
-            f"{acted} of {calls} calls led to action" if calls else "no calls in 28 days",
-            "ok" if acted * 2 >= calls else "warn",
+            f"{lost:,} without goods" if lost else "every line promised" if placed else "no order yet",
+            "warn" if lost else "ok",
         ),
     ]
+
+
+def _budget(budgets: Sequence[Budget]) -> Kpi:
+    calls, acted = sum(b.calls for b in budgets), sum(b.acted for b in budgets)
+    return Kpi(
+        "Alarm budget",
+        "—" if not calls else f"{100 * acted / calls:.0f}",
+        "%" if calls else "",
+        f"{acted} of {_counted(calls, 'call')} acted on" if calls else "no calls in 28 days",
+        "ok" if acted * 2 >= calls else "warn",
+    )
+
+
+def _of(counts: dict[str, int], shown: set[str]) -> int:
+    return sum(count for site_id, count in counts.items() if site_id in shown)
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _joined(*parts: tuple[int, str]) -> str:

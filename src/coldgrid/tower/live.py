@@ -63,7 +63,6 @@ class Pinger:
 def topics_of(entry: Entry, event: Any) -> Iterator[tuple[str, str]]:
     """Yield (topic, ping) for the pages that show this fact."""
     kind, _, _ = entry.stream.partition("/")
-    yield "tower", "news"
     site_id = getattr(event, "site_id", None) or (entry.origin if entry.origin != NETWORK_ORIGIN else None)
     if isinstance(site_id, str):
         yield f"site/{site_id}", "news"
@@ -77,7 +76,7 @@ def topics_of(entry: Entry, event: Any) -> Iterator[tuple[str, str]]:
 
 def publish_readings(tower: Tower, picture: Picture) -> None:
     """Send the newest point of every chart that somebody looks at."""
-    for site in picture.sites:
+    for site in picture.sites.values():
         for zone in site.zones:
             topic = f"site/{site.site.site_id}/{zone.zone.zone_id}"
             if zone.at is None or not tower.hub.listening(topic):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery
 
+from coldgrid.access.people import names
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import NotFound
 from coldgrid.network.sites import get_site
 from coldgrid.orchestration.approvals import waiting_approvals
-from coldgrid.orchestration.incidents import time_left_first
+from coldgrid.orchestration.incidents import Incident, open_incidents, time_left_first
+from coldgrid.orchestration.page_book import alarm_budgets
 from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.orders.orders import find_order
+from coldgrid.stock.hold_book import open_holds
 from coldgrid.stock.inventory import units_by_sscc, units_of_lot
 from coldgrid.tower import kpis
 from coldgrid.tower.overview import RANK, WORDS, Overview, Picture, SiteState, ZoneState
-from coldgrid.tower.zone_charts import told, zone_frame
+from coldgrid.tower.zone_charts import explained, told, zone_frame
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.maps import Pin, label_sides, project
 from coldgrid.webkit.shell import NavItem, fragment, page, register_nav
@@ -25,6 +30,9 @@ from coldgrid.webkit.visitors import Db, Visitor, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "network.view"}
+# More pins than these cover each other: the map shows those that need a look first.
+PINS_MAX = 60
+BUDGET_OVER = timedelta(days=28)
 
 
 class NothingFound(NotFound):
@@ -41,12 +49,13 @@ def _overview(request: Req) -> Overview:
 def _seen(picture: Picture, visitor: Visitor) -> list[SiteState]:
     """The sites that a visitor may see, worst first."""
     sites = visitor.principal.sites
-    shown = [s for s in picture.sites if sites is None or s.site.site_id in sites]
+    shown = [s for key, s in picture.sites.items() if sites is None or key in sites]
     return sorted(shown, key=lambda s: (RANK[s.state], s.site.site_id))
 
 
 def _pins(sites: list[SiteState], selected: str) -> list[Pin]:
-    ordered = sorted(sites, key=lambda s: s.site.site_id)
+    shown = sites[:PINS_MAX] + [s for s in sites[PINS_MAX:] if s.site.site_id == selected]
+    ordered = sorted(shown, key=lambda s: s.site.site_id)
     points = [project(s.site.lat, s.site.lon) for s in ordered]
     pins = []
     for state, (x, y), side in zip(ordered, points, label_sides(points), strict=True):
@@ -82,8 +91,21 @@ def _zone_view(request: Req, db: Reader, state: SiteState, zone: ZoneState) -> d
         "frame": frame,
         "told": told(frame, zone.zone, state.site.name),
         "word": WORDS[zone.state],
+        "told_why": explained(db, zone.zone) if zone.state == "warn" and not zone.incident else "",
         "timezone": state.site.timezone,
     }
+
+
+def _figures(db: Reader, picture: Picture, sites: list[SiteState]) -> list[kpis.Kpi]:
+    held = sum(len(open_holds(db, state.site.site_id)) for state in sites if state.incidents)
+    return kpis.figures(picture, sites, held, alarm_budgets(db, picture.at - BUDGET_OVER, picture.at))
+
+
+def _incidents(request: Req, db: Reader) -> list[Incident]:
+    """The open incidents, read anew: a page that hears of one must not be shown the picture before it."""
+    sites = visitor_of(request).principal.sites
+    shown = [one for one in open_incidents(db) if sites is None or one.site_id in sites]
+    return time_left_first(shown, request.app.state.now())
 
 
 def _pick(state: SiteState, zone_id: str) -> ZoneState | None:
@@ -91,7 +113,7 @@ def _pick(state: SiteState, zone_id: str) -> ZoneState | None:
 
 
 @get("/", opt=VIEW, include_in_schema=False, sync_to_thread=True)
-def tower_page(request: Req, db: Db, site: str = "", zone: str = "") -> Response[str]:
+def tower_page(request: Req, db: Db, site: FromQuery[str] = "", zone: FromQuery[str] = "") -> Response[str]:
     """The control tower: figures, map, the site that needs a look, open incidents."""
     visitor, picture = visitor_of(request), _overview(request).picture()
     sites = _seen(picture, visitor)
@@ -109,8 +131,10 @@ def tower_page(request: Req, db: Db, site: str = "", zone: str = "") -> Response
         nav="/",
         topics=topics,
         pins=_pins(sites, chosen.site.site_id if chosen else ""),
-        kpis=kpis.figures(db, picture, sites, request.app.state.now()),
-        incidents=time_left_first([i for s in sites for i in s.incidents], request.app.state.now()),
+        kpis=_figures(db, picture, sites),
+        incidents=_incidents(request, db),
+        names=names(db),
+        not_shown=max(0, len(sites) - PINS_MAX),
         words=WORDS,
         **context,
     )
@@ -121,12 +145,11 @@ def figures(request: Req, db: Db) -> Response[str]:
     """The figures alone, for a page that is live."""
     picture = _overview(request).picture()
     sites = _seen(picture, visitor_of(request))
-    shown = kpis.figures(db, picture, sites, request.app.state.now())
-    return fragment(request, "tower/_figures.html", db, kpis=shown)
+    return fragment(request, "tower/_figures.html", db, kpis=_figures(db, picture, sites))
 
 
 @get("/tower/map", opt=VIEW, include_in_schema=False, sync_to_thread=True)
-def network_map(request: Req, db: Db, site: str = "") -> Response[str]:
+def network_map(request: Req, db: Db, site: FromQuery[str] = "") -> Response[str]:
     """The map alone."""
     sites = _seen(_overview(request).picture(), visitor_of(request))
     return fragment(request, "tower/_map.html", db, pins=_pins(sites, site))
@@ -135,13 +158,12 @@ def network_map(request: Req, db: Db, site: str = "") -> Response[str]:
 @get("/tower/incidents", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def incident_rows(request: Req, db: Db) -> Response[str]:
     """The open incidents alone."""
-    sites = _seen(_overview(request).picture(), visitor_of(request))
-    incidents = time_left_first([i for s in sites for i in s.incidents], request.app.state.now())
-    return fragment(request, "tower/_incidents.html", db, incidents=incidents)
+    shown = _incidents(request, db)
+    return fragment(request, "tower/_incidents.html", db, incidents=shown, names=names(db))
 
 
 @get("/sites/{site_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
-def site_page(request: Req, db: Db, site_id: str, zone: str = "") -> Response[str]:
+def site_page(request: Req, db: Db, site_id: FromPath[str], zone: FromQuery[str] = "") -> Response[str]:
     """One site: its zones with a chart, what stands there, what happens there."""
     site = get_site(db, site_id)
     state = _overview(request).picture().site(site_id)
@@ -167,7 +189,7 @@ def site_page(request: Req, db: Db, site_id: str, zone: str = "") -> Response[st
 
 
 @get("/search", opt=VIEW, include_in_schema=False, sync_to_thread=True)
-def search(request: Req, db: Db, q: str = "") -> Response[Any]:
+def search(request: Req, db: Db, q: FromQuery[str] = "") -> Response[Any]:
     """Go to whatever has this id: an order, a unit, a lot, a site, a zone."""
     wanted = q.strip()
     picture = _overview(request).picture()

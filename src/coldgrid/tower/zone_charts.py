@@ -14,14 +14,27 @@ from coldgrid.quality.curves import US_PER_MIN, Curve, Floats, Ints
 from coldgrid.quality.estimate import lag_of, product_band
 from coldgrid.quality.zone_air import GRACE_LEAST_MIN, ZoneAir
 from coldgrid.stock.inventory import units_in_zone
+from coldgrid.telemetry.alarm_rules import Alarm, AlarmState
 from coldgrid.telemetry.alarms import open_alarms_of_zone
-from coldgrid.telemetry.rules import Role
+from coldgrid.telemetry.rules import Role, Rule
 from coldgrid.webkit.charts import Forecast, Mark, ZoneFrame
 
 BACK = timedelta(hours=6)
 POINTS_MAX = 360
 AHEAD_MIN = 60
 TREND_MIN = 20.0
+MARKS_MAX = 3
+RULE_WORDS = {
+    Rule.BAND_HIGH: "above band",
+    Rule.BAND_LOW: "below band",
+    Rule.APPROACHING: "near its limit",
+    Rule.RATE: "rises fast",
+    Rule.RATE_SLOW: "rises",
+    Rule.CUMULATIVE: "long above",
+    Rule.COMPRESSOR: "compressor",
+    Rule.OUT_OF_RANGE: "out of range",
+    Rule.GAP: "silent",
+}
 
 
 def zone_frame(db: Reader, zone: Zone, now: datetime, *, unit: str, timezone: str) -> ZoneFrame:
@@ -48,13 +61,31 @@ def zone_frame(db: Reader, zone: Zone, now: datetime, *, unit: str, timezone: st
         t=[float(at) for at in air.at_us[shown] / 1e6],
         probe=_probe(known, air.at_us[shown]),
         forecast=_forecast(air, product),
-        marks=[
-            Mark(t=alarm.raised_at.timestamp(), label=str(alarm.rule).replace("_", " "), state="crit")
-            for alarm in open_alarms_of_zone(db, zone.zone_id)
-            if alarm.raised_at >= now - BACK
-        ][:3],
+        marks=_marks(open_alarms_of_zone(db, zone.zone_id), now),
         **columns,
     )
+
+
+def _marks(alarms: Sequence[Alarm], now: datetime) -> list[Mark]:
+    """The first alarm of each rule; one that a defrost or a door explains is drawn as such."""
+    first = {
+        alarm.rule: alarm for alarm in alarms if alarm.raised_at >= now - BACK
+    }  # newest first: the last wins
+    earliest = sorted(first.values(), key=lambda alarm: alarm.raised_at)[:MARKS_MAX]
+    return [
+        Mark(
+            t=alarm.raised_at.timestamp(),
+            label=RULE_WORDS.get(alarm.rule, str(alarm.rule).replace("_", " ")),
+            state="warn" if alarm.state is AlarmState.SUPPRESSED else "crit",
+        )
+        for alarm in earliest
+    ]
+
+
+def explained(db: Reader, zone: Zone) -> str:
+    """Say why a zone outside its band raised no alarm, where a rule said so; "" where none did."""
+    suppressed = [a for a in open_alarms_of_zone(db, zone.zone_id) if a.state is AlarmState.SUPPRESSED]
+    return suppressed[0].why if suppressed else ""
 
 
 def tightest_limit_c(db: Reader, zone_id: str) -> float | None:
