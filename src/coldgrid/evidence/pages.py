@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -32,6 +33,7 @@ VIEW = {"action": "evidence.view"}
 PACK = {"action": "evidence.build_pack", "reads": "quality"}
 DISCLOSE = {"action": "evidence.disclose", "reads": "personal"}
 CHECKPOINTS_SHOWN = 30
+LOGS_PER_PAGE = 60
 CHECKED_BYTES_MAX = 64 * 1024 * 1024
 KINDS = [("incident", "Incident"), ("unit", "Handling unit (SSCC)"), ("lot", "Lot")]
 
@@ -70,16 +72,24 @@ register_nav(
 
 
 @get("/evidence", opt=VIEW, include_in_schema=False, sync_to_thread=True)
-def evidence_page(request: Req, db: Db) -> Response[str]:
-    """Show every signed log, forks, whom this host witnesses, and the forms for packs."""
-    return overview(request, db)
+def evidence_page(request: Req, db: Db, after: FromQuery[str] = "") -> Response[str]:
+    """Show the signed logs, forks, whom this host witnesses, and the forms for packs."""
+    return overview(request, db, after=after)
 
 
 def overview(
-    request: Req, db: Reader, *, form: Form = NO_FORM, report: Report | None = None, checked: str = ""
+    request: Req,
+    db: Reader,
+    *,
+    form: Form = NO_FORM,
+    report: Report | None = None,
+    checked: str = "",
+    after: str = "",
 ) -> Response[str]:
     """Show the overview, with a refused form or with what checking a pack found."""
-    rows = _rows(request, db)
+    heads, sizes = _heads(request, db), request.app.state.decider.decider.heads
+    behind = [head for head in heads if head.origin > after]
+    rows = _rows(request, db, behind[:LOGS_PER_PAGE])
     return page(
         request,
         "evidence/overview.html",
@@ -87,9 +97,11 @@ def overview(
         title="Evidence",
         nav="/evidence",
         rows=rows,
-        signed=sum(row.head.size for row in rows),
-        waiting=sum(row.waiting for row in rows),
-        latest=max((row.head.made_at for row in rows), default=None),
+        logs=len(heads),
+        older=rows[-1].head.origin if len(behind) > len(rows) else "",
+        signed=sum(head.size for head in heads),
+        waiting=sum(_waiting(head, sizes.get(head.origin, (0, 0))) for head in heads),
+        latest=max((head.made_at for head in heads), default=None),
         forks=[fork for fork in forks.forks(db) if not fork.settled_by],
         settled=[fork for fork in forks.forks(db) if fork.settled_by],
         witnessed=witness.witnessed(db),
@@ -104,12 +116,22 @@ def overview(
     )
 
 
-def _rows(request: Req, db: Reader) -> list[LogRow]:
+def _heads(request: Req, db: Reader) -> list[KeptHead]:
+    """The logs that a reader may see."""
+    allowed = visitor_of(request).principal.sites
+    return [
+        head
+        for head in tiles.heads(db)
+        if allowed is None or head.origin in allowed or head.origin == NETWORK_ORIGIN
+    ]
+
+
+def _rows(request: Req, db: Reader, heads: Sequence[KeptHead]) -> list[LogRow]:
+    """Rows of some logs, their signatures checked anew: only of those that are shown."""
     notary = notary_of(request)
     keys = [notary.signer.key, *witness_keys_of(request)]
     sizes = request.app.state.decider.decider.heads
     open_forks = {LogId(fork.origin, fork.epoch): fork for fork in forks.forks(db) if not fork.settled_by}
-    allowed = visitor_of(request).principal.sites
     return [
         LogRow(
             head,
@@ -118,8 +140,7 @@ def _rows(request: Req, db: Reader) -> list[LogRow]:
             _waiting(head, sizes.get(head.origin, (0, 0))),
             open_forks.get(head.log_id),
         )
-        for head in tiles.heads(db)
-        if allowed is None or head.origin in allowed or head.origin == NETWORK_ORIGIN
+        for head in heads
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -42,6 +43,19 @@ def current_playbook(db: Reader, site_id: str, name: str) -> Playbook | None:
     if found is not None:
         candidates.append(playbook_of(db, found[0]))
     return max(candidates, key=lambda playbook: playbook.version, default=None)
+
+
+def playbooks_in_use(db: Reader, site_ids: Sequence[str]) -> list[tuple[Playbook, list[str]]]:
+    """Each playbook that new runs use at some of these sites, with those sites, by name and version."""
+    published = {(site_id, name): hash_ for site_id, name, hash_ in runs.published_hashes(db)}
+    found: dict[str, tuple[Playbook, list[str]]] = {}
+    for name, source in sorted(shipped().items()):
+        own = parsed(source)
+        for site_id in site_ids or [""]:
+            hash_ = published.get((site_id, name))
+            used = own if hash_ is None else max(own, playbook_of(db, hash_), key=lambda one: one.version)
+            found.setdefault(used.hash, (used, []))[1].append(site_id)
+    return list(found.values())
 
 
 def playbook_of(db: Reader, hash_: str) -> Playbook:

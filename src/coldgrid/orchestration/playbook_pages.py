@@ -8,9 +8,9 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
 from coldgrid.kernel.reading import Reader
-from coldgrid.network.sites import list_sites
-from coldgrid.orchestration.playbook_library import current_playbook, playbook_of, shipped, source_of
-from coldgrid.orchestration.playbook_model import Playbook, Step
+from coldgrid.network.sites import site_labels
+from coldgrid.orchestration.playbook_library import current_playbook, playbook_of, playbooks_in_use, source_of
+from coldgrid.orchestration.playbook_model import Step
 from coldgrid.orchestration.playbook_state import StepState
 from coldgrid.orchestration.playbooks import MoveRun, PublishPlaybook
 from coldgrid.orchestration.runs import get_run
@@ -32,20 +32,14 @@ def playbooks_page(request: Req, db: Db) -> Response[str]:
 
 def _playbooks(request: Req, db: Reader, form: Form) -> Response[str]:
     allowed = visitor_of(request).principal.sites
-    sites = [one.site_id for one in list_sites(db) if allowed is None or one.site_id in allowed]
-    used: dict[str, tuple[Playbook, list[str]]] = {}
-    for name in sorted(shipped()):
-        for site_id in sites or [""]:
-            playbook = current_playbook(db, site_id, name)
-            if playbook is not None:
-                used.setdefault(playbook.hash, (playbook, []))[1].append(site_id)
+    sites = [one.site_id for one in site_labels(db) if allowed is None or one.site_id in allowed]
     return page(
         request,
         "orchestration/playbooks.html",
         db,
         title="Playbooks",
         nav="/playbooks",
-        used=list(used.values()),
+        used=playbooks_in_use(db, sites),
         site_count=len(sites),
         site_options=[(site_id, site_id) for site_id in sites],
         may_publish=any(may(request, "orchestration.publish_playbook", site_id) for site_id in sites[:1]),

@@ -268,6 +268,11 @@ _CURRENT = Statement(
     )
     .order_by(orchestration_playbook.c.version.desc())
 )
+_PUBLISHED = Statement(
+    sa.select(orchestration_playbook.c.origin, orchestration_playbook.c.name, orchestration_playbook.c.hash)
+    .where(orchestration_playbook.c.current.is_(sa.true()))
+    .order_by(*(orchestration_playbook.c[name] for name in ("origin", "name", "version")))
+)
 _HAS = Statement(
     sa.select(orchestration_playbook.c.hash).where(
         orchestration_playbook.c.origin == sa.bindparam("origin"),
@@ -309,6 +314,12 @@ def kept_source(db: Reader, hash_: str) -> str | None:
 def keeps(db: Reader, origin: str, hash_: str) -> bool:
     """Tell whether an origin's log holds the playbook."""
     return db.one(_HAS, origin=origin, hash=hash_) is not None
+
+
+def published_hashes(db: Reader) -> list[tuple[str, str, str]]:
+    """The highest version that each log has put in force, as (site, name, hash), by site and name."""
+    highest = {(origin, name): hash_ for origin, name, hash_ in db.all(_PUBLISHED)}
+    return [(origin, name, hash_) for (origin, name), hash_ in highest.items()]
 
 
 def current_hash(db: Reader, origin: str, name: str) -> tuple[str, int] | None:

@@ -13,7 +13,7 @@ from coldgrid.access.people import names
 from coldgrid.catalog.products import Product, ProductNotFound, get_product
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import from_micros, to_micros
-from coldgrid.network.sites import list_sites
+from coldgrid.network.sites import site_labels
 from coldgrid.orchestration.decisions import Alternative, KeptDecision, alternatives_of, reason_text
 from coldgrid.orders import orders
 from coldgrid.orders.explain import sourcing_decisions
@@ -31,6 +31,8 @@ from coldgrid.webkit.visitors import Db, Visitor, may
 Req = Request[Any, Any, Any]
 VIEW = {"action": "orders.view"}
 PERSONAL = {"action": "orders.view", "reads": "personal"}
+# Alternatives of a choice that are shown; its record has them all.
+ROWS_SHOWN = 24
 ORDERS_PER_PAGE = 50
 WAITING = "waiting"
 
@@ -60,7 +62,7 @@ def list_page(
     until = END_OF_TIME if before is None else _instant(before)
     status = OrderStatus(show) if show in set(OrderStatus) else None
     asked = q.strip()
-    if asked in {one.site_id for one in list_sites(db)}:
+    if asked and asked in {one.site_id for one in site_labels(db)}:
         site, asked = asked, ""
     if asked:
         order = orders.find_order(db, asked)
@@ -131,6 +133,7 @@ class Explained(msgspec.Struct, frozen=True):
 
     kept: KeptDecision
     rows: list[Row]
+    folded: int
 
 
 @get("/orders/{order_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
@@ -185,7 +188,8 @@ def _explained(kept: KeptDecision) -> Explained:
     paid = decision.facts.get("score")
     at_min = decision.facts.get("at_min", 0)
     rows = [_row(one, one.name in chosen, paid, at_min) for one in alternatives_of(decision)]
-    return Explained(kept, sorted(rows, key=lambda row: not row.chosen))
+    rows.sort(key=lambda row: not row.chosen)
+    return Explained(kept, rows[:ROWS_SHOWN], max(0, len(rows) - ROWS_SHOWN))
 
 
 def _row(one: Alternative, chosen: bool, paid: int | None, at_min: int) -> Row:
