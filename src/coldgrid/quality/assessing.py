@@ -156,20 +156,23 @@ class _Judge:
     def exposures(self) -> dict[str, Exposure]:
         """Judge every unit; those with one stay and the same curve at once."""
         groups: dict[tuple[str, str, str, str], list[exposure.Stay]] = {}
+        places: dict[str, str] = {}
         found: dict[str, Exposure] = {}
         for sscc, own in self.by_unit.items():
             if self.goods[own[0].product_id].limits is None:
                 found[sscc] = no_limits(sscc)
             elif len(own) == 1:
                 probed = sscc if sscc in self._probed else ""
-                key = (own[0].product_id, own[0].location_id, self.units[sscc].pack_level.value, probed)
+                cover = self._air.cover_of(own[0].location_id)
+                places.setdefault(cover, own[0].location_id)
+                key = (own[0].product_id, cover, self.units[sscc].pack_level.value, probed)
                 groups.setdefault(key, []).append(self._stay(sscc, own))
             else:
                 found[sscc] = self._moved(sscc, own)
-        for (product_id, location_id, pack_level, probed), stays in groups.items():
+        for (product_id, cover, pack_level, probed), stays in groups.items():
             limits = self.goods[product_id].limits
             assert limits is not None, "sorted out above"
-            curve = self._air.product(location_id, self._body(product_id, pack_level), probed)
+            curve = self._air.product(places[cover], self._body(product_id, pack_level), probed)
             found |= {each.sscc: each for each in assess_stays(curve, stays, limits)}
         return found
 

@@ -101,6 +101,12 @@ class ZoneAir:
                 return covering or of_role
         return []
 
+    def cover_of(self, location_id: str) -> str:
+        """What is known of a location, by name: places of the same cover have the same temperatures."""
+        sensors = [*self.sensors_at(location_id), *self._probes_at(location_id)]
+        by_hand = [one.reading_id for one in self._hand if one.location_id == location_id]
+        return ",".join([*(sensor.sensor_id for sensor in sensors), *by_hand])
+
     def grace_min(self, location_id: str, body: Body) -> float:
         """How long silence is bridged for goods at a location, minutes."""
         intervals_s = [sensor.interval_s for sensor in self.sensors_at(location_id)]

@@ -19,7 +19,9 @@ from coldgrid.stock.units import Unit
 
 
 class ProductNow(msgspec.Struct, frozen=True, kw_only=True):
-    """Units of one product, packed alike, at one location, with their estimate. Temperatures None: unknown.
+    """Units of one product, packed alike, under the same sensors, with their estimate. None: unknown.
+
+    `location_id`: one of the places where they stand.
 
     `left_min`: until the product crosses its warm limit if the air goes on as it does, None for never;
     `earliest_min` and `latest_min` are the edges of the band.
@@ -85,11 +87,14 @@ def zone_now(db: Reader, zone_id: str, now: datetime) -> ZoneNow:
     """
     zone = get_zone(db, zone_id)
     known = ZoneAir(db, zone, now - timedelta(minutes=1), now)
-    groups = _groups(units_in_zone(db, zone_id))
+    groups = _groups(known, units_in_zone(db, zone_id))
     goods = {product_id: goods_of(db, product_id) for product_id in sorted({key[0] for key in groups})}
-    products = [_product(zone, known, key, units, goods[key[0]]) for key, units in groups.items()]
+    products = [_product(zone, known, units, goods[key[0]]) for key, units in groups.items()]
     usual = Body(lag_of(zone.lag_min), zone.setpoint_c + _USUAL_HEADROOM_C)
-    graces = [known.grace_min(key[1], _body(zone, key[2], goods[key[0]])) for key in groups]
+    graces = [
+        known.grace_min(units[0].location_id, _body(zone, units[0].pack_level.value, goods[key[0]]))
+        for key, units in groups.items()
+    ]
     grace = min(graces, default=known.grace_min("", usual))
     air = known.air("", grace)
     seen = bool(air.known[-1])
@@ -119,11 +124,14 @@ def zone_now(db: Reader, zone_id: str, now: datetime) -> ZoneNow:
 Key = tuple[str, str, str]
 
 
-def _groups(units: Sequence[Unit]) -> dict[Key, list[Unit]]:
+def _groups(known: ZoneAir, units: Sequence[Unit]) -> dict[Key, list[Unit]]:
+    """The units by what tells their temperature: product, sensors over them, packaging."""
+    covers = {location_id: known.cover_of(location_id) for location_id in {one.location_id for one in units}}
     groups: dict[Key, list[Unit]] = {}
     for unit in units:
         if unit.qty > 0:
-            groups.setdefault((unit.product_id, unit.location_id, unit.pack_level.value), []).append(unit)
+            key = (unit.product_id, covers[unit.location_id], unit.pack_level.value)
+            groups.setdefault(key, []).append(unit)
     return groups
 
 
@@ -131,17 +139,18 @@ def _body(zone: Zone, pack_level: str, goods: Goods) -> Body:
     return Body(lag_of(zone.lag_min, pack_level), goods.limit_c)
 
 
-def _product(zone: Zone, known: ZoneAir, key: Key, units: Sequence[Unit], goods: Goods) -> ProductNow:
-    body = _body(zone, key[2], goods)
-    state = known.estimate(key[1], body)
+def _product(zone: Zone, known: ZoneAir, units: Sequence[Unit], goods: Goods) -> ProductNow:
+    location_id, pack_level = units[0].location_id, units[0].pack_level.value
+    body = _body(zone, pack_level, goods)
+    state = known.estimate(location_id, body)
     qty = sum(unit.qty for unit in units)
     left = _left(state, body.lag, goods.limit_c)
     product = goods.product
     per_pallet = next((level.qty for level in product.pack_levels if level.name.value == "pallet"), 0)
-    whole = key[2] == "pallet" or not per_pallet
+    whole = pack_level == "pallet" or not per_pallet
     return ProductNow(
         product_id=product.product_id,
-        location_id=key[1],
+        location_id=location_id,
         temperature_class=product.temperature_class,
         units=len(units),
         qty=qty,
