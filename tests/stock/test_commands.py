@@ -28,6 +28,7 @@ from coldgrid.stock.shortfalls import Shortfall
 from coldgrid.stock.splits import MergeUnit, Output, Portion, SplitUnit, TransformGoods
 from coldgrid.stock.stays import units_present
 from coldgrid.stock.trace import trace_lot
+from coldgrid.stock.transfer_book import UnitOnItsWay
 from coldgrid.stock.transfers import ReceiveTransfer, ShipTransfer
 from coldgrid.stock.units import UnitStatus
 from tests.conftest import T0, Kernel
@@ -133,8 +134,8 @@ class TestMovements:
         stays = units_present(reader, FREEZER, at, at + timedelta(minutes=60))
         assert [(s.sscc, s.qty, s.gone_to, s.order_id) for s in stays] == [
             (PALLET, 100, COOL, ""),
-            (SECOND, 60, "", ""),
             (SECOND, 40, "CUSTOMER", "o1"),
+            (SECOND, 60, "", ""),
         ]
         assert units_present(reader, FREEZER, T0 - timedelta(minutes=9), T0) == []
         late = T0 + timedelta(minutes=40)
@@ -315,6 +316,14 @@ class TestTransfers:
             self.arrive(world, PALLET)
         transit = [b.qty for b in balances_of_product(world.reader(), ICE) if b.location_id == "TRANSIT"]
         assert sum(transit) == 100
+
+    def test_a_label_on_its_way_is_not_given_to_other_goods(self, world: Kernel) -> None:
+        world.do(receive())
+        world.do(receive(SECOND))
+        self.ship(world, PALLET)
+        for wrong in (receive(), SplitUnit(site_id=SITE, sscc=SECOND, new_sscc=PALLET, qty=1)):
+            with pytest.raises(UnitOnItsWay):
+                world.do(wrong)
 
     def test_a_rescue_that_comes_home_is_still_held(self, world: Kernel) -> None:
         world.do(receive())

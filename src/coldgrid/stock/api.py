@@ -25,7 +25,8 @@ from coldgrid.stock.pauses import PauseZone, ResumeZone, open_pauses
 from coldgrid.stock.promises import promises_of
 from coldgrid.stock.stays import stays_of
 from coldgrid.stock.trace import trace_lot
-from coldgrid.stock.transfers import ReceiveTransfer, ShipTransfer, sent_units
+from coldgrid.stock.transfer_book import sent_units
+from coldgrid.stock.transfers import ReceiveTransfer, ShipTransfer
 from coldgrid.stock.units import UnitNotFound
 from coldgrid.webkit.commands import submit
 from coldgrid.webkit.visitors import Db

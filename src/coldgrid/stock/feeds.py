@@ -13,7 +13,7 @@ from coldgrid.stock.hold_facts import HeldUnit, HoldExtended, HoldPlaced, HoldRe
 from coldgrid.stock.index import change_sellable
 from coldgrid.stock.movements import UnitAdjusted, UnitMoved, UnitReceived
 from coldgrid.stock.splits import GoodsTransformed
-from coldgrid.stock.transfers import TransferReceived, TransferShipped
+from coldgrid.stock.transfer_book import TransferReceived, TransferShipped
 from coldgrid.stock.units import Line
 
 Changes = Iterator[tuple[BucketKey, int]]

@@ -51,8 +51,15 @@ stock_hold = sa.Table(
     sa.Column("window_from", Instant),
     sa.Column("window_to", Instant),
     sa.Column("ended_at", Instant),
-    sa.Index("ix_stock_hold_open", "site_id", "ended_at"),
     info={"origin": "site"},
+)
+# Ended holds are looked up by id alone; open ones by their site.
+sa.Index(
+    "ix_stock_hold_open",
+    stock_hold.c.site_id,
+    stock_hold.c.placed_at,
+    sqlite_where=stock_hold.c.ended_at.is_(None),
+    postgresql_where=stock_hold.c.ended_at.is_(None),
 )
 stock_hold_unit = sa.Table(
     "stock_hold_unit",

@@ -49,7 +49,7 @@ stock_unit = sa.Table(
     sa.Index("ix_stock_unit_zone", "zone_id", "location_id"),
     sa.Index("ix_stock_unit_lot", "lot_id"),
     sa.Index("ix_stock_unit_sscc", "sscc"),
-    sa.Index("ix_stock_unit_parent", "site_id", "parent_sscc"),
+    sa.Index("ix_stock_unit_parent", "parent_sscc"),
     info={"origin": "site"},
 )
 _C = stock_unit.c
@@ -217,20 +217,12 @@ _SOME = Statement(
     .order_by(*_ORDER),
     into=Unit,
 )
+# By parent alone: the planner would rather read the whole site than the index when it is told the site.
 _CHILDREN = Statement(
-    sa.select(*_COLUMNS)
-    .where(_C.site_id == sa.bindparam("of_site"), _C.parent_sscc.in_(sa.bindparam("parents", expanding=True)))
-    .order_by(_C.sscc),
-    into=Unit,
+    sa.select(*_COLUMNS).where(_C.parent_sscc.in_(sa.bindparam("parents", expanding=True))), into=Unit
 )
 _IN_ZONE = Statement(
     sa.select(*_COLUMNS).where(_C.zone_id == sa.bindparam("zone")).order_by(*_ORDER), into=Unit
-)
-_AT_LOCATION = Statement(
-    sa.select(*_COLUMNS)
-    .where(_C.location_id == sa.bindparam("location"), _C.zone_id != "")
-    .order_by(*_ORDER),
-    into=Unit,
 )
 _OF_LOT = Statement(
     sa.select(*_COLUMNS).where(_C.lot_id == sa.bindparam("lot")).order_by(_C.site_id, *_ORDER), into=Unit
@@ -316,9 +308,10 @@ def get_units(db: Reader, site_id: str, ssccs: Sequence[str]) -> list[Unit]:
     return [found[sscc] for sscc in ssccs]
 
 
-def children_of(db: Reader, site_id: str, sscc: str) -> list[Unit]:
-    """Return the units that stand on one."""
-    return db.all(_CHILDREN, of_site=site_id, parents=[sscc])
+def children_of(db: Reader, site_id: str, *ssccs: str) -> list[Unit]:
+    """Return the units of a site that stand on some, by SSCC."""
+    found = db.all(_CHILDREN, parents=list(ssccs))
+    return sorted((unit for unit in found if unit.site_id == site_id), key=lambda unit: unit.sscc)
 
 
 def with_nested(db: Reader, units: Sequence[Unit]) -> list[Unit]:
@@ -328,7 +321,7 @@ def with_nested(db: Reader, units: Sequence[Unit]) -> list[Unit]:
     for _ in range(DEPTH_MAX):
         if not level:
             break
-        children = db.all(_CHILDREN, of_site=units[0].site_id, parents=level)
+        children = children_of(db, units[0].site_id, *level)
         level = [child.sscc for child in children if child.sscc not in found]
         found.update((child.sscc, child) for child in children if child.sscc not in found)
     return list(found.values())
@@ -337,11 +330,6 @@ def with_nested(db: Reader, units: Sequence[Unit]) -> list[Unit]:
 def units_in_zone(db: Reader, zone_id: str) -> list[Unit]:
     """Return the units that stand in a zone now, carriers of others included."""
     return db.all(_IN_ZONE, zone=zone_id)
-
-
-def units_at_location(db: Reader, location_id: str) -> list[Unit]:
-    """Return the units that stand at a location now."""
-    return db.all(_AT_LOCATION, location=location_id)
 
 
 def units_of_lot(db: Reader, lot_id: str) -> list[Unit]:

@@ -212,6 +212,12 @@ _BY_REFERENCE = Statement(
     .order_by(*_IN_TIME),
     into=Movement,
 )
+_REFERENCES = Statement(
+    sa.select(_M.reference)
+    .where(_M.lot_id.in_(sa.bindparam("lots", expanding=True)), _M.kind == sa.bindparam("of_kind"))
+    .distinct()
+    .order_by(_M.reference)
+)
 _LOT_BALANCES = Statement(
     sa.select(_B.site_id, _B.owner, _B.product_id, _B.lot_id, sa.cast(sa.func.sum(_B.qty), sa.BigInteger))
     .group_by(_B.site_id, _B.owner, _B.product_id, _B.lot_id)
@@ -237,6 +243,11 @@ def unbalanced(db: Reader) -> list[tuple[str, str, str, str, int]]:
 def movements_of_lots(db: Reader, lot_ids: Sequence[str]) -> list[Movement]:
     """Return the movements of some lots at every site, oldest first."""
     return db.all(_BY_LOT, lots=list(lot_ids)) if lot_ids else []
+
+
+def references_of_lots(db: Reader, lot_ids: Sequence[str], kind: MovementKind) -> list[str]:
+    """Return the references of some lots' movements of one kind, such as their transformations."""
+    return [row[0] for row in db.all(_REFERENCES, lots=list(lot_ids), of_kind=kind)] if lot_ids else []
 
 
 def movements_of_unit(db: Reader, sscc: str) -> list[Movement]:

@@ -3,7 +3,7 @@
 Invariants
     V1  Goods come in from a named place beyond the shelves, and a count that differs is a movement too.
     V2  What nests in a unit moves with it; a unit moved by itself no longer stands on its parent.
-    V3  An SSCC is in one building once; a unit that left may come back under it.
+    V3  An SSCC is in one building, or under way to one, once; a unit that left may come back under it.
     V4  Held goods move like others, stay held, and join what is held where they arrive.
 """
 
@@ -23,8 +23,9 @@ from coldgrid.kernel.rejections import Conflict, Invalid, Problem
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.zones import get_location
 from coldgrid.stock.hold_joins import join_holds
-from coldgrid.stock.inventory import children_of, get_unit, units_by_sscc, with_nested
+from coldgrid.stock.inventory import children_of, get_unit, with_nested
 from coldgrid.stock.posting import MovementKind, NewUnit, Posting, post, post_arrival
+from coldgrid.stock.transfer_book import require_label_free
 from coldgrid.stock.units import (
     NEVER,
     QTY_MAX,
@@ -32,7 +33,6 @@ from coldgrid.stock.units import (
     PackLevel,
     Place,
     Unit,
-    UnitAlreadyPresent,
     UnitCarriesOthers,
     UnitNotPresent,
     UnitStatus,
@@ -157,17 +157,16 @@ class AdjustUnit(Command, frozen=True, tag="stock.adjust_unit"):
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a unit that arrives: its place, its goods, what it stands on, where it was before."""
+    """What is known of a unit that arrives: its place, its goods, what it stands on."""
 
     place: Place
     product: Product | None = None
     lot: Lot | None = None
     parent: Unit | None = None
-    known: Sequence[Unit] = ()
 
 
 def decide_receive(command: ReceiveUnit, arrival: Arrival) -> UnitReceived:
-    """Return the event that takes a unit in, or reject with everything that is wrong (V1, V3)."""
+    """Return the event that takes a unit in, or reject with everything that is wrong (V1)."""
     problems = [*sscc_problems(command.sscc), *_goods_problems(command, arrival)]
     if command.source not in SOURCES:
         problems.append(Problem(field="source", message=f"goods do not come from {command.source}"))
@@ -175,9 +174,6 @@ def decide_receive(command: ReceiveUnit, arrival: Arrival) -> UnitReceived:
         message = f"the parent stands at {arrival.parent.location_id}"
         problems.append(Problem(field="location_id", message=message, fix="receive it there, then move it"))
     require(problems)
-    here = [unit for unit in arrival.known if unit.present]
-    if here:
-        raise UnitAlreadyPresent(sscc=command.sscc, site_id=here[0].site_id, location_id=here[0].location_id)
     returned = command.source == Virtual.CUSTOMER
     status = UnitStatus.INSPECT if returned else UnitStatus.AVAILABLE
     line = Line(
@@ -294,9 +290,9 @@ def receive_unit(tx: Tx, command: ReceiveUnit) -> UnitReceived:
         product=get_product(tx, command.product_id) if command.product_id else None,
         lot=get_lot(tx, command.lot_id) if command.lot_id else None,
         parent=get_unit(tx, command.site_id, command.parent_sscc) if command.parent_sscc else None,
-        known=units_by_sscc(tx, command.sscc),
     )
     event = decide_receive(command, arrival)
+    require_label_free(tx, command.sscc)
     tx.record(f"unit/{command.sscc}", event)
     join_holds(tx, command.site_id, [command.sscc], "received into a held place")
     return event

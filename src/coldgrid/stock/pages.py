@@ -26,7 +26,7 @@ from coldgrid.stock.pauses import all_open_pauses, open_pauses
 from coldgrid.stock.stays import stays_of
 from coldgrid.stock.summaries import StockRow, stock_rows, sum_of
 from coldgrid.stock.trace import trace_lot
-from coldgrid.stock.transfers import on_their_way
+from coldgrid.stock.transfer_book import on_their_way
 from coldgrid.stock.units import Unit, UnitNotFound, sscc_problems
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.shell import NavItem, PanelContext, page, register_nav, register_panel

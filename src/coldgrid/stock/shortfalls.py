@@ -28,7 +28,7 @@ from coldgrid.stock.index import PromisableIndex
 from coldgrid.stock.movements import UnitAdjusted, UnitMoved
 from coldgrid.stock.promises import Promise, Shipped, keep, promised_on_bucket
 from coldgrid.stock.splits import GoodsTransformed
-from coldgrid.stock.transfers import TransferShipped
+from coldgrid.stock.transfer_book import TransferShipped
 from coldgrid.stock.units import Line
 
 

@@ -22,18 +22,18 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.stock import inventory, ledger, stays
 from coldgrid.stock.hold_book import leave, open_holds_of
 from coldgrid.stock.hold_joins import carry_hold, join_holds, require_not_held
-from coldgrid.stock.inventory import children_of, get_unit, get_units, units_by_sscc
+from coldgrid.stock.inventory import children_of, get_unit, get_units
 from coldgrid.stock.ledger import movements_of_references
 from coldgrid.stock.lineage import Descent, LineageKind, descend
 from coldgrid.stock.movements import place_at
 from coldgrid.stock.posting import MovementKind, NewUnit, Posting, post, post_arrival, unit_of
+from coldgrid.stock.transfer_book import require_label_free
 from coldgrid.stock.units import (
     Line,
     PackLevel,
     Place,
     TooFewGoods,
     Unit,
-    UnitAlreadyPresent,
     UnitCarriesOthers,
     UnitStatus,
     Virtual,
@@ -184,12 +184,9 @@ class TransformGoods(Command, frozen=True, tag="stock.transform_goods"):
     pack_level: PackLevel = PackLevel.CASE
 
 
-def decide_split(command: SplitUnit, unit: Unit, known: Sequence[Unit]) -> UnitSplit:
-    """Return the event that splits a unit (S1), or reject. `known`: units that had the new SSCC."""
+def decide_split(command: SplitUnit, unit: Unit) -> UnitSplit:
+    """Return the event that splits a unit (S1), or reject."""
     require([*sscc_problems(command.new_sscc, "new_sscc"), *qty_problems(command.qty)])
-    for other in known:
-        if other.present:
-            raise UnitAlreadyPresent(sscc=other.sscc, site_id=other.site_id)
     line = msgspec.structs.replace(line_of(unit, unit.place, command.qty), parent_sscc=unit.parent_sscc)
     if line.whole:
         raise TooFewGoods(sscc=unit.sscc, wanted=command.qty, holds=unit.qty)
@@ -303,7 +300,8 @@ def _portion_problems(field: str, portions: Sequence[tuple[str, int]]) -> list[P
 def split_unit(tx: Tx, command: SplitUnit) -> UnitSplit:
     """Make a part of a unit a unit of its own, under the same holds."""
     unit = get_unit(tx, command.site_id, command.sscc)
-    event = decide_split(command, unit, units_by_sscc(tx, command.new_sscc))
+    event = decide_split(command, unit)
+    require_label_free(tx, command.new_sscc)
     holds = open_holds_of(tx, command.site_id, [command.sscc])
     tx.record(f"unit/{command.sscc}", event)
     for hold in holds:
@@ -338,8 +336,7 @@ def transform_goods(tx: Tx, command: TransformGoods) -> GoodsTransformed:
         if children_of(tx, command.site_id, portion.sscc):
             raise UnitCarriesOthers(sscc=portion.sscc)
     for output in command.outputs:
-        if any(unit.present for unit in units_by_sscc(tx, output.sscc)):
-            raise UnitAlreadyPresent(sscc=output.sscc)
+        require_label_free(tx, output.sscc)
     made = [(one, get_product(tx, one.product_id).owner, get_lot(tx, one.lot_id)) for one in command.outputs]
     place = place_at(tx, command.site_id, command.location_id)
     event = decide_transform(command, {unit.sscc: unit for unit in used}, made, place)

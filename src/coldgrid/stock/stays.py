@@ -165,22 +165,21 @@ _COLUMNS = (
     _S.gone_by,
     _S.order_id,
 )
-_OVERLAPS = (
-    sa.or_(_S.left_at.is_(None), _S.left_at > sa.bindparam("from_at", type_=Instant)),
+# One read for each half: a planner offered both at once reads every stay the zone ever had.
+_STILL_THERE = (
+    _S.zone_id == sa.bindparam("zone"),
+    _S.left_at.is_(None),
+    _S.arrived_at < sa.bindparam("to_at", type_=Instant),
+)
+_LEFT_SINCE = (
+    _S.zone_id == sa.bindparam("zone"),
+    _S.left_at > sa.bindparam("from_at", type_=Instant),
     _S.arrived_at < sa.bindparam("to_at", type_=Instant),
 )
 _IN_TIME = (_S.arrived_at, _S.epoch, _S.seq, _S.n)
-_PRESENT = Statement(
-    sa.select(*_COLUMNS)
-    .where(_S.zone_id == sa.bindparam("zone"), _S.qty > 0, *_OVERLAPS)
-    .order_by(_S.sscc, *_IN_TIME),
-    into=Stay,
-)
-_AT = Statement(
-    sa.select(*_COLUMNS)
-    .where(_S.zone_id == sa.bindparam("zone"), _S.location_id == sa.bindparam("location"), *_OVERLAPS)
-    .order_by(_S.sscc, *_IN_TIME),
-    into=Stay,
+_PRESENT = (
+    Statement(sa.select(*_COLUMNS).where(*_LEFT_SINCE).order_by(_S.sscc, *_IN_TIME), into=Stay),
+    Statement(sa.select(*_COLUMNS).where(*_STILL_THERE).order_by(_S.sscc, *_IN_TIME), into=Stay),
 )
 _OF_UNIT = Statement(
     sa.select(*_COLUMNS).where(_S.sscc == sa.bindparam("of_sscc")).order_by(*_IN_TIME), into=Stay
@@ -188,16 +187,23 @@ _OF_UNIT = Statement(
 
 
 def units_present(db: Reader, zone_id: str, from_at: datetime, to_at: datetime) -> list[Stay]:
-    """Return the stays in a zone that overlap a time window, goods gone since included, by unit.
+    """Return the stays of goods in a zone that overlap a time window, goods gone since included, by unit.
 
     A unit that changed location within the zone has one stay for each.
     """
-    return db.all(_PRESENT, zone=zone_id, from_at=from_at, to_at=to_at)
+    return [stay for stay in _stays_in(db, zone_id, from_at, to_at) if stay.qty > 0]
 
 
 def stays_at(db: Reader, zone_id: str, location_id: str, from_at: datetime, to_at: datetime) -> list[Stay]:
     """Return the stays at one location that overlap a time window, carriers of others included."""
-    return db.all(_AT, zone=zone_id, location=location_id, from_at=from_at, to_at=to_at)
+    return [stay for stay in _stays_in(db, zone_id, from_at, to_at) if stay.location_id == location_id]
+
+
+def _stays_in(db: Reader, zone_id: str, from_at: datetime, to_at: datetime) -> list[Stay]:
+    left, there = _PRESENT
+    found: list[Stay] = db.all(left, zone=zone_id, from_at=from_at, to_at=to_at)
+    found += db.all(there, zone=zone_id, to_at=to_at)
+    return sorted(found, key=lambda stay: (stay.sscc, stay.arrived_at))
 
 
 def stays_of(db: Reader, sscc: str) -> list[Stay]:

@@ -13,7 +13,13 @@ import msgspec
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.stock.inventory import units_of_lot
-from coldgrid.stock.ledger import Movement, MovementKind, movements_of_lots, movements_of_references
+from coldgrid.stock.ledger import (
+    Movement,
+    MovementKind,
+    movements_of_lots,
+    movements_of_references,
+    references_of_lots,
+)
 from coldgrid.stock.units import Unit
 
 # Ingredients of ingredients: food is rarely more than a handful of transformations away from the field.
@@ -167,7 +173,7 @@ def _follow(db: Reader, lot_id: str, *, back: bool) -> list[LotLink]:
     for _ in range(GENERATIONS_MAX):
         if not todo:
             break
-        used = sorted({one.reference for one in movements_of_lots(db, todo) if one.kind is kind})
+        used = references_of_lots(db, todo, kind)
         todo = []
         for link in links_of(movements_of_references(db, used)):
             near, far = (link.into_lot_id, link.from_lot_id) if back else (link.from_lot_id, link.into_lot_id)
