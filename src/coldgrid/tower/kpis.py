@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from coldgrid.kernel.money import Money
 from coldgrid.orchestration.page_book import Budget
 from coldgrid.tower.overview import Picture, SiteState, incidents_of
+from coldgrid.webkit.formats import money_short
 
 
 class Kpi(msgspec.Struct, frozen=True):
@@ -48,14 +50,14 @@ def figures(picture: Picture, sites: Sequence[SiteState], held: int, budgets: Se
         Kpi(
             "Decisions waiting",
             str(waiting),
-            _counted(opened, "incident") if opened else "",
-            "approve or override" if waiting else "nobody waits for you",
+            "",
+            f"{_counted(opened, 'incident')} open" if opened else "no incident open",
             "crit" if waiting else "ok",
             [float(_of(point.waiting, shown)) for point in points],
         ),
         Kpi(
             "Goods at stake",
-            f"${at_stake_cents / 100:,.0f}",
+            money_short(Money(at_stake_cents, "USD")),
             "",
             f"{_counted(held, 'hold')} open" if held else "nothing on hold",
             "warn" if at_stake_cents else "ok",
