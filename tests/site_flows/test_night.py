@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from coldgrid.orchestration.incidents import (
 from coldgrid.orchestration.playbooks import AnswerStep
 from coldgrid.orchestration.runs import runs_of
 from coldgrid.orchestration.tasks import open_tasks
+from coldgrid.quality.calibration import RejudgeSince
 from coldgrid.quality.dispositions import Outcome, SignDisposition, undecided_units_of_incident
 from coldgrid.quality.excursions import (
     ExcursionOpened,
@@ -318,6 +319,48 @@ class TestNotAFailure:
         (opened,) = told(kernel, IncidentOpened)
         assert opened.facts["limit_at"] is not None
         assert told(kernel, HoldPlaced) == []
+
+
+class TestLateNews:
+    def test_a_backfilled_excursion_still_names_and_holds_but_a_cold_zone_goes_on_promising(
+        self, kernel: Kernel
+    ) -> None:
+        open_freezer(kernel)
+        tell(kernel, steady, 0, 60)
+        tell(kernel, steady, 60, 120, sensors=(SECOND_SENSOR,))
+        tell(kernel, steady, 120, 129)
+        read(kernel, [(FIRST_SENSOR, float(minute), -10 + 0.01 * (minute % 3)) for minute in range(62, 118)])
+        kernel.advance(1)
+        late = [event for event in told(kernel, AlarmRaised) if event.stage is Stage.EXCURSION]
+        assert all(event.backfilled for event in late)
+        (excursion,) = list_excursions(kernel.reader())
+        assert {row.numbers.sscc for row in exposed_units(kernel.reader(), excursion.excursion_id)} == {
+            PALLET,
+            SECOND,
+            THIRD,
+        }
+        assert open_holds_of(kernel.reader(), SITE, [PALLET])
+        assert told(kernel, ZonePaused) == []
+
+
+class TestWithoutAPlaybook:
+    def test_an_incident_of_what_is_over_closes_with_the_last_signature(self, kernel: Kernel) -> None:
+        open_freezer(kernel)
+        tell(kernel, lambda minute: steady(minute) + 1.5, 0, 300)
+        rejudge = RejudgeSince(
+            site_id=SITE,
+            rejudge_id="rj-1",
+            sensor_id=FIRST_SENSOR,
+            certificate_id="CERT-1",
+            since=kernel.host.instant - timedelta(minutes=290),
+            correction_c=4.0,
+        )
+        kernel.do(rejudge)
+        incident = get_incident(kernel.reader(), incident_of(kernel))
+        assert (incident.playbook, told(kernel, ZonePaused)) == ("", [])
+        for code in (PALLET, SECOND, THIRD):
+            sign(kernel, code, Outcome.RELEASE)
+        assert get_incident(kernel.reader(), incident.incident_id).status is Status.CLOSED
 
 
 class TestFailingClosed:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from coldgrid.kernel.registry import reacts
 from coldgrid.kernel.tx import Tx
-from coldgrid.orchestration.incidents import Status, UpdateIncident, get_incident
+from coldgrid.orchestration.incidents import AdvanceIncident, Status, UpdateIncident, get_incident
 from coldgrid.orchestration.playbooks import SignalRuns
+from coldgrid.orchestration.runs import live_runs
 from coldgrid.quality.dispositions import (
     Disposition,
     DispositionSigned,
@@ -22,6 +23,7 @@ from coldgrid.quality.dispositions import (
     undecided_units_of_incident,
 )
 from coldgrid.quality.excursions import CloseExcursion, get_excursion
+from coldgrid.site_flows.closing import zone_released
 from coldgrid.stock.dispatch import RemoveGoods
 from coldgrid.stock.hold_book import open_holds_of
 from coldgrid.stock.holds import ReleaseHold
@@ -101,7 +103,9 @@ def tell_decided(tx: Tx, event: DispositionSigned) -> None:
     left = len(undecided_units_of_incident(tx, incident_id))
     facts = {"undecided_units": left}
     tx.run(UpdateIncident(site_id=event.site_id, incident_id=incident_id, facts=facts))
-    if not left:
+    if left:
+        return
+    if live_runs(tx, incident_id=incident_id):
         tx.run(
             SignalRuns(
                 site_id=event.site_id,
@@ -110,3 +114,6 @@ def tell_decided(tx: Tx, event: DispositionSigned) -> None:
                 signal_id=f"{tx.cause}/units_decided",
             )
         )
+    elif zone_released(tx, event.zone_id):
+        # No playbook drives it: with the last signature nothing is left to do.
+        tx.run(AdvanceIncident(site_id=event.site_id, incident_id=incident_id, status=Status.CLOSED))

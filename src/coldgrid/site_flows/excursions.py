@@ -34,6 +34,7 @@ from coldgrid.quality.excursions import (
 )
 from coldgrid.quality.exposure import Verdict
 from coldgrid.quality.journeys import JourneyRecorded
+from coldgrid.quality.zone_now import zone_now
 from coldgrid.site_flows.pausing import pause
 from coldgrid.site_flows.situation import PLAYBOOKS
 from coldgrid.site_flows.watch import watch_zone
@@ -84,8 +85,8 @@ def _hold(tx: Tx, site_id: str, excursion_id: str, units: Iterable[ExposedUnit])
 
 @reacts(ExcursionOpened, name="site_flows.pause_excursion", safety=True)
 def pause_excursion(tx: Tx, event: ExcursionOpened) -> None:
-    """Stop new promises from the zone while goods are exposed there."""
-    if not event.over:
+    """Stop new promises from the zone while goods are exposed there; late news of cold air stops nothing."""
+    if not event.over and zone_now(tx, event.zone_id, tx.now).in_range is not True:
         pause(tx, event.site_id, event.zone_id, PauseReason.EXCURSION, event.excursion_id)
 
 
@@ -140,7 +141,8 @@ def _incident(tx: Tx, event: ExcursionOpened, facts: dict[str, object]) -> str:
             asset_id=zone.asset_id,
             facts={**facts, "fault": event.why, "next_step": "Quality decides what becomes of the goods"},
             cause_id=event.excursion_id,
-            playbook=PLAYBOOKS[zone.temperature_class],
+            # What is over needs signatures, nobody at the doors.
+            playbook="" if event.over else PLAYBOOKS[zone.temperature_class],
         )
     )
     incident_id: str = opened.incident_id
