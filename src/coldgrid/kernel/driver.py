@@ -6,6 +6,7 @@ facts only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -87,8 +88,12 @@ def schema_statements(tables: Sequence[sa.Table], dialect: str) -> list[str]:
     return texts
 
 
+# `INTEGER` is only written for keys that are to be SQLite's row number.
+_ROW_NUMBER = re.compile(r"^\t(\w+) INTEGER NOT NULL.*PRIMARY KEY \(\1\)", re.MULTILINE | re.DOTALL)
+
+
 def _without_rowid(text: str) -> bool:
-    return "CREATE TABLE" in text and "PRIMARY KEY (position)" not in text and "BLOB" not in text
+    return "CREATE TABLE" in text and not _ROW_NUMBER.search(text) and "BLOB" not in text
 
 
 def fault(error: Exception) -> Rejected:

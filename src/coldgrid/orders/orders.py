@@ -16,7 +16,7 @@ An order's id is its channel's name and id for it, so that a channel's orders li
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -49,7 +49,7 @@ from coldgrid.orders.order_facts import (
 from coldgrid.orders.sourcing import Unsourceable
 
 __all__ = [
-    "END_OF_TIME",
+    "NO_END",
     "DispatchedGoods",
     "LineUnsourceable",
     "Offer",
@@ -77,14 +77,23 @@ __all__ = [
     "orders_wanting_goods",
 ]
 
-END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
+# `placed_no` is the epoch and the sequence number of the entry that placed the order.
+EPOCH_BITS = 40
+NO_END = 2**62
 
 # --- Table and projections ------------------------------------------------------
 
 orders_order = sa.Table(
     "orders_order",
     metadata,
-    sa.Column("order_id", sa.Text, primary_key=True),
+    # Where the network's log placed the order: the newest orders lie together and need no other index.
+    sa.Column(
+        "placed_no",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("order_id", sa.Text, nullable=False),
     sa.Column("status", Named(OrderStatus), nullable=False),
     sa.Column("placed_at", Instant, nullable=False),
     sa.Column("arrives_at", Instant),
@@ -96,11 +105,11 @@ orders_order = sa.Table(
     sa.Column("dispatches", Json(dict[str, list[DispatchedGoods]])),
     info={"origin": "network"},
 )
-sa.Index("ix_orders_order_placed", orders_order.c.placed_at)
+sa.Index("uq_orders_order_id", orders_order.c.order_id, unique=True)
 _HAS_UNSOURCED = orders_order.c.unsourced.is_not(None)
 sa.Index(
     "ix_orders_order_unsourced",
-    orders_order.c.placed_at,
+    orders_order.c.placed_no,
     sqlite_where=_HAS_UNSOURCED,
     postgresql_where=_HAS_UNSOURCED,
 )
@@ -124,10 +133,11 @@ _encode = msgspec.json.Encoder().encode
 
 @projects(OrderPlaced)
 def _place(tx: Tx, event: OrderPlaced) -> None:
-    offer = event.offer
+    offer, entry = event.offer, tx.entry
     tx.write_row(
         _PLACE,
         (
+            entry.epoch << EPOCH_BITS | entry.seq,
             event.order_id,
             "open",
             tx.stamp.micros,
@@ -193,6 +203,7 @@ def _dispatch(tx: Tx, event: OrderDispatched) -> None:
 class Order(msgspec.Struct, frozen=True):
     """An order as readers see it. `dispatches`: what left, by dispatch."""
 
+    placed_no: int
     order_id: str
     status: OrderStatus
     placed_at: datetime
@@ -219,11 +230,9 @@ class Order(msgspec.Struct, frozen=True):
 
 _ALL = sa.select(orders_order)
 _GET = Statement(_ALL.where(orders_order.c.order_id == sa.bindparam("order_id")), into=Order)
-_NEWEST = _ALL.order_by(orders_order.c.placed_at.desc(), orders_order.c.order_id).limit(
-    sa.bindparam("most", type_=sa.Integer)
-)
+_NEWEST = _ALL.order_by(orders_order.c.placed_no.desc()).limit(sa.bindparam("most", type_=sa.Integer))
 _AT_SITE = sa.type_coerce(orders_order.c.sites, sa.Text).like(sa.bindparam("at_site", type_=sa.Text))
-_BEFORE = _NEWEST.where(orders_order.c.placed_at < sa.bindparam("before", type_=Instant), _AT_SITE)
+_BEFORE = _NEWEST.where(orders_order.c.placed_no < sa.bindparam("before"), _AT_SITE)
 _LIST = Statement(_BEFORE, into=Order)
 _LIST_STATUS = Statement(
     _BEFORE.where(orders_order.c.status == sa.bindparam("status", type_=Named(OrderStatus))), into=Order
@@ -237,7 +246,7 @@ _COUNT_UNSOURCED = Statement(
 _WANTING = Statement(
     _ALL.where(_HAS_UNSOURCED)
     .where(orders_order.c.status.in_(["open", "released"]))
-    .order_by(orders_order.c.placed_at, orders_order.c.order_id)
+    .order_by(orders_order.c.placed_no)
     .limit(sa.bindparam("most", type_=sa.Integer)),
     into=Order,
 )
@@ -267,13 +276,13 @@ def get_order(db: Reader, order_id: str) -> Order:
 def list_orders(
     db: Reader,
     *,
-    before: datetime = END_OF_TIME,
+    before: int = NO_END,
     status: OrderStatus | None = None,
     unsourced: bool = False,
     site_id: str = "",
     limit: int = 100,
 ) -> list[Order]:
-    """The newest orders placed before an instant: all, those in a status, or those that wait for goods.
+    """The newest orders before a `placed_no`: all, those in a status, or those that wait for goods.
 
     `site_id`: only those with open lines at a site.
     """

@@ -12,7 +12,6 @@ from litestar.params import FromPath, FromQuery
 from coldgrid.access.people import names
 from coldgrid.catalog.products import Product, ProductNotFound, get_product
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.tables import from_micros, to_micros
 from coldgrid.network.sites import site_labels
 from coldgrid.orchestration.decisions import Alternative, KeptDecision, alternatives_of, reason_text
 from coldgrid.orders import orders
@@ -20,7 +19,7 @@ from coldgrid.orders.explain import sourcing_decisions
 from coldgrid.orders.handling import CancelOrder
 from coldgrid.orders.history import history_of
 from coldgrid.orders.intake import Customer
-from coldgrid.orders.orders import END_OF_TIME, Order, OrderStatus
+from coldgrid.orders.orders import Order, OrderStatus
 from coldgrid.orders.reach import instant
 from coldgrid.stock.promises import Promise, promises_of
 from coldgrid.webkit.commands import submit_form
@@ -56,10 +55,9 @@ def list_page(
     show: FromQuery[str] = "",
     site: FromQuery[str] = "",
     q: FromQuery[str] = "",
-    before: FromQuery[int | None] = None,
+    before: FromQuery[int] = orders.NO_END,
 ) -> Response[Any]:
     """Show the newest orders: all, of a status, those that wait for goods, of a site; or one by its id."""
-    until = END_OF_TIME if before is None else _instant(before)
     status = OrderStatus(show) if show in set(OrderStatus) else None
     asked = q.strip()
     if asked and asked in {one.site_id for one in site_labels(db)}:
@@ -70,7 +68,7 @@ def list_page(
     else:
         found = orders.list_orders(
             db,
-            before=until,
+            before=min(before, orders.NO_END),
             status=status,
             unsourced=show == WAITING,
             site_id=site,
@@ -84,21 +82,13 @@ def list_page(
         title="Orders",
         nav="/orders",
         orders=shown,
-        older=to_micros(shown[-1].placed_at) if len(found) > len(shown) else None,
+        older=shown[-1].placed_no if len(found) > len(shown) else None,
         counts=orders.count_by_status(db),
         waiting=orders.count_unsourced(db),
         show=show,
         site_id=site,
         q=asked,
     )
-
-
-def _instant(micros: int) -> datetime:
-    """An instant from a page's address; one that is none means the newest page."""
-    try:
-        return from_micros(micros)
-    except OverflowError:
-        return END_OF_TIME
 
 
 # --- One order ------------------------------------------------------------------
