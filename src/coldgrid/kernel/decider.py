@@ -261,11 +261,10 @@ class Decider:
 
     def _carry_out(self, batch: Batch, call: Call) -> Answer:
         handler, origin = self._resolve(call.command)
-        self.host.authorizer.authorize(
-            call.principal,
-            handler.action,
-            Resource(None if origin == NETWORK_ORIGIN else origin, handler.action),
-        )
+        # A command of the network's may still be about one site: the caller must have that site.
+        site_id = getattr(call.command, "site_id", None) or (None if origin == NETWORK_ORIGIN else origin)
+        resource = Resource(site_id, handler.action)
+        self.host.authorizer.authorize(call.principal, handler.action, resource)
         tx = self.unit(batch, origin, call.principal, call.key or "")
         result = handler.run(tx, call.command)
         if tx.entry is None:

@@ -17,8 +17,9 @@ from coldgrid.adapters.dispatcher import Rehearsal
 from coldgrid.kernel.decider import Call, Outcome
 from coldgrid.kernel.logs import configure_logs
 from coldgrid.kernel.rejections import Rejected
-from coldgrid.kernel.settings import load_settings
+from coldgrid.kernel.settings import Settings, load_settings
 from coldgrid.tower.application import Tower, build_tower, create
+from coldgrid.tower.demo import seeds
 from coldgrid.tower.demo.people import LOGINS, PASSWORD, add_people
 from coldgrid.tower.demo.seeding import seed_master
 from coldgrid.tower.host import ScaledHost
@@ -99,25 +100,33 @@ def serve_demo(
     """Make the demo network anew and serve it."""
     began_s = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("demo.db*"):
-        old.unlink()
+    plan = tonight(load_plan(PLAN), datetime.now(UTC))
+    seed = seeds.of(folder, plan)
+    fresh = seeds.put_back(seed, folder / "demo.db")
     own: dict[str, Any] = {"database": str(folder / "demo.db"), "signing_key": str(folder / "signing.key")}
     settings = load_settings(environment, host=host, port=port, **own)
     configure_logs("warning" if settings.log_level == "info" else settings.log_level, json=settings.log_json)
-    plan = tonight(load_plan(PLAN), datetime.now(UTC))
-
     clock = ScaledHost(CedarAuthorizer(), plan.starts_at, scale)
     tower = build_tower(settings, clock)
-    items = seed_master(tower.decider.do)
-    add_people(tower.decider.do)
+    if fresh:
+        seed_master(tower.decider.do)
+        add_people(tower.decider.do)
     world = DemoWorld(plan, tower)
-    world.prepare()
+    if fresh:
+        world.prepare()
+        seeds.keep(tower.decider.connection, seed)
     clock.restart()
-    say(f"  {items} items of master data, goods, readings in place after {time.monotonic() - began_s:.1f} s")
-    say(f"\n  Coldgrid demo network   http://{settings.host}:{settings.port}\n")
+    _greet(settings, scale, time.monotonic() - began_s)
+    channels = {name: Rehearsal() for name in ("email", "sms", "voice", "webhook", "siren")}
+    serve(create(tower, channels, [world], lambda: f"{scale:g} × real time"), settings)
+
+
+def _greet(settings: Settings, scale: float, took_s: float) -> None:
+    """Say where the demo is and who can sign in."""
+    say(
+        f"\n  Coldgrid demo network   http://{settings.host}:{settings.port}   (ready after {took_s:.1f} s)\n"
+    )
     for login, _, roles, what in LOGINS:
         say(f"    {login:<8}{', '.join(roles):<16}{what}")
     say(f"\n    password of each: {PASSWORD}")
     say(f"    The business clock runs {scale:g} times as fast as yours. Stop with Ctrl C.\n")
-    channels = {name: Rehearsal() for name in ("email", "sms", "voice", "webhook", "siren")}
-    serve(create(tower, channels, [world], lambda: f"{scale:g} × real time"), settings)
