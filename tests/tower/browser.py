@@ -1,0 +1,85 @@
+"""The served night, signing in as somebody, and a walk over every page that somebody may see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+
+from coldgrid.tower.demo.people import PASSWORD
+from tests.tower.night import Night, played
+from tests.webkit.browser import Visit, serving, visiting
+
+# Of pages whose addresses differ in an id only, so many are walked.
+OF_A_KIND = 2
+# Not pages: files to download and machines' interfaces. The viewer of the API is checked with the web kit.
+NOT_PAGES = re.compile(
+    r"^/(api|static|stream|metrics|healthz|readyz|evidence/packs)\b|\.(json|zip|csv|yaml)$"
+)
+
+
+@dataclass
+class Shown:
+    """A night that is being served, and who is signed in by which cookies."""
+
+    night: Night
+    address: str
+    cookies: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def showing() -> Iterator[Shown]:
+    with played() as night, serving(night.app) as address:
+        yield Shown(night, address)
+
+
+@contextmanager
+def as_person(browser: Browser, shown: Shown, login: str, **context: Any) -> Iterator[Visit]:
+    """Visit as somebody of the demo; each signs in once, through the form."""
+    with visiting(browser, shown.address, **context) as visit:
+        if login not in shown.cookies:
+            page = visit.open("/login")
+            page.fill("#f-login", login)
+            page.fill("#f-password", PASSWORD)
+            page.click("button:has-text('Sign in')")
+            page.wait_for_load_state()
+            shown.cookies[login] = visit.context.cookies()
+        visit.context.add_cookies(shown.cookies[login])
+        yield visit
+
+
+def kind_of(path: str) -> str:
+    """An address without its ids, so that pages of one kind are known as such."""
+    return re.sub(r"[^/?=&]*[0-9][^/?=&]*", "…", path)
+
+
+def links(page: Page) -> list[str]:
+    """The pages that a page links to, in its order."""
+    found = page.eval_on_selector_all(
+        "a[href]",
+        "all => all.filter(a => a.origin === location.origin && !a.hasAttribute('download'))"
+        ".map(a => a.pathname + a.search)",
+    )
+    return [path for path in dict.fromkeys(found) if not NOT_PAGES.search(path)]
+
+
+def walk(visit: Visit, of_a_kind: int = OF_A_KIND) -> Iterator[str]:
+    """Open every page that can be reached by links, a few of each kind; yield each path when it is open."""
+    to_do, seen = ["/"], set()
+    kinds: dict[str, int] = {}
+    while to_do:
+        path = to_do.pop(0)
+        kind = kind_of(path)
+        if path in seen or kinds.get(kind, 0) >= of_a_kind:
+            continue
+        seen.add(path)
+        kinds[kind] = kinds.get(kind, 0) + 1
+        answer = visit.page.goto(path, wait_until="load")
+        assert answer is not None
+        assert answer.status == 200, f"{path} answers {answer.status}"
+        yield path
+        to_do += links(visit.page)
