@@ -1,0 +1,93 @@
+"""The picture behind the pages: how a zone is judged, which reading counts, what the figures say."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+
+from coldgrid.kernel.tables import to_micros
+from coldgrid.network.sites import TemperatureClass
+from coldgrid.network.zones import Zone
+from coldgrid.telemetry.newest import Newest, ZoneReading, warmest_by_zone
+from coldgrid.telemetry.rules import Role
+from coldgrid.telemetry.sensors import Sensor
+from coldgrid.tower import kpis
+from coldgrid.tower.overview import AIR, Picture, Point, zone_state
+from tests.conftest import T0
+
+ZONE = Zone(
+    zone_id="ATL1-FRZ1",
+    site_id="ATL1",
+    name="Freezer",
+    temperature_class=TemperatureClass.FROZEN,
+    setpoint_c=-24.0,
+    low_c=-30.0,
+    high_c=-20.0,
+    capacity_pallets=10,
+    lag_min=75.0,
+)
+
+
+def sensor(sensor_id: str, role: Role = Role.ZONE_AIR, *, active: bool = True) -> Sensor:
+    return Sensor(sensor_id=sensor_id, site_id="ATL1", zone_id="ATL1-FRZ1", role=role, active=active)
+
+
+def test_a_zone_of_which_nobody_knows_is_silent_never_good() -> None:
+    assert zone_state(ZONE, None, None, None).state == "off"
+
+
+def test_a_zone_beyond_its_band_without_an_incident_is_watched() -> None:
+    assert zone_state(ZONE, ZoneReading(-19.0, T0), None, None).state == "warn"
+    assert zone_state(ZONE, ZoneReading(-24.0, T0), None, None).state == "ok"
+
+
+def test_a_freezer_that_is_colder_than_its_band_is_in_range_and_a_chiller_is_not() -> None:
+    assert zone_state(ZONE, ZoneReading(-35.0, T0), None, None).state == "ok"
+    chiller = Zone(
+        zone_id="ATL1-CHL1",
+        site_id="ATL1",
+        name="Chiller",
+        temperature_class=TemperatureClass.CHILLED,
+        setpoint_c=4.0,
+        low_c=2.0,
+        high_c=5.0,
+        capacity_pallets=10,
+        lag_min=75.0,
+    )
+    assert zone_state(chiller, ZoneReading(0.5, T0), None, None).state == "warn"
+
+
+def test_the_warmest_fresh_good_reading_of_an_air_sensor_counts() -> None:
+    now_us, old_us = to_micros(T0), to_micros(T0 - timedelta(hours=1))
+    newest = Newest(
+        sensors=[
+            sensor("cold"),
+            sensor("warm"),
+            sensor("old"),
+            sensor("bad"),
+            sensor("probe", Role.PRODUCT_PROBE),
+            sensor("gone", active=False),
+        ],
+        last_us=np.array([now_us, now_us, old_us, now_us, now_us, now_us]),
+        good_us=np.array([now_us, now_us, old_us, old_us, now_us, now_us]),
+        good_e4=np.array([-250_000, -210_000, 0, 0, 0, 0]),
+    )
+    found = warmest_by_zone(newest, AIR, T0 - timedelta(minutes=10))
+    assert found == {"ATL1-FRZ1": ZoneReading(-21.0, T0)}
+
+
+def test_the_figures_are_those_of_the_sites_that_a_reader_sees() -> None:
+    point = Point(
+        at=T0,
+        in_range=frozenset({"CLT1"}),
+        waiting={"ATL1": 2},
+        at_stake_cents={"ATL1": 4_066_000},
+        orders=10,
+    )
+    picture = Picture(at=T0, sites={}, orders={"sourced": 8, "unsourceable": 2}, point=point)
+    told = {figure.label: figure for figure in kpis.figures(picture, [], held=0, budgets=[])}
+    assert told["Decisions waiting"].value == "0"
+    assert told["Goods at stake"].value == "$0"
+    assert (told["Promised in full"].value, told["Promised in full"].note) == ("80.0", "2 without goods")
+    assert told["Alarm budget"].note == "no calls in 28 days"
