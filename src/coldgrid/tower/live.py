@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.5
 # Streams whose facts change the list of incidents or what waits for a decision.
+URGENT = frozenset({"incident", "decision"})
 ORGANISED = frozenset({"incident", "run", "approval", "page", "excursion", "disposition"})
 
 
 class Pinger:
-    """Gathers what changed and tells the hub twice a second. `on_commit` is a listener of the decider."""
+    """Tells the hub what changed: incidents and decisions at once, the rest twice a second.
+
+    `on_commit` is a listener of the decider.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -47,10 +51,13 @@ class Pinger:
         self._thread.join(timeout=5)
 
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
-        """Note what a commit changed; called on the decider's thread, so it only notes."""
+        """Tell at once what people wait for, note the rest; called on the decider's thread, so it is quick."""
         news = {topic for entry, event in recorded for topic in topics_of(entry, event)}
+        urgent = {topic for topic in news if topic[1] in URGENT}
+        for topic, event in sorted(urgent):
+            self._hub.publish(topic, event, "", latest=True)
         with self._guard:
-            self._news |= news
+            self._news |= news - urgent
 
     def _loop(self) -> None:
         while not self._stopping.wait(EVERY_S):
