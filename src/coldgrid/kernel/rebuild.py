@@ -7,7 +7,7 @@ and never runs a reaction.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel import log
-from coldgrid.kernel.authorize import SYSTEM
+from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.database import Connection, SqliteConnection, schema_statements
 from coldgrid.kernel.decider import Decider
-from coldgrid.kernel.events import UnknownEvent, decode
+from coldgrid.kernel.events import Entry, UnknownEvent, decode
 from coldgrid.kernel.personal import Keyring
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.registry import hot_states, projections
@@ -29,6 +29,10 @@ from coldgrid.kernel.tables import is_projection, metadata
 from coldgrid.kernel.tx import Shared, Tx
 
 CHUNK = 5000
+# A crash may spoil the file: it is made anew.
+SCRATCH_PRAGMAS = ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", "cache_size=-65536")
+
+Plan = Sequence[Callable[[Any, Any], None]]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -63,19 +67,24 @@ def replay(
         _no_entropy,
         _no_commands,
     )
+    plans: dict[str, Plan] = {}
     done, after = 0, -1
     while entries := log.read(source, after, CHUNK):
         batch = Batch(target, {}, 0)
         target.command("BEGIN")
         for entry in entries:
+            plan = plans.get(entry.type)
+            if plan is None:
+                plan = plans[entry.type] = _plan_of(entry)
+            if not plan and watch is None:
+                continue  # nobody projects it, or this release does not know it
             event = decode(entry.type, entry.body)
-            if isinstance(event, UnknownEvent):
-                continue
-            tx = Tx(batch, shared, entry.origin, SYSTEM, entry.recorded_at, entry.cause).as_of(entry)
+            tx = Tx(batch, shared, entry.origin, Principal(entry.actor), entry.recorded_at, entry.cause)
+            tx.entry = entry
             tx.rebuilding = watch is None
-            for projection in projections.get(type(event), ()):
+            for projection in plan:
                 projection(tx, event)
-            if watch is not None:
+            if watch is not None and not isinstance(event, UnknownEvent):
                 watch(tx, event)
         batch.flush()
         target.command("COMMIT")
@@ -83,6 +92,12 @@ def replay(
         after = entries[-1].position
         tell(done)
     return done
+
+
+def _plan_of(entry: Entry) -> Plan:
+    """Return the projections of an entry's type, which is looked up once for each type."""
+    event = decode(entry.type, entry.body)
+    return () if isinstance(event, UnknownEvent) else projections.get(type(event), ())
 
 
 def _no_entropy(count: int) -> bytes:
@@ -99,7 +114,8 @@ def scratch(decider: Decider) -> Iterator[Connection]:
     if decider.database.dialect == SQLITE:
         with tempfile.TemporaryDirectory() as folder:
             file = SqliteConnection(Path(folder) / "rebuild.db", read_only=False)
-            file.command("PRAGMA synchronous=OFF")
+            for pragma in SCRATCH_PRAGMAS:
+                file.command(f"PRAGMA {pragma}")
             yield _with_tables(file)
             file.close()
         return

@@ -76,7 +76,7 @@ class Statement(Generic[R]):
     __slots__ = (
         "_decoders",
         "_defaults",
-        "_encoders",
+        "_plans",
         "barrier",
         "into",
         "is_write",
@@ -114,16 +114,16 @@ class Statement(Generic[R]):
         )
         binds = compiled[SQLITE].binds
         self._defaults = {name: bind.value for name, bind in binds.items() if bind.value is not None}
-        self._encoders = {
-            name: encoder
-            for name, bind in binds.items()
-            if (encoder := _encoder_of(bind.type)) is not None and not bind.expanding
+        encoders = {name: _encoder_of(bind.type) for name, bind in binds.items() if not bind.expanding}
+        self._plans = {
+            dialect: tuple((name, encoders.get(name)) for name in sql.names)
+            for dialect, sql in self.sql.items()
         }
         selected = list(first.selected_columns) if first.is_select else []
         self._decoders = tuple(
             (index, decoder)
             for index, column in enumerate(selected)
-            if (decoder := _decoder_of(column.type)) is not None
+            if (decoder := _decoder_of(column.type)) is not None and not _comes_as_it_is(column)
         )
 
     def bind(self, dialect: str, params: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -132,15 +132,10 @@ class Statement(Generic[R]):
         Raises:
             KeyError: a parameter is missing.
         """
-        encoders = self._encoders
-        if not encoders and not self._defaults:
-            return tuple([params[name] for name in self.sql[dialect].names])
-        values = []
-        for name in self.sql[dialect].names:
-            value = params[name] if name in params else self._defaults[name]
-            encoder = encoders.get(name)
-            values.append(value if encoder is None else encoder(value))
-        return tuple(values)
+        plan = self._plans[dialect]
+        if self._defaults:
+            params = {**self._defaults, **params}
+        return tuple([params[name] if encoder is None else encoder(params[name]) for name, encoder in plan])
 
     def row(self, raw: Sequence[Any]) -> R:
         """Build one result from a raw row."""
@@ -201,6 +196,11 @@ def _decoder_of(type_: Any) -> Codec | None:
     if isinstance(type_, sa.Integer):
         return lambda value: None if value is None else int(value)
     return None
+
+
+def _comes_as_it_is(column: Any) -> bool:
+    """Tell whether both drivers give a stored column as Python wants it; sums and the like they do not."""
+    return isinstance(column, sa.Column) and isinstance(column.type, sa.Integer | sa.LargeBinary)
 
 
 def _reads_others(construct: Any) -> bool:
