@@ -11,7 +11,7 @@ from coldgrid.access.people import names
 from coldgrid.catalog.products import Product, get_product
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.reading import Reader
-from coldgrid.network.sites import get_site, list_sites
+from coldgrid.network.sites import get_site, site_labels
 from coldgrid.network.zones import zones_of
 from coldgrid.stock.hold_book import get_hold, open_holds, units_of_hold
 from coldgrid.stock.hold_facts import Disposition, HeldState, HoldReason
@@ -70,7 +70,7 @@ def zone_controls(request: Req, site_id: str) -> dict[str, Any]:
 def holds_page(request: Req, db: Db) -> Response[str]:
     """Show every open hold, oldest first, with what it keeps back."""
     allowed = visitor_of(request).principal.sites
-    sites = [site.site_id for site in list_sites(db) if allowed is None or site.site_id in allowed]
+    sites = [site.site_id for site in site_labels(db) if allowed is None or site.site_id in allowed]
     rows = []
     for hold in sorted((one for site in sites for one in open_holds(db, site)), key=lambda h: h.placed_at):
         parts = units_of_hold(db, hold.site_id, hold.hold_id)

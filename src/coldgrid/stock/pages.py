@@ -14,7 +14,7 @@ from coldgrid.catalog.lots import Lot, LotNotFound, get_lot
 from coldgrid.catalog.products import get_product
 from coldgrid.kernel.authorize import Resource
 from coldgrid.kernel.reading import Reader
-from coldgrid.network.sites import Site, get_site, list_sites
+from coldgrid.network.sites import SiteLabel, get_site, site_labels, some_sites
 from coldgrid.network.zones import get_zone, zones_of
 from coldgrid.stock import hold_pages
 from coldgrid.stock.hold_book import holds_of_unit, open_holds
@@ -50,7 +50,7 @@ def stock_page(request: Req, db: Db, q: FromQuery[str] = "", after: FromQuery[st
     totals = {total.site_id: total for total in site_totals(db)}
     sites = [site for site in _visible(db, visitor_of(request)) if _matches(site, q)]
     behind = [site for site in sites if site.site_id > after]
-    shown = behind[:SITES_PER_PAGE]
+    shown = some_sites(db, [site.site_id for site in behind[:SITES_PER_PAGE]])
     paused: dict[str, int] = {}
     for zone_id in {pause.zone_id for pause in all_open_pauses(db)}:
         site_id = zone_id.partition("-")[0]
@@ -68,12 +68,12 @@ def stock_page(request: Req, db: Db, q: FromQuery[str] = "", after: FromQuery[st
     )
 
 
-def _visible(db: Reader, visitor: Visitor) -> list[Site]:
+def _visible(db: Reader, visitor: Visitor) -> list[SiteLabel]:
     allowed = visitor.principal.sites
-    return [site for site in list_sites(db) if allowed is None or site.site_id in allowed]
+    return [site for site in site_labels(db) if allowed is None or site.site_id in allowed]
 
 
-def _matches(site: Site, q: str) -> bool:
+def _matches(site: SiteLabel, q: str) -> bool:
     return q.strip().lower() in f"{site.site_id} {site.name} {site.city} {site.region}".lower()
 
 
