@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,9 @@ from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.settings import load_settings, setting_docs
+from coldgrid.kernel.tables import EPOCH
+from coldgrid.telemetry.export import csv_parts, write_parquet
+from coldgrid.telemetry.sensors import list_sensors
 from coldgrid.tower.host import LiveHost
 from coldgrid.tower.rooms import load_rooms
 
@@ -42,20 +47,49 @@ class _Differences(msgspec.Struct):
 
 
 def export_history(environment: Mapping[str, str], database: str | None, target: Path, out: Output) -> None:
-    """Write every entry as one JSON line, with its body as an object."""
+    """Write every entry as one JSON line with its body as an object, and all readings of each sensor."""
     settings = load_settings(environment, database=database)
     load_rooms()
     target.mkdir(parents=True, exist_ok=True)
-    with (
-        open_database(settings.database).reader() as connection,
-        (target / "events.jsonl").open("wb") as file,
-    ):
-        count = 0
-        for entry in log.read_all(Reads(connection)):
+    with open_database(settings.database).reader() as connection:
+        reads = Reads(connection)
+        count = _export_events(reads, target / "events.jsonl")
+        out.say(f"[ok]●[/] {count:,} events in {target / 'events.jsonl'}")
+        sensors = list_sensors(reads)
+        span = _span(reads)
+        for sensor in sensors:
+            _export_readings(reads, sensor.sensor_id, span, target / "readings")
+        out.say(f"[ok]●[/] readings of {len(sensors):,} sensors in {target / 'readings'}")
+
+
+def _export_events(reads: Reads, path: Path) -> int:
+    count = 0
+    with path.open("wb") as file:
+        for entry in log.read_all(reads):
             line = msgspec.structs.asdict(entry) | {"body": msgspec.Raw(entry.body), "leaf": entry.leaf.hex()}
             file.write(msgspec.json.encode(line) + b"\n")
             count += 1
-    out.say(f"[ok]●[/] {count:,} events in {target / 'events.jsonl'}")
+    return count
+
+
+def _span(reads: Reads) -> tuple[datetime, datetime]:
+    """From a year before the log's first entry, for what loggers brought along, to a day after its last."""
+    first = log.read(reads, -1, 1)
+    last = log.read(reads, log.last_position(reads) - 1, 1)
+    if not first or not last:
+        return EPOCH, EPOCH
+    return first[0].recorded_at - timedelta(days=366), last[0].recorded_at + timedelta(days=1)
+
+
+def _export_readings(reads: Reads, sensor_id: str, span: tuple[datetime, datetime], folder: Path) -> None:
+    """Parquet where pyarrow is installed, else CSV: the same columns."""
+    folder.mkdir(exist_ok=True)
+    if find_spec("pyarrow") is not None:
+        with (folder / f"{sensor_id}.parquet").open("wb") as sink:
+            write_parquet(reads, [sensor_id], *span, sink)
+        return
+    with (folder / f"{sensor_id}.csv").open("w") as file:
+        file.writelines(csv_parts(reads, [sensor_id], *span))
 
 
 def show_settings(environment: Mapping[str, str], out: Output) -> None:
