@@ -159,10 +159,10 @@ class SourcingFacts:
         facts.goods = {product.product_id: _goods(product, policy) for product in list_products(reader)}
         for customer_id, product_id, expires_on in reader.all(_LAST_SHIPPED):
             facts.last_shipped[customer_id, product_id] = expires_on
-        for order_id, status, final_at, sites in orders.order_standings(reader):
+        for order_id in orders.order_ids(reader):
             facts.known.add(order_id)
-            if status in (OrderStatus.OPEN, OrderStatus.RELEASED):
-                facts.load_of.change({}, sites)
+        for order_id, status, final_at, sites in orders.live_orders(reader):
+            facts.load_of.change({}, sites)
             if status is OrderStatus.OPEN and final_at is not None:
                 facts.await_release(final_at, order_id)
         facts.release_at = facts.next_release_at()

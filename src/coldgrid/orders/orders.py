@@ -73,13 +73,15 @@ __all__ = [
     "find_order",
     "get_order",
     "list_orders",
-    "order_standings",
+    "live_orders",
+    "order_ids",
     "orders_wanting_goods",
 ]
 
 # `placed_no` is the epoch and the sequence number of the entry that placed the order.
 EPOCH_BITS = 40
 NO_END = 2**62
+IDS_PER_READ = 10_000
 
 # --- Table and projections ------------------------------------------------------
 
@@ -250,8 +252,17 @@ _WANTING = Statement(
     .limit(sa.bindparam("most", type_=sa.Integer)),
     into=Order,
 )
+_LIVE = orders_order.c.status.in_(["open", "released"])
 _STANDINGS = Statement(
-    sa.select(orders_order.c.order_id, orders_order.c.status, orders_order.c.final_at, orders_order.c.sites)
+    sa.select(
+        orders_order.c.order_id, orders_order.c.status, orders_order.c.final_at, orders_order.c.sites
+    ).where(_LIVE)
+)
+_IDS = Statement(
+    sa.select(orders_order.c.placed_no, orders_order.c.order_id)
+    .where(orders_order.c.placed_no > sa.bindparam("after"))
+    .order_by(orders_order.c.placed_no)
+    .limit(sa.bindparam("most", type_=sa.Integer))
 )
 _COUNTS = Statement(sa.select(orders_order.c.status, sa.func.count()).group_by(orders_order.c.status))
 
@@ -304,11 +315,17 @@ def orders_wanting_goods(db: Reader, limit: int) -> list[Order]:
     return db.all(_WANTING, most=limit)
 
 
-def order_standings(
-    db: Reader,
-) -> Iterator[tuple[str, OrderStatus, datetime | None, Mapping[str, int]]]:
-    """Every order there is: id, status, when its sourcing becomes final, open lines by site."""
-    yield from db.all(_STANDINGS)
+def live_orders(db: Reader) -> list[tuple[str, OrderStatus, datetime | None, Mapping[str, int]]]:
+    """Every order still to be served: id, status, when its sourcing becomes final, open lines by site."""
+    return db.all(_STANDINGS)
+
+
+def order_ids(db: Reader) -> Iterator[str]:
+    """The id of every order there ever was, in the order of placing, read in chunks."""
+    after = -1
+    while found := db.all(_IDS, after=after, most=IDS_PER_READ):
+        yield from (order_id for _, order_id in found)
+        after = found[-1][0]
 
 
 def count_by_status(db: Reader) -> dict[str, int]:
