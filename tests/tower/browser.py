@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from coldgrid.tower.demo.people import PASSWORD
 from tests.tower.night import Night, played
-from tests.webkit.browser import Visit, serving, visiting
+from tests.webkit.browser import AXE, Visit, serving, visiting
 
 # Of pages whose addresses differ in an id only, so many are walked.
 OF_A_KIND = 2
@@ -67,14 +67,24 @@ def links(page: Page) -> list[str]:
     return [path for path in dict.fromkeys(found) if not NOT_PAGES.search(path)]
 
 
-def walk(visit: Visit, of_a_kind: int = OF_A_KIND) -> Iterator[str]:
-    """Open every page that can be reached by links, a few of each kind; yield each path when it is open."""
+def poor_contrast(visit: Visit) -> list[str]:
+    """What cannot be read well: all that another theme of the same page can change."""
+    visit.page.evaluate(AXE.read_text())
+    found = visit.page.evaluate("axe.run({runOnly: ['color-contrast'], resultTypes: ['violations']})")
+    return [str(node["target"]) for broken in found["violations"] for node in broken["nodes"][:3]]
+
+
+def walk(visit: Visit, *, once: bool = False) -> Iterator[str]:
+    """Open every page that can be reached by links, a few of each kind; yield each path when it is open.
+
+    `once`: one of each kind, whatever it is asked to show.
+    """
     to_do, seen = ["/"], set()
     kinds: dict[str, int] = {}
     while to_do:
         path = to_do.pop(0)
-        kind = kind_of(path)
-        if path in seen or kinds.get(kind, 0) >= of_a_kind:
+        kind = kind_of(path.partition("?")[0] if once else path)
+        if path in seen or kinds.get(kind, 0) >= (1 if once else OF_A_KIND):
             continue
         seen.add(path)
         kinds[kind] = kinds.get(kind, 0) + 1
