@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
-from coldgrid.kernel.tables import Day, Instant, Named, metadata
+from coldgrid.kernel.tables import Day, Instant, Named, metadata, to_micros
 from coldgrid.kernel.tx import Tx
 from coldgrid.stock.units import DEPTH_MAX, Line, PackLevel, Unit, UnitNotFound, UnitStatus
 
@@ -114,7 +114,27 @@ _NEST = Statement(stock_unit.update().where(*_ONE).values(parent_sscc=sa.bindpar
 
 def put_unit(tx: Tx, unit: Unit) -> None:
     """Write a unit as it is now; from projections only."""
-    tx.write(_PUT, **msgspec.structs.asdict(unit))
+    row = (
+        unit.site_id,
+        unit.sscc,
+        unit.parent_sscc,
+        unit.owner,
+        unit.product_id,
+        unit.lot_id,
+        unit.expires_on.isoformat(),
+        unit.pack_level.value,
+        unit.qty,
+        unit.weight_g,
+        unit.status.value,
+        unit.location_id,
+        unit.zone_id,
+        unit.location_kind,
+        to_micros(unit.arrived_at),
+        to_micros(unit.received_at),
+        unit.open_holds,
+        unit.sellable,
+    )
+    tx.write_row(_PUT, row)
 
 
 def place_unit(tx: Tx, site_id: str, line: Line, at: datetime) -> None:

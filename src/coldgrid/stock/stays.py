@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement
-from coldgrid.kernel.tables import Instant, metadata
+from coldgrid.kernel.tables import Instant, metadata, to_micros
 from coldgrid.kernel.tx import Tx
 from coldgrid.stock.units import Line
 
@@ -104,25 +104,25 @@ class _Stood(msgspec.Struct, frozen=True):
 
 
 def _insert(tx: Tx, site_id: str, line: Line, n: int, stood: _Stood) -> None:
-    tx.write(
-        _INSERT,
-        site_id=site_id,
-        sscc=line.sscc,
-        epoch=tx.entry.epoch,
-        seq=tx.entry.seq,
-        n=n,
-        zone_id=stood.zone_id,
-        location_id=stood.location_id,
-        owner=line.owner,
-        product_id=line.product_id,
-        lot_id=line.lot_id,
-        qty=line.qty,
-        arrived_at=stood.arrived_at,
-        left_at=stood.left_at,
-        gone_to=line.target.location_id if stood.left_at else "",
-        gone_by=stood.by,
-        order_id=stood.order_id,
+    row = (
+        site_id,
+        line.sscc,
+        tx.entry.epoch,
+        tx.entry.seq,
+        n,
+        stood.zone_id,
+        stood.location_id,
+        line.owner,
+        line.product_id,
+        line.lot_id,
+        line.qty,
+        to_micros(stood.arrived_at),
+        to_micros(stood.left_at) if stood.left_at else None,
+        line.target.location_id if stood.left_at else "",
+        stood.by,
+        stood.order_id,
     )
+    tx.write_row(_INSERT, row)
 
 
 # --- Queries --------------------------------------------------------------------
