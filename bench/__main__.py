@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.result import Result
+from coldgrid.kernel.logs import configure_logs
 
 FOLDER = Path(__file__).parent
 OWN = {"__init__", "__main__", "result"}
@@ -30,6 +31,7 @@ def names() -> list[str]:
 
 def run_here(name: str) -> None:
     """Run one benchmark and print its results as one JSON line, the last of its output."""
+    configure_logs("error", json=False)
     results: list[Result] = import_module(f"bench.{name}").run()
     print(json.dumps(results))
 

@@ -18,10 +18,12 @@ from coldgrid.kernel.authorize import AllowAll, Authorizer, Principal
 from coldgrid.kernel.database import Database, open_database
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Command
+from coldgrid.kernel.logs import configure_logs
 from coldgrid.kernel.origins import ClockKind
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.tables import metadata
 
+configure_logs("warning", json=False)
 T0 = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 POSTGRES = os.environ.get("COLDGRID_TEST_POSTGRES", "postgresql:///test")
 REQUIRED = os.environ.get("COLDGRID_REQUIRE_SERVICES") == "1"

@@ -18,6 +18,8 @@ from coldgrid.kernel.driver import Connection, DatabaseInUse, DriverError, Row
 from coldgrid.kernel.statements import POSTGRESQL, Statement
 
 _LEASE_KEY = 0x636F6C64  # "cold"
+LEASE_TRIES = 6
+LEASE_WAIT_S = 0.4
 
 
 class PostgresConnection:
@@ -85,13 +87,17 @@ class PostgresDatabase:
     def writer(self) -> PostgresConnection:
         """Open the decider's connection and take the lease of this schema."""
         connection = PostgresConnection(self.url)
-        held = connection.driver.execute(
-            "SELECT pg_try_advisory_lock(%s, hashtext(current_database() || current_schema()))", (_LEASE_KEY,)
-        ).fetchone()
-        if not held or not held[0]:
-            connection.close()
-            raise DatabaseInUse(database=_without_password(self.url))
-        return connection
+        for attempt in range(LEASE_TRIES):
+            held = connection.driver.execute(
+                "SELECT pg_try_advisory_lock(%s, hashtext(current_database() || current_schema()))",
+                (_LEASE_KEY,),
+            ).fetchone()
+            if held and held[0]:
+                return connection
+            # The session of a decider that just ended may not be gone yet.
+            connection.driver.execute("SELECT pg_sleep(%s)", (LEASE_WAIT_S if attempt else 0.05,))
+        connection.close()
+        raise DatabaseInUse(database=_without_password(self.url))
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
