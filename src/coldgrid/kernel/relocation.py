@@ -20,7 +20,6 @@ from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Entry
 from coldgrid.kernel.origins import CloseOrigin, take_in
-from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import metadata
@@ -33,7 +32,7 @@ EVERY_SITE = "*"
 
 
 class Luggage(msgspec.Struct, frozen=True):
-    """What moves: the network's entries meant for the origin, its own, and its service rows by table."""
+    """What moves: others' entries meant for the origin, its own, and its service rows by table."""
 
     origin: str
     feed: list[Entry]
@@ -45,7 +44,8 @@ def carry_out(decider: Decider, origin: str, reason: str) -> Luggage:
     """Close an origin here and return all that must go with it (R1, R3)."""
     decider.do(CloseOrigin(origin=origin, reason=reason))
     reads = Reads(decider.connection)
-    feed = [entry for entry in _all_of(reads, NETWORK_ORIGIN) if _meant_for(entry, origin)]
+    # From the network, and from other sites what concerns this one: goods on their way to it.
+    feed = [entry for entry in log.read_all(reads) if entry.origin != origin and _meant_for(entry, origin)]
     rows = {}
     for table in _carried_tables():
         column = table.c[table.info["carried_by"]]
