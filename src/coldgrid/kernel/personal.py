@@ -21,7 +21,7 @@ from coldgrid.kernel.events import Command, Event
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.registry import handles, projects
 from coldgrid.kernel.rejections import Conflict
-from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 
 if TYPE_CHECKING:
@@ -60,9 +60,8 @@ personal_key = sa.Table(
 )
 _KEY = Statement(sa.select(personal_key.c.key).where(personal_key.c.subject == sa.bindparam("subject")))
 _NEW_KEY = Statement(personal_key.insert())
-_DROP_KEY = Statement(
-    personal_key.update().where(personal_key.c.subject == sa.bindparam("whose")).values(key=sa.null())
-)
+# Of a subject that had no key too: what is sent about them later must not be stored (P3).
+_DROP_KEY = Statement(upsert(personal_key, keys=["subject"], set_=["key"]))
 
 
 class _Rows(Protocol):
@@ -148,4 +147,4 @@ def erase_subject(tx: Tx, command: EraseSubject) -> None:
 def _drop_key(tx: Tx, event: PersonErased) -> None:
     if not tx.rebuilding:
         tx.drop_key(event.subject)
-        tx.write(_DROP_KEY, whose=event.subject)
+        tx.write(_DROP_KEY, subject=event.subject, key=None)
