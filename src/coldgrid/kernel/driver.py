@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from coldgrid.kernel.rejections import Rejected, StorageFailed, StorageFull, Unavailable
+from coldgrid.kernel.rejections import Conflict, Rejected, StorageFailed, StorageFull, Unavailable
 from coldgrid.kernel.statements import SQLITE, Statement
 
 Row = tuple[Any, ...]
@@ -23,6 +23,12 @@ Row = tuple[Any, ...]
 
 class DriverError(Exception):
     """The driver refused: the group it happened in is rolled back whole."""
+
+
+class AlreadyThere(Conflict):
+    """Something that this would make is there already; nothing was stored."""
+
+    todo = "Choose another id, or look at what is there."
 
 
 class DatabaseInUse(Unavailable):
@@ -99,6 +105,8 @@ def _without_rowid(text: str) -> bool:
 def fault(error: Exception) -> Rejected:
     """Turn a driver's error into the rejection that callers see."""
     told = str(error)
+    if "UNIQUE constraint" in told or "duplicate key value" in told:
+        return AlreadyThere()
     if "disk is full" in told or "No space left" in told or "could not extend file" in told:
         return StorageFull(detail=told)
     return StorageFailed(detail=told)

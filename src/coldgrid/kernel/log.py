@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from coldgrid.kernel.events import Entry, Event, decode, encode, envelope_bytes, leaf_hash, tag_of
 from coldgrid.kernel.ownership import may_extend
+from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, metadata, to_micros
 
@@ -127,10 +128,12 @@ def append(
     """Append an event to the log of the stamp's origin; the caller runs its projections.
 
     Raises:
-        AssertionError: the origin does not own the stream (L3): a fault in the calling room.
+        Invalid: the origin does not own the stream (L3): the command named another site than it is about.
     """
     origin = stamp.origin
-    assert may_extend(origin, stream), f"{origin} does not own {stream}"
+    if not may_extend(origin, stream):
+        message = f"{origin} does not own {stream}"
+        raise Invalid([Problem(field="site_id", message=message, fix="name the site that this is about")])
     head = batch.heads.get(origin)
     epoch, seq = head if head is not None else (FIRST_EPOCH, 0)
     position = batch.position

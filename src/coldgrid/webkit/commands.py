@@ -26,6 +26,7 @@ from coldgrid.kernel.validation import decode_all, decode_raw
 from coldgrid.webkit.forms import Form, form_bytes, refused_form
 from coldgrid.webkit.notices import Notice, leave
 from coldgrid.webkit.problems import HTML, Malformed, WrongMediaType, status_of
+from coldgrid.webkit.values import check_values
 from coldgrid.webkit.visitors import visitor_of
 
 Req = Request[Any, Any, Any]
@@ -111,6 +112,7 @@ async def run(request: Req, command: Command, key: str | None = None) -> Any:
     Raises:
         Rejected: the command was refused.
     """
+    check_values(command)
     principal = visitor_of(request).principal
     return await asyncio.wrap_future(request.app.state.decider.submit(command, principal, key))
 
