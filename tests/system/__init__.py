@@ -1,0 +1,1 @@
+"""Tests of the whole: the real application, the real rooms, the services around them."""
