@@ -111,7 +111,7 @@ class TestChanges:
         assert client.post("/api/v1/sites/ATL1/mode", json=body, headers={"x-as": "otto"}).status_code == 403
         sue = {"x-as": "sue"}  # runs ATL1
         refused = client.post("/api/v1/sites/CLT1/mode", json=body, headers=sue)
-        assert (refused.status_code, refused.json()["code"]) == (403, "site_of_others")
+        assert (refused.status_code, refused.json()["code"]) == (403, "other_site")
         ships = {"mode": "ship_only", "reason": "a dock is blocked"}
         assert client.post("/api/v1/sites/ATL1/mode", json=ships, headers=sue).status_code == 200
         assert client.post("/api/v1/sites/ATL1/mode", json=body).status_code == 200

@@ -11,7 +11,8 @@ from httpx import Response
 from litestar import Litestar
 
 from coldgrid.kernel import rebuild
-from coldgrid.kernel.registry import command_types
+from coldgrid.kernel.events import Command
+from coldgrid.kernel.registry import command_types as registered_types
 from coldgrid.telemetry import store
 from coldgrid.webkit.problems import PROBLEM_JSON
 from tests.conftest import postgres_kernel, postgres_url
@@ -66,6 +67,11 @@ KNOWN_PATHS = {
     "person_id": "ben",
     "act": "suspend",
 }
+
+
+def command_types() -> dict[str, type[Command]]:
+    """The product's commands; other tests of this process may have registered toys."""
+    return {name: type_ for name, type_ in registered_types().items() if not name.startswith("toy.")}
 
 
 @pytest.fixture(scope="module")

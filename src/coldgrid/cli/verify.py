@@ -29,7 +29,7 @@ def verify_pack_file(pack: Path, *, trust: Path | None = None, json: bool = Fals
     try:
         data, trusted = _read(pack), _keys(trust)
     except (OSError, BadNote, UnicodeDecodeError, ValueError) as error:
-        WORDS.print(f"[crit]{error}[/]", markup=True)
+        WORDS.print(f"[crit]{error}[/]", markup=True, soft_wrap=True)
         return 1
     report = verify_pack(data, trusted)
     if json:
