@@ -1,4 +1,4 @@
-"""A steady load for the alarm benchmark: `python -m bench._mqtt_steady HOST PORT RATE SITE/SENSOR...`."""
+"""A steady load for the alarm benchmark: `python -m bench._mqtt_steady HOST PORT RATE SITE/SENSOR=VALUE…`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def main() -> None:
         sent += each_tick
         while sent >= 1:
             now = datetime.now(UTC).isoformat()
-            client.publish(f"coldgrid/{topics[turn % len(topics)]}", f'{{"at":"{now}","value":0}}', qos=1)
+            topic, _, value = topics[turn % len(topics)].partition("=")
+            client.publish(f"coldgrid/{topic}", f'{{"at":"{now}","value":{value}}}', qos=1)
             turn += 1
             sent -= 1
         next_s += TICK_S

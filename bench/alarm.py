@@ -51,8 +51,8 @@ ADDRESS = urlsplit(os.environ.get("COLDGRID_BENCH_MQTT", "mqtt://127.0.0.1:1883"
 HOST, PORT = ADDRESS.hostname or "127.0.0.1", ADDRESS.port or 1883
 WEB_PORT = 8377
 RATES = (1_000, 5_000)
-TRIALS = 15
-WAIT_S = 10.0
+TRIALS = 10
+WAIT_S = 2.0
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -154,7 +154,8 @@ def measure(served: Served, rate: int, first: int) -> tuple[list[float], list[fl
     ]
     air = {s.zone_id: s for s in reversed(served.places.sensors) if s.role == "zone_air"}
     busy = [s for s in served.places.sensors if s.zone_id not in {z.zone_id for z in zones}]
-    topics = [f"{sensor.site_id}/{sensor.sensor_id}" for sensor in busy]
+    quiet_c = {zone.zone_id: zone.setpoint_c for zone in served.places.zones}
+    topics = [f"{s.site_id}/{s.sensor_id}={quiet_c[s.zone_id]}" for s in busy if s.role == "zone_air"]
     load = subprocess.Popen([sys.executable, "-m", "bench._mqtt_steady", HOST, str(PORT), str(rate), *topics])
     shown, held, floor = [], [], []
     try:
