@@ -51,7 +51,7 @@ class Pinger:
         self._thread.join(timeout=5)
 
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
-        """Tell at once what people wait for, note the rest; called on the decider's thread, so it is quick."""
+        """Tell at once what people wait for, note the rest; on the decider's thread, so quick."""
         news = {topic for entry, event in recorded for topic in topics_of(entry, event)}
         urgent = {topic for topic in news if topic[1] in URGENT}
         for topic, event in sorted(urgent):
