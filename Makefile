@@ -50,7 +50,7 @@ run: $(VENV)/.app $(ASSETS)     ## serve the demo network on http://127.0.0.1:80
 	$(BIN)/coldgrid demo --host 127.0.0.1 --port $(PORT)
 
 test: $(VENV)/.test $(ASSETS)   ## the test suite (TESTS="tests/test_tidy.py -k ..." for a part)
-	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+	$(BIN)/python tools/run_tests.py $(JOBS) $(TESTS)
 
 check: $(VENV)/.lint            ## lint, types and the direction of imports
 	$(BIN)/ruff check .
