@@ -35,7 +35,8 @@ CLIENTS |= {"socketserver", "urllib.request", "websockets"}
 REGISTRIES = re.compile(
     r"pypi\.org|pythonhosted\.org|registry\.(npmjs|yarnpkg)|deb\.debian\.org|proxy\.golang\.org|docker\.io"
 )
-MACHINE_PATHS = re.compile(r"(?<![\w.])/(home|root|opt/pypi)/\w+|/work/(main|shared)\b")
+# Homes, and wherever this checkout happens to lie.
+MACHINE_PATHS = re.compile(rf"(?<![\w.])/(home|root)/\w+|{re.escape(str(Path(__file__).parents[1]))}\b")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
 SHIPPED = (".py", ".html", ".ts", ".css", ".sql", ".yaml", ".yml")
 BUILT = {"node_modules", "static", "__pycache__", "dist", "build"}
