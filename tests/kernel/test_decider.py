@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from coldgrid.kernel import log, outbox, parking, relocation
+from coldgrid.kernel import hosting, log, origins, outbox, parking, relocation
 from coldgrid.kernel.authorize import Principal, Resource
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.decider import Call
-from coldgrid.kernel.events import envelope_bytes, leaf_hash
+from coldgrid.kernel.events import Entry, envelope_bytes, leaf_hash
 from coldgrid.kernel.origins import CloseOrigin, OriginFork
 from coldgrid.kernel.outbox import ReportEffect
 from coldgrid.kernel.parking import RetryParked
@@ -19,7 +19,7 @@ from coldgrid.kernel.personal import EraseSubject, SubjectErased
 from coldgrid.kernel.rejections import Forbidden, KeyReused, OriginElsewhere
 from tests.conftest import Kernel, sqlite_kernel
 from tests.kernel import rooms
-from tests.kernel.rooms import Bump, Later, Totals
+from tests.kernel.rooms import Bump, Later, Tell, Totals
 
 
 def names(kernel: Kernel) -> list[str]:
@@ -246,3 +246,43 @@ def test_a_forked_past_is_refused_with_both_hashes(kernel: Kernel) -> None:
         relocation.carry_in(
             node.decider, msgspec.structs.replace(luggage, entries=[*luggage.entries[:-1], forged])
         )
+
+
+def test_an_origin_elsewhere_keeps_its_timers_until_it_comes_back(kernel: Kernel) -> None:
+    kernel.do(Later(site_id="ATL1", name="atlanta", minutes=30))
+    kernel.do(Later(site_id="SEA1", name="seattle", minutes=40))
+    kernel.do(CloseOrigin(origin="ATL1", reason="moves to its own node"))
+    kernel.advance(60)
+    assert (rooms.count_of(kernel.reader(), "atlanta"), rooms.count_of(kernel.reader(), "seattle")) == (0, 1)
+    kernel.decider.reopen("ATL1")
+    kernel.advance(1)
+    assert rooms.count_of(kernel.reader(), "atlanta") == 1
+
+
+def test_the_database_of_a_node_extends_its_own_site_only(kernel: Kernel) -> None:
+    kernel.decider.take("ATL1", lambda tx: hosting.host_only(tx, "ATL1"), "test")
+    kernel.restart()
+    kernel.do(Bump(site_id="ATL1", name="a"))
+    for foreign in (Bump(site_id="SEA1", name="a"), Tell(name="a")):
+        with pytest.raises(OriginElsewhere):
+            kernel.do(foreign)
+    assert {entry.origin for entry in log.read_all(kernel.reader())} == {"ATL1"}
+    assert rooms.told_of(kernel.reader(), "a") == 0, "what runs from cursors is the network's"
+
+
+def test_facts_taken_in_live_set_off_what_the_network_does_about_them(kernel: Kernel) -> None:
+    with sqlite_kernel() as node:
+        node.do(Bump(site_id="ATL1", name="a"))
+        entries = [entry for entry in log.read_all(node.reader()) if entry.origin == "ATL1"]
+    for live, told in ((False, 0), (True, 1)):
+        site = "ATL1" if live else "ATL2"
+        moved = [entry if live else elsewhere(entry, site) for entry in entries]
+        kernel.decider.take("network", lambda tx, m=moved, w=live: origins.take_in(tx, m, live=w), "test")  # type: ignore[misc]
+        kernel.decider.settle()
+        assert rooms.told_of(kernel.reader(), "a") == told
+    kernel.rebuild()
+
+
+def elsewhere(entry: Entry, site: str) -> Entry:
+    moved = msgspec.structs.replace(entry, origin=site)
+    return msgspec.structs.replace(moved, leaf=leaf_hash(envelope_bytes(moved)))

@@ -123,9 +123,14 @@ def retry_parked(tx: Tx, command: RetryParked) -> dict[str, int]:
 class Pump:
     """Feeds cursor reactions: from memory while the process lives, from the log after a restart."""
 
-    def __init__(self, reads: Reads, last_position: int) -> None:
+    def __init__(self, reads: Reads, last_position: int, *, active: bool = True) -> None:
         self.pending: deque[tuple[Reaction, Entry, Any]] = deque()
-        self._recover(reads, last_position)
+        # They write to the network's log: where that is not hosted, its host runs them.
+        self._active = active
+        self._new: set[str] = set()
+        self._start = last_position
+        if active:
+            self._recover(reads, last_position)
 
     def _recover(self, reads: Reads, last_position: int) -> None:
         """Queue what the cursors have not read. A reaction new in this release starts at the log's end."""
@@ -135,7 +140,6 @@ class Pump:
             for reaction in reactions_by_name.values()
             if reaction.cursor and reaction.name not in read_to
         }
-        self._start = last_position
         cursor_types = {tag_of(event) for event, found in reactions.items() if any(r.cursor for r in found)}
         known = [read_to[name] for name in read_to if name in reactions_by_name]
         if not cursor_types or not known or min(known) >= last_position:
@@ -150,6 +154,8 @@ class Pump:
 
     def feed(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Queue the reactions to what a commit recorded."""
+        if not self._active:
+            return
         for entry, event in recorded:
             for reaction in reactions.get(type(event), ()):
                 if reaction.cursor:

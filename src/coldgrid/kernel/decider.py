@@ -22,12 +22,13 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
-from coldgrid.kernel import cascade, command_log, log, origins, timers
+from coldgrid.kernel import cascade, command_log, hosting, log, origins, timers
 from coldgrid.kernel.authorize import SYSTEM, Authorizer, Principal, Resource
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.database import Connection, Database, DriverError, fault, schema_statements
 from coldgrid.kernel.events import Command, Entry, tag_of
+from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.metrics import COMMANDS, GROUPS
 from coldgrid.kernel.origins import ClockKind, OriginClosed
 from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
@@ -41,6 +42,8 @@ from coldgrid.kernel.tx import Shared, Tx
 
 T = TypeVar("T")
 GROUP_MAX = 100
+# A commit that wrote to one of these may have changed which timer is due next.
+DUE_TABLES = ("kernel_timer", "kernel_hosting")
 logger = structlog.get_logger("coldgrid.decider")
 
 
@@ -83,7 +86,6 @@ class Decider:
         self.host = host
         self.listeners: list[CommitListener] = []
         self.next_due_at: datetime | None = None
-        self._closed_origins: set[str] = set()
         self.connection: Connection = database.writer()
         for text in schema_statements(list(metadata.sorted_tables), database.dialect):
             self.connection.command(text)
@@ -101,14 +103,13 @@ class Decider:
             self.host.entropy,
             self._run_nested,
         )
-        self._closed_origins = {
-            origin
-            for origin, (epoch, seq) in self.heads.items()
-            if (last := log.find(reads, f"{origin}/{epoch}/{seq - 1}")) is not None
-            and last.type == tag_of(OriginClosed)
-        }
-        self.next_due_at = timers.next_due_at(reads)
-        self.pump = cascade.Pump(reads, self.position - 1)
+        self.hosting: Hosting = self.shared.hot[Hosting]
+        for origin, (epoch, seq) in self.heads.items():
+            last = log.find(reads, f"{origin}/{epoch}/{seq - 1}")
+            if last is not None and last.type == tag_of(OriginClosed):
+                self.hosting.told[origin] = False
+        self.next_due_at = timers.next_due_at(reads, self.hosting.elsewhere)
+        self.pump = cascade.Pump(reads, self.position - 1, active=self.hosting.here(NETWORK_ORIGIN))
 
     # --- entry points ------------------------------------------------------------
 
@@ -146,7 +147,7 @@ class Decider:
         now = self.host.now()
         if self.next_due_at is None or self.next_due_at > now:
             return 0
-        due = timers.due_timers(Reads(self.connection), now, limit)
+        due = timers.due_timers(Reads(self.connection), now, limit, self.hosting.elsewhere)
 
         def work(batch: Batch) -> None:
             for timer in due:
@@ -186,8 +187,8 @@ class Decider:
             raise
         self.heads, self.position = batch.heads, batch.position
         GROUPS.observe(len(batch.recorded))
-        if "kernel_timer" in batch.tables:
-            self.next_due_at = timers.next_due_at(Reads(self.connection))
+        if not batch.tables.isdisjoint(DUE_TABLES):
+            self.next_due_at = timers.next_due_at(Reads(self.connection), self.hosting.elsewhere)
         if batch.recorded:
             self.pump.feed(batch.recorded)
             self._tell(batch.recorded)
@@ -270,8 +271,6 @@ class Decider:
         if tx.entry is None:
             return Answer(result=result)
         entry = tx.entry
-        if type(call.command) is origins.CloseOrigin:
-            self._close(batch, call.command.origin)
         return Answer(
             result=result, origin=entry.origin, epoch=entry.epoch, seq=entry.seq, position=entry.position
         )
@@ -304,13 +303,9 @@ class Decider:
         origin = NETWORK_ORIGIN
         if handler.owner is not Owner.NETWORK:
             origin = getattr(command, "site_id", None) or getattr(command, "origin", None) or NETWORK_ORIGIN
-        if origin in self._closed_origins:
+        if not self.hosting.here(origin):
             raise OriginElsewhere(origin=origin)
         return handler, origin
-
-    def _close(self, batch: Batch, origin: str) -> None:
-        self._closed_origins.add(origin)
-        batch.undo(lambda: self._closed_origins.discard(origin))
 
     def reopen(self, origin: str) -> Answer:
         """Begin the next epoch of a closed origin on this host (origins.G2)."""
@@ -318,12 +313,11 @@ class Decider:
         def work(batch: Batch) -> Answer:
             tx = Tx(batch, self.shared, origin, SYSTEM, self.host.now(), "reopen")
             origins.open_epoch(tx, self.host.clock)
+            hosting.place(tx, origin, here=True, why="reopened")
             entry = tx.entry
             return Answer(origin=origin, epoch=entry.epoch, seq=entry.seq, position=entry.position)
 
-        answer = self._commit(work)
-        self._closed_origins.discard(origin)
-        return answer
+        return self._commit(work)
 
     def _fire(self, batch: Batch, timer: timers.Timer) -> None:
         mark = batch.mark()

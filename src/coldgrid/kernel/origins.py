@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from coldgrid.kernel import log
+from coldgrid.kernel import hosting, log
 from coldgrid.kernel.events import Command, Entry, Event, UnknownEvent, decode, envelope_bytes, leaf_hash
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.registry import handles, projections
@@ -65,6 +65,7 @@ def close_origin(tx: Tx, command: CloseOrigin) -> None:
     _, seq = tx.batch.heads[command.origin]
     event = OriginClosed(origin=command.origin, reason=command.reason, last_seq=seq)
     tx.record(f"origin/{command.origin}", event)
+    hosting.place(tx, command.origin, here=False, why=command.reason)
 
 
 def open_epoch(tx: Tx, clock: ClockKind) -> None:
@@ -83,11 +84,13 @@ def open_epoch(tx: Tx, clock: ClockKind) -> None:
     tx.record(f"origin/{tx.origin}", opened)
 
 
-def take_in(tx: Tx, entries: Sequence[Entry], *, gapless: bool = True) -> int:
+def take_in(tx: Tx, entries: Sequence[Entry], *, gapless: bool = True, live: bool = False) -> int:
     """Append another host's entries verbatim and project them; return how many were new (G3).
 
-    Reactions do not run: what followed from these facts is in the same log. With `gapless=False` the
-    entries are a feed of one audience: in order, but not every one of the origin's.
+    Reactions in the group do not run: what followed from these facts is in the same log. With `live`, as
+    when they arrive from a host at work, listeners and cursor reactions see them, for what follows from
+    them elsewhere is not. With `gapless=False` the entries are a feed of one audience: in order, but not
+    every one of the origin's.
 
     Raises:
         OriginGap: an entry does not follow what is here.
@@ -107,12 +110,12 @@ def take_in(tx: Tx, entries: Sequence[Entry], *, gapless: bool = True) -> int:
             continue
         if gapless and (entry.epoch, entry.seq) not in ((epoch, seq), (epoch + 1, 0)):
             raise OriginGap(entry=entry.id, expected=f"{entry.origin}/{epoch}/{seq}")
-        _apply(tx, log.append_verbatim(tx.batch, entry))
+        _apply(tx, log.append_verbatim(tx.batch, entry), live)
         taken += 1
     return taken
 
 
-def _apply(tx: Tx, entry: Entry) -> None:
+def _apply(tx: Tx, entry: Entry, live: bool) -> None:
     event = decode(entry.type, entry.body)
     if isinstance(event, UnknownEvent):
         return
@@ -120,3 +123,5 @@ def _apply(tx: Tx, entry: Entry) -> None:
     projecting.rebuilding = False  # a live fact, only another host's
     for projection in projections.get(type(event), ()):
         projection(projecting, event)
+    if live:
+        tx.batch.recorded.append((entry, event))

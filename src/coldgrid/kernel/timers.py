@@ -3,12 +3,14 @@
 Invariants
     T1  A timer fires once, in the transaction that records what it caused.
     T2  Overdue timers fire in due order; `restart` ones get their whole time again after an outage.
+    T3  Timers of an origin that lives elsewhere stand still: they wait to move house with it.
 
 Timers are not derived from the log: what set them can set them again from its own state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,14 +57,16 @@ _SET = Statement(
     )
 )
 _CANCEL = Statement(kernel_timer.delete().where(kernel_timer.c.timer_id == sa.bindparam("which")))
+_RUNS_HERE = kernel_timer.c.origin.not_in(sa.bindparam("elsewhere", expanding=True))
 _DUE = Statement(
     sa.select(kernel_timer)
     .where(kernel_timer.c.due_at <= sa.bindparam("now", type_=Instant))
+    .where(_RUNS_HERE)
     .order_by(kernel_timer.c.due_at, kernel_timer.c.timer_id)
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=Timer,
 )
-_NEXT = Statement(sa.select(sa.func.min(kernel_timer.c.due_at)))
+_NEXT = Statement(sa.select(sa.func.min(kernel_timer.c.due_at)).where(_RUNS_HERE))
 _ALL = Statement(sa.select(kernel_timer).order_by(kernel_timer.c.due_at, kernel_timer.c.timer_id), into=Timer)
 
 
@@ -76,14 +80,14 @@ def cancel_timer(tx: Tx, timer_id: str) -> None:
     tx.write(_CANCEL, which=timer_id)
 
 
-def due_timers(db: Reader, now: datetime, limit: int) -> list[Timer]:
-    """Return the timers that are due, in due order (T2)."""
-    return db.all(_DUE, now=now, count=limit)
+def due_timers(db: Reader, now: datetime, limit: int, elsewhere: Sequence[str] = ()) -> list[Timer]:
+    """Return the timers that are due, in due order (T2), but for those of origins `elsewhere` (T3)."""
+    return db.all(_DUE, now=now, count=limit, elsewhere=["", *elsewhere])
 
 
-def next_due_at(db: Reader) -> datetime | None:
-    """Return when the next timer is due, or None."""
-    found = db.value(_NEXT)
+def next_due_at(db: Reader, elsewhere: Sequence[str] = ()) -> datetime | None:
+    """Return when the next timer is due, or None; but for those of origins `elsewhere` (T3)."""
+    found = db.value(_NEXT, elsewhere=["", *elsewhere])
     return found if found is None or isinstance(found, datetime) else None
 
 
