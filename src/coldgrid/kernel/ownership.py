@@ -42,6 +42,8 @@ STREAM_OWNERS: dict[str, Owner] = {
     "promise": Owner.NETWORK,
     "shortfall": Owner.NETWORK,
     "notice": Owner.NETWORK,
+    "enrolment": Owner.NETWORK,
+    "node": Owner.NETWORK,
     # a site's
     "lot": Owner.SITE,
     "unit": Owner.SITE,
