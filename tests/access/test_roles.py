@@ -58,6 +58,10 @@ MATRIX: dict[str, set[Role]] = {
     "quality.record_hand_reading": {Role.OPERATOR, Role.SUPERVISOR, Role.TECHNICIAN} | SIGNERS,
     "quality.open_excursion": SIGNERS,
     "evidence.settle_fork": {Role.ADMIN},
+    "sync.issue_code": {Role.ADMIN},
+    "sync.revoke_node": {Role.ADMIN},
+    "sync.enrol_node": set(),
+    "sync.renew_certificate": set(),
     "stock.settle_dispatch": set(),
     "orchestration.acknowledge_incident": FLOOR,
     "orchestration.advance_incident": {Role.SUPERVISOR, Role.QUALITY, Role.TECHNICIAN},
@@ -177,6 +181,11 @@ SYSTEMS_OWN = {
     "stock.note_staleness",
     "stock.raise_shortfalls",
     "stock.settle_dispatch",
+    "sync.enrol_node",
+    "sync.note_node_seen",
+    "sync.renew_certificate",
+    "sync.report_clone",
+    "sync.take_up_certificate",
     "telemetry.seal_blocks",
 }
 
