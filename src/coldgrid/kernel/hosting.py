@@ -48,7 +48,7 @@ class Hosting:
     def load(cls, reader: Reader) -> Hosting:
         """Read the table."""
         state = cls()
-        state.told = {origin: here for origin, here in reader.all(_ALL)}
+        state.told = dict(reader.all(_ALL))
         return state
 
     def here(self, origin: str) -> bool:

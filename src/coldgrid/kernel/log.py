@@ -50,6 +50,13 @@ event_log = sa.Table(
 )
 sa.Index("uq_event_log_origin", event_log.c.origin, event_log.c.epoch, event_log.c.seq, unique=True)
 sa.Index("ix_event_log_stream", event_log.c.stream)
+_IS_ADDRESSED = event_log.c.audience != sa.literal_column("''")
+sa.Index(
+    "ix_event_log_addressed",
+    event_log.c.position,
+    sqlite_where=_IS_ADDRESSED,
+    postgresql_where=_IS_ADDRESSED,
+)
 
 _APPEND = Statement(event_log.insert())
 _SELECT = sa.select(event_log).order_by(event_log.c.position)
@@ -70,6 +77,16 @@ _AFTER_OF_ORIGIN = Statement(
     .where(event_log.c.position > sa.bindparam("after"))
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=Entry,
+)
+_ADDRESSED = Statement(
+    sa.select(event_log.c.position, event_log.c.origin, event_log.c.audience)
+    .where(_IS_ADDRESSED)
+    .where(event_log.c.position > sa.bindparam("after"))
+    .order_by(event_log.c.position)
+    .limit(sa.bindparam("count", type_=sa.Integer))
+)
+_AT = Statement(
+    _SELECT.where(event_log.c.position.in_(sa.bindparam("positions", expanding=True))), into=Entry
 )
 _OF_STREAM = Statement(_SELECT.where(event_log.c.stream == sa.bindparam("stream")), into=Entry)
 _ONE = Statement(
@@ -224,6 +241,16 @@ def read_all(db: Reader, after: int = -1, types: Sequence[str] = (), chunk: int 
 def follow_origin(db: Reader, origin: str, after: int, limit: int) -> list[Entry]:
     """Return an origin's entries behind a position, oldest first."""
     return db.all(_AFTER_OF_ORIGIN, origin=origin, after=after, count=limit)
+
+
+def read_addressed(db: Reader, after: int, limit: int) -> list[tuple[int, str, str]]:
+    """Return (position, origin, audience) of the entries behind a position that are meant for somebody."""
+    return db.all(_ADDRESSED, after=after, count=limit)
+
+
+def read_at(db: Reader, positions: Sequence[int]) -> list[Entry]:
+    """Return the entries at some positions, in order of position."""
+    return db.all(_AT, positions=list(positions))
 
 
 def read_stream(db: Reader, stream: str) -> list[Entry]:

@@ -11,6 +11,7 @@ for the same subject gives the same bytes, and a replay is exact.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -25,9 +26,11 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 
 if TYPE_CHECKING:
+    from coldgrid.kernel.reading import Reader
     from coldgrid.kernel.tx import Tx
 
 KEY_BYTES = 64
+_CIPHER = b'"cipher":'
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +63,12 @@ personal_key = sa.Table(
 )
 _KEY = Statement(sa.select(personal_key.c.key).where(personal_key.c.subject == sa.bindparam("subject")))
 _NEW_KEY = Statement(personal_key.insert())
+_KEYS = Statement(
+    sa.select(personal_key.c.subject, personal_key.c.key)
+    .where(personal_key.c.subject.in_(sa.bindparam("subjects", expanding=True)))
+    .where(personal_key.c.key.is_not(None))
+    .order_by(personal_key.c.subject)
+)
 # Of a subject that had no key too: what is sent about them later must not be stored (P3).
 _DROP_KEY = Statement(upsert(personal_key, keys=["subject"], set_=["key"]))
 
@@ -128,6 +137,40 @@ def seal(tx: Tx, keyring: Keyring, subject: str, text: str) -> Sealed:
         tx.undo(lambda: keyring.drop(subject))
         tx.write_row(_NEW_KEY, (subject, key))
     return Sealed(subject, cipher.encrypt(text.encode(), [subject.encode()]))
+
+
+def subjects_in(body: bytes) -> set[str]:
+    """Return whose personal data an event's body holds."""
+    found: set[str] = set()
+    if _CIPHER in body:
+        _collect(msgspec.json.decode(body), found)
+    return found
+
+
+def _collect(value: Any, found: set[str]) -> None:
+    if isinstance(value, dict):
+        if isinstance(value.get("subject"), str) and isinstance(value.get("cipher"), str):
+            found.add(value["subject"])
+        for inner in value.values():
+            _collect(inner, found)
+    elif isinstance(value, list):
+        for inner in value:
+            _collect(inner, found)
+
+
+def keys_of(db: Reader, subjects: Collection[str]) -> dict[str, bytes]:
+    """Return the keys of some subjects, for another host that may read their data; not of those erased."""
+    return {subject: bytes(key) for subject, key in db.all(_KEYS, subjects=list(subjects))}
+
+
+def take_key(tx: Tx, keyring: Keyring, subject: str, key: bytes) -> None:
+    """Keep a subject's key that another host sent. A key that is here already, or was erased, stays (P3)."""
+    had_one, _ = keyring.look_up(subject, tx)
+    if had_one or len(key) != KEY_BYTES:
+        return
+    tx.write_row(_NEW_KEY, (subject, key))
+    keyring.put(subject, key)
+    tx.undo(lambda: keyring.drop(subject))
 
 
 class EraseSubject(Command, frozen=True, tag="personal.erase"):

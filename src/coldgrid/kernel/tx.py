@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from coldgrid.kernel import log, outbox, personal, timers
+from coldgrid.kernel.audience import audience_of
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.events import Command, Entry, Event
@@ -100,9 +101,13 @@ class Tx:
     def record(
         self, stream: str, event: Event, *, occurred_at: datetime | None = None, audience: Sequence[str] = ()
     ) -> Entry:
-        """Append an event to a stream, run its projections, and queue its reactions."""
+        """Append an event to a stream, run its projections, and queue its reactions.
+
+        `audience`: the sites that are told, where that is not what `kernel.audience` says of its type.
+        """
         batch = self.batch
-        entry = log.append(batch, stream, event, self.stamp, occurred_at, ",".join(audience))
+        told = ",".join(audience) if audience else audience_of(event)
+        entry = log.append(batch, stream, event, self.stamp, occurred_at, told)
         self.entry = entry
         class_ = type(event)
         for projection in projections.get(class_, ()):
@@ -166,6 +171,10 @@ class Tx:
     def seal(self, subject: str, text: str) -> Sealed:
         """Encrypt personal data under its subject's key."""
         return personal.seal(self, self.shared.keyring, subject, text)
+
+    def take_key(self, subject: str, key: bytes) -> None:
+        """Keep the key of a subject that another host sent."""
+        personal.take_key(self, self.shared.keyring, subject, key)
 
     def drop_key(self, subject: str) -> None:
         """Forget a subject's key in memory; the projection drops the row."""
