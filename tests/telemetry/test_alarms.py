@@ -31,6 +31,7 @@ from coldgrid.telemetry.alarm_rules import (
 from coldgrid.telemetry.rules import Rule
 from coldgrid.telemetry.sensors import SensorNotFound
 from tests.conftest import Kernel
+from tests.network.master import put_in_force, site
 from tests.telemetry.cold_room import AIR, DOOR, at, cold_room, feed, steady
 from tests.telemetry.test_ingest import events_of
 
@@ -83,6 +84,7 @@ class TestStates:
         warm(kernel)
         with pytest.raises(AlarmNotFound):
             kernel.do(AcknowledgeAlarm(site_id="ATL1", alarm_id="alarm-none"))
+        put_in_force(kernel, site("CLT1"), change_id="change-clt1")
         with pytest.raises(AlarmNotFound):
             kernel.do(AcknowledgeAlarm(site_id="CLT1", alarm_id=alarm(kernel).alarm_id))
 

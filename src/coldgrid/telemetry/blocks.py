@@ -18,11 +18,13 @@ import struct
 from collections.abc import Sequence
 from hashlib import sha256
 from math import log
+from typing import Any
 
 import msgspec
 import numpy as np
 import zstandard
 
+from coldgrid.telemetry.packing import narrowed
 from coldgrid.telemetry.quantities import E4, VALUE_E4_MAX, Flags, Floats, Ints
 
 KELVIN_AT_0_C = 273.15
@@ -136,45 +138,58 @@ def summarise(readings: Readings) -> Summary:
     """Return what a block says without being opened (B3)."""
     if not len(readings):
         return Summary(readings=0, good=0, low_e4=None, high_e4=None, sum_e4=0, kinetic_sum=0.0)
-    return summarise_groups(readings, np.zeros(1, dtype=np.int64))[0]
+    columns = summarise_columns(readings, np.zeros(1, dtype=np.int64))
+    return Summary(**{name: of[0] for name, of in zip(Summary.__struct_fields__, columns, strict=True)})
 
 
-def summarise_groups(readings: Readings, heads: Ints) -> list[Summary]:
-    """Return the summary of each group of readings; `heads` are the indexes at which groups begin."""
+def summarise_columns(readings: Readings, heads: Ints) -> list[list[Any]]:
+    """Return the summary of each group of readings, as columns in the order of `Summary`'s fields.
+
+    `heads` are the indexes at which groups begin.
+    """
     value_e4, bad = readings.value_e4, readings.bad
     counts = np.diff(heads, append=len(readings))
-    good = counts
-    lowest = highest = counted = value_e4
     kinetic = _kinetic(value_e4)
-    if bad.any():
-        good = counts - np.add.reduceat(bad.astype(np.int64), heads)
-        lowest, highest = np.where(bad, VALUE_E4_MAX, value_e4), np.where(bad, -VALUE_E4_MAX, value_e4)
-        counted, kinetic = np.where(bad, 0, value_e4), np.where(bad, 0.0, kinetic)
-    columns = (
-        counts,
-        good,
-        np.minimum.reduceat(lowest, heads),
-        np.maximum.reduceat(highest, heads),
-        np.add.reduceat(counted, heads),
-        np.add.reduceat(kinetic, heads),
-    )
+    if not bad.any():
+        return [
+            column.tolist()
+            for column in (
+                counts,
+                counts,
+                np.minimum.reduceat(value_e4, heads),
+                np.maximum.reduceat(value_e4, heads),
+                np.add.reduceat(value_e4, heads),
+                np.add.reduceat(kinetic, heads),
+            )
+        ]
+    good = (counts - np.add.reduceat(bad.astype(np.int64), heads)).tolist()
+    lowest = np.minimum.reduceat(np.where(bad, VALUE_E4_MAX, value_e4), heads).tolist()
+    highest = np.maximum.reduceat(np.where(bad, -VALUE_E4_MAX, value_e4), heads).tolist()
     return [
-        Summary(
-            readings=readings_,
-            good=good_,
-            low_e4=low_e4 if good_ else None,
-            high_e4=high_e4 if good_ else None,
-            sum_e4=sum_e4,
-            kinetic_sum=kinetic_sum,
-        )
-        for readings_, good_, low_e4, high_e4, sum_e4, kinetic_sum in zip(
-            *(column.tolist() for column in columns), strict=True
-        )
+        counts.tolist(),
+        good,
+        [low if some else None for low, some in zip(lowest, good, strict=True)],
+        [high if some else None for high, some in zip(highest, good, strict=True)],
+        np.add.reduceat(np.where(bad, 0, value_e4), heads).tolist(),
+        np.add.reduceat(np.where(bad, 0.0, kinetic), heads).tolist(),
     ]
 
 
 def _kinetic(value_e4: Ints) -> Floats:
-    """Return exp(−ΔH/RT) of temperatures in ten-thousandths of a °C, in steps that stay in the cache.
+    """Return exp(−ΔH/RT) of temperatures in ten-thousandths of a °C.
+
+    Values of a probe repeat, so of many only those that occur are worked out.
+    """
+    least, step, narrow = narrowed(value_e4)
+    known = int(narrow.max()) + 1
+    if known > len(value_e4):
+        return _kinetic_of(value_e4)
+    found: Floats = _kinetic_of(least + step * np.arange(known))[narrow]
+    return found
+
+
+def _kinetic_of(value_e4: Ints) -> Floats:
+    """Return exp(−ΔH/RT) of each temperature, in steps that stay in the cache.
 
     At or below absolute zero is no temperature: another quantity, whose kinetic sum nobody asks for.
     """

@@ -1,13 +1,17 @@
 """Chunks: readings on their way from flushes to blocks, one sensor and one UTC day each.
 
-Flushes are *rolled* every few hundred, every hour, and whenever blocks are sealed: their readings move
-into the newest chunk of their sensor and day until it has `CHUNK_READINGS`, so that neither a query nor
-a seal opens thousands of flushes. A chunk carries its sums, as a block does.
+Flushes are *rolled* every few hundred, every hour, and whenever blocks are sealed, so that neither a query
+nor a seal opens thousands of flushes: a sensor's readings of a day become a chunk, or, where they are few,
+move into its newest chunk until that one has `CHUNK_READINGS`. A chunk carries its sums, as a block does.
+
+A roll works on all its readings at once, sorted by sensor, and cuts the chunks out of columns that are
+packed already: what it costs is the rows, not the readings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,14 +21,16 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, added, summarise_groups
+from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, summarise_columns
 from coldgrid.telemetry.flush import stable_order
-from coldgrid.telemetry.landing import Flush, cut, joined
+from coldgrid.telemetry.landing import Flush, joined
+from coldgrid.telemetry.packing import Column, narrowed, pack_flags, unpack_column, unpack_flags
+from coldgrid.telemetry.quantities import Ints
 
 CHUNK_READINGS = 512
 # So many readings at once make a chunk of their own; fewer go to the newest one.
 PART_READINGS = 128
-_SUMMED = Summary.__struct_fields__
+_DAYS_MAX = 2**32  # of all time, so that a sensor's number and a day make one number
 
 telemetry_chunk = sa.Table(
     "telemetry_chunk",
@@ -44,8 +50,11 @@ telemetry_chunk = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     info={"service": True, "carried_by": "site_id"},
 )
-sa.Index("ix_telemetry_chunk_site", telemetry_chunk.c.site_id, telemetry_chunk.c.day)
+sa.Index(
+    "ix_telemetry_chunk_site", telemetry_chunk.c.site_id, telemetry_chunk.c.day, telemetry_chunk.c.readings
+)
 
+_NEW_CHUNK = Statement(telemetry_chunk.insert())
 _PUT_CHUNK = Statement(
     upsert(
         telemetry_chunk,
@@ -62,14 +71,6 @@ _DROP_CHUNKS = Statement(
         telemetry_chunk.c.sensor_id == sa.bindparam("whose"), telemetry_chunk.c.day == sa.bindparam("which")
     )
 )
-_OPEN_DAYS = Statement(
-    sa.select(telemetry_chunk.c.sensor_id, telemetry_chunk.c.day, sa.func.max(telemetry_chunk.c.chunk_no))
-    .where(
-        telemetry_chunk.c.site_id == sa.bindparam("site_id"),
-        telemetry_chunk.c.day >= sa.bindparam("from_day"),
-    )
-    .group_by(telemetry_chunk.c.sensor_id, telemetry_chunk.c.day)
-)
 _NEWEST = Statement(
     sa.select(telemetry_chunk.c.body)
     .where(telemetry_chunk.c.sensor_id == sa.bindparam("sensor_id"))
@@ -77,27 +78,13 @@ _NEWEST = Statement(
     .limit(1)
 )
 _OPEN = Statement(
-    sa.select(
-        *(telemetry_chunk.c[name] for name in ("sensor_id", "day", "chunk_no", "body")),
-        *(telemetry_chunk.c[name] for name in _SUMMED),
-    ).where(
+    sa.select(*(telemetry_chunk.c[name] for name in ("sensor_id", "day", "chunk_no", "body")))
+    .where(
         telemetry_chunk.c.site_id == sa.bindparam("site_id"),
-        telemetry_chunk.c.day >= sa.bindparam("from_day"),
+        telemetry_chunk.c.day.in_(sa.bindparam("days", expanding=True)),
         telemetry_chunk.c.readings < CHUNK_READINGS,
     )
-)
-_CHUNKS = Statement(
-    telemetry_chunk.delete().where(
-        telemetry_chunk.c.sensor_id == sa.bindparam("whose"), telemetry_chunk.c.day == sa.bindparam("which")
-    )
-)
-_LAST_CHUNK = Statement(
-    sa.select(telemetry_chunk.c.chunk_no, telemetry_chunk.c.readings, telemetry_chunk.c.body)
-    .where(
-        telemetry_chunk.c.sensor_id == sa.bindparam("sensor_id"), telemetry_chunk.c.day == sa.bindparam("day")
-    )
-    .order_by(telemetry_chunk.c.chunk_no.desc())
-    .limit(1)
+    .order_by(telemetry_chunk.c.chunk_no)
 )
 _CHUNKS = Statement(
     sa.select(telemetry_chunk.c.body)
@@ -137,10 +124,10 @@ _SUMS = Statement(
 
 
 class Stored(msgspec.Struct, array_like=True, gc=False):
-    """A chunk as it is stored: little-endian columns of 8 and 4 bytes, and a bit for each bad reading."""
+    """A chunk as it is stored: times, values, and a bit for each bad reading (empty: none)."""
 
-    at_us: bytes
-    value_e4: bytes
+    at_us: Column
+    value_e4: Column
     bad: bytes
 
 
@@ -148,99 +135,141 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Stored).decode
 
 
-def pack_chunk(readings: Readings) -> bytes:
-    """Return a chunk as bytes."""
-    bad = np.packbits(readings.bad).tobytes() if readings.bad.any() else b""
-    return _encode(
-        Stored(readings.at_us.astype("<i8").tobytes(), readings.value_e4.astype("<i4").tobytes(), bad)
-    )
-
-
 def unpack_chunk(body: bytes) -> Readings:
     """Read a chunk back."""
     stored = _decode(body)
-    at_us = np.frombuffer(stored.at_us, dtype="<i8").astype(np.int64)
-    bad = np.zeros(len(at_us), dtype=np.bool_)
-    if stored.bad:
-        bad = np.unpackbits(np.frombuffer(stored.bad, dtype=np.uint8), count=len(at_us)).astype(np.bool_)
-    return Readings(at_us, np.frombuffer(stored.value_e4, dtype="<i4").astype(np.int64), bad)
+    at_us = unpack_column(stored.at_us)
+    return Readings(at_us, unpack_column(stored.value_e4), unpack_flags(stored.bad, len(at_us)))
 
 
-def roll_into_chunks(tx: Tx, flushes: Sequence[Flush]) -> None:
-    """Move the readings of flushes into chunks; the caller deletes the flushes."""
-    names, parts = _by_sensor_and_day(flushes)
-    if not parts:
-        return
-    from_day = min(part.day for part in parts)
-    last_no = {(name, day): no for name, day, no in tx.all(_OPEN_DAYS, site_id=tx.origin, from_day=from_day)}
-    opened = {}
-    if any(len(part.readings) < PART_READINGS for part in parts):
-        rows = tx.all(_OPEN, site_id=tx.origin, from_day=from_day)
-        opened = {
-            tuple(row[:3]): (row[3], Summary(**dict(zip(_SUMMED, row[4:], strict=True)))) for row in rows
-        }
-    for part in parts:
-        sensor_id, day, readings, summary = names[part.sensor], part.day, part.readings, part.summary
-        chunk_no = last_no.get((sensor_id, day), -1)
-        newest = opened.get((sensor_id, day, chunk_no)) if len(readings) < PART_READINGS else None
-        if newest is None:
-            chunk_no += 1
-        else:
-            readings = joined([unpack_chunk(newest[0]), readings])
-            summary = added([newest[1], summary])
-        tx.write(
-            _PUT_CHUNK,
-            sensor_id=sensor_id,
-            day=day,
-            chunk_no=chunk_no,
-            site_id=tx.origin,
-            first_us=int(readings.at_us[0]),
-            last_us=int(readings.at_us[-1]),
-            body=pack_chunk(readings),
-            **msgspec.structs.asdict(summary),
-        )
+class Lot(msgspec.Struct, frozen=True, gc=False):
+    """Readings of many sensors, each with the number of its sensor, in any order."""
 
-
-class Part(msgspec.Struct, frozen=True, gc=False):
-    """A sensor's readings of a UTC day (days since 1970), in the order of time, with their sums."""
-
-    sensor: int
-    day: int
+    sensor: Ints
     readings: Readings
-    summary: Summary
 
 
-def _by_sensor_and_day(flushes: Sequence[Flush]) -> tuple[list[str], list[Part]]:
-    """Return the names of the sensors and the parts: all flushes at once, because a roll may hold many."""
+def roll_into_chunks(tx: Tx, flushes: Sequence[Flush], roll_no: int) -> None:
+    """Move the readings of flushes into chunks; the caller deletes the flushes.
+
+    Args:
+        tx: The unit of work.
+        flushes: What to roll.
+        roll_no: The number of new chunks: greater than that of every roll of the site before.
+    """
     number: dict[str, int] = {}
+    lot = _lot(flushes, number)
+    if not len(lot.readings):
+        return
+    opened, grown = _open_chunks(tx, lot, number)
+    lot = _in_order(opened, lot)
+    heads, days = _cut(lot)
+    sensors = lot.sensor[heads].tolist()
+    names = list(number)
+    sums = summarise_columns(lot.readings, heads)
+    at_us = lot.readings.at_us
+    first_us, last_us = at_us[heads].tolist(), at_us[np.append(heads[1:], len(at_us)) - 1].tolist()
+    keys = [(names[sensor], day) for sensor, day in zip(sensors, days, strict=True)]
+    longer: list[tuple[Any, ...]] = []
+    rows = zip(keys, first_us, last_us, *sums, _bodies(lot.readings, heads), strict=True)
+    for key, *rest in rows:
+        known = grown.get(key)
+        if known is None:
+            tx.write_row(_NEW_CHUNK, (*key, roll_no, tx.origin, *rest))
+        else:
+            longer.append((*key, known, tx.origin, *rest))
+    for row in longer:
+        tx.write_row(_PUT_CHUNK, row)
+
+
+def _lot(flushes: Sequence[Flush], number: dict[str, int]) -> Lot:
+    """Return all readings of flushes; `number` takes the numbers of their sensors."""
+    of_names: dict[int, Ints] = {}
     sensors = []
     for flush in flushes:
-        numbers = [number.setdefault(name, len(number)) for name in flush.sensor_ids]
-        counts = np.diff(flush.starts, append=len(flush.readings))
-        sensors.append(np.repeat(np.array(numbers, dtype=np.int64), counts))
-    if not sensors:
-        return [], []
-    sensor = np.concatenate(sensors)
-    at_us = np.concatenate([flush.readings.at_us for flush in flushes])
-    value_e4 = np.concatenate([flush.readings.value_e4 for flush in flushes])
-    bad = np.concatenate([flush.readings.bad for flush in flushes])
+        numbers = of_names.get(id(flush.named))
+        if numbers is None:
+            listed = [number.setdefault(name, len(number)) for name in flush.sensor_ids]
+            numbers = of_names[id(flush.named)] = np.array(listed, dtype=np.int64)
+        sensors.append(np.repeat(numbers, np.diff(flush.starts, append=len(flush.readings))))
+    return _joined(sensors, [flush.readings for flush in flushes])
+
+
+def _joined(sensors: Sequence[Ints], parts: Sequence[Readings]) -> Lot:
+    if not parts:
+        return Lot(np.zeros(0, dtype=np.int64), joined([]))
+    readings = Readings(
+        np.concatenate([part.at_us for part in parts]),
+        np.concatenate([part.value_e4 for part in parts]),
+        np.concatenate([part.bad for part in parts]),
+    )
+    return Lot(np.concatenate(sensors), readings)
+
+
+def _open_chunks(tx: Tx, lot: Lot, number: Mapping[str, int]) -> tuple[Lot, dict[tuple[str, int], int]]:
+    """Return what the newest chunks of sensors with few new readings hold, and those chunks' numbers."""
+    few = np.bincount(lot.sensor, minlength=len(number)) < PART_READINGS
+    if not few.any():
+        return _joined([], []), {}
+    concerned = few[lot.sensor]
+    pairs = np.unique(lot.sensor[concerned] * _DAYS_MAX + lot.readings.at_us[concerned] // DAY_US)
+    names = list(number)
+    wanted = {(names[pair // _DAYS_MAX], pair % _DAYS_MAX) for pair in pairs.tolist()}
+    newest: dict[tuple[str, int], tuple[int, bytes]] = {}
+    for sensor_id, day, chunk_no, body in tx.all(
+        _OPEN, site_id=tx.origin, days=sorted({day for _, day in wanted})
+    ):
+        if (sensor_id, day) in wanted:
+            newest[sensor_id, day] = (chunk_no, body)
+    parts = [unpack_chunk(body) for _, body in newest.values()]
+    sensors = [np.full(len(part), number[name]) for (name, _), part in zip(newest, parts, strict=True)]
+    return _joined(sensors, parts), {key: chunk_no for key, (chunk_no, _) in newest.items()}
+
+
+def _in_order(opened: Lot, lot: Lot) -> Lot:
+    """Return both, sorted by sensor and time; of the same time the one given first comes first."""
+    if len(opened.readings):
+        lot = _joined([opened.sensor, lot.sensor], [opened.readings, lot.readings])
+    at_us = lot.readings.at_us
     # As a rule time is in order already.
-    order = stable_order(sensor)
-    sorted_us, sorted_sensor = at_us[order], sensor[order]
-    if bool(((sorted_us[1:] <= sorted_us[:-1]) & (sorted_sensor[1:] == sorted_sensor[:-1])).any()):
-        order = np.lexsort((at_us, sensor))
-        sorted_us, sorted_sensor = at_us[order], sensor[order]
-    sensor, readings = sorted_sensor, Readings(sorted_us, value_e4[order], bad[order])
-    changes = sensor[1:] != sensor[:-1]
+    order = stable_order(lot.sensor)
+    sensor, sorted_us = lot.sensor[order], at_us[order]
+    if bool(((sorted_us[1:] <= sorted_us[:-1]) & (sensor[1:] == sensor[:-1])).any()):
+        order = np.lexsort((at_us, lot.sensor))
+        sensor, sorted_us = lot.sensor[order], at_us[order]
+    bad = lot.readings.bad
+    return Lot(sensor, Readings(sorted_us, lot.readings.value_e4[order], bad[order] if bad.any() else bad))
+
+
+def _cut(lot: Lot) -> tuple[Ints, list[int]]:
+    """Return where each sensor's UTC days (since 1970) begin, and which days they are."""
+    changes = lot.sensor[1:] != lot.sensor[:-1]
+    at_us = lot.readings.at_us
     if int(at_us.min()) // DAY_US != int(at_us.max()) // DAY_US:
-        day = readings.at_us // DAY_US
+        day = at_us // DAY_US
         changes |= day[1:] != day[:-1]
     heads = np.append(0, np.flatnonzero(changes) + 1)
-    summaries = summarise_groups(readings, heads)
-    ends = [*heads[1:].tolist(), len(sensor)]
-    return list(number), [
-        Part(int(sensor[head]), int(readings.at_us[head]) // DAY_US, cut(readings, head, end), summary)
-        for head, end, summary in zip(heads.tolist(), ends, summaries, strict=True)
+    return heads, (at_us[heads] // DAY_US).tolist()
+
+
+def _bodies(readings: Readings, heads: Ints) -> list[bytes]:
+    """Return the parts that begin at `heads` as chunks: all packed alike, then cut."""
+    packed = []
+    for column in (readings.at_us, readings.value_e4):
+        least, step, narrow = narrowed(column)
+        packed.append((least, step, narrow.itemsize, narrow.tobytes()))
+    (at_least, at_step, at_width, at), (least, step, width, value) = packed
+    flagged = readings.bad if readings.bad.any() else None
+    starts = heads.tolist()
+    return [
+        _encode(
+            Stored(
+                Column(at_least, at_step, at_width, at[start * at_width : end * at_width]),
+                Column(least, step, width, value[start * width : end * width]),
+                b"" if flagged is None else pack_flags(flagged[start:end]),
+            )
+        )
+        for start, end in zip(starts, [*starts[1:], len(readings)], strict=True)
     ]
 
 

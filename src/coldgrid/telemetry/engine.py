@@ -87,8 +87,13 @@ def _gaps(memory: Memory, draft: Draft, readings: Grouped) -> list[Turn]:
     rows = readings.rows
     last_at, open_gap = memory.last_at[rows], memory.state[rows, column] != OFF
     before_us = shifted(readings.at_us, readings.starts, last_at)
-    gap_us = memory.tuned["gap_us"][rows][readings.group]
-    gaping = (before_us > NEVER) & (readings.at_us - before_us > gap_us)
+    apart_us = readings.at_us - before_us
+    gap_us = memory.tuned["gap_us"][rows]
+    wide = np.maximum.reduceat(apart_us, readings.starts) > gap_us
+    if not (wide.any() or open_gap.any()):
+        return []
+    gap_us = gap_us[readings.group]
+    gaping = (before_us > NEVER) & (apart_us > gap_us)
     ending = np.zeros(len(readings), dtype=np.bool_)
     ending[readings.starts] = open_gap
     turns = []
@@ -143,11 +148,12 @@ def _stuck(
     """Follow exact repetition; return the turns and where a sensor stands as stuck."""
     rows, ends, column = good.rows, good.ends, COLUMN[Rule.STUCK]
     changed = (good.value_e4 != was_e4) | (was_us == NEVER)
+    index = np.where(changed, np.arange(len(good)), -1)
+    newest = np.maximum.reduceat(index, good.starts)
     stuck_us, changed_at = memory.tuned["stuck_us"][rows], memory.changed_at[rows]
-    ended_changed, span_us = changed[ends], good.at_us[ends] - changed_at
-    draft.put("changed_at", rows[ended_changed], good.at_us[ends][ended_changed])
-    # Only a sensor that repeats itself at the end, or did so for long, is looked at closely.
-    some = ~ended_changed | (span_us >= stuck_us) | (memory.state[rows, column] != OFF)
+    draft.put("changed_at", rows, np.where(newest >= 0, good.at_us[newest], changed_at))
+    # Only a sensor whose last known change is that long ago is looked at closely.
+    some = (good.at_us[ends] - changed_at >= stuck_us) | (memory.state[rows, column] != OFF)
     some &= ~memory.is_device[rows]
     if not some.any():
         return [], None
@@ -156,7 +162,6 @@ def _stuck(
     last = np.maximum.accumulate(np.where(changed, np.arange(len(close)), -1))
     fresh = last >= close.starts[close.group]
     since = np.where(fresh, close.at_us[last], changed_at[some][close.group])
-    draft.put("changed_at", close.rows, since[close.ends])
     on = close.at_us - since >= stuck_us[some][close.group]
     if not (on.any() or (memory.state[close.rows, column] != OFF).any()):
         return [], None
@@ -182,11 +187,12 @@ def _good_readings(memory: Memory, draft: Draft, good: Grouped) -> list[Turn]:
     limited = memory.is_limited[good.rows]
     if not limited.any():
         return turns
-    keep = limited[good.group]
-    air = good.only(keep)
-    if stuck is not None:
-        stuck = stuck[keep]
-    look = _Air(memory, draft, air, was_e4[keep], was_us[keep])
+    air = good
+    if not limited.all():
+        keep = limited[good.group]
+        air, was_e4, was_us = good.only(keep), was_e4[keep], was_us[keep]
+        stuck = None if stuck is None else stuck[keep]
+    look = _Air(memory, draft, air, was_e4, was_us)
     look.block(explained(memory, changed, air), stuck)
     turns += look.trends()
     turns += look.limits()
@@ -300,6 +306,8 @@ class _Air:
         fault = faulty(self.memory, changed, air)
         carried = self.memory.state[air.rows, COLUMN[rule]] != OFF
         if fault is None:
+            if not carried.any():
+                return []
             fault = np.zeros(len(air), dtype=np.bool_)
         some = carried | np.logical_or.reduceat(fault, air.starts)
         if not some.any():

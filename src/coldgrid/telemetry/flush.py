@@ -11,11 +11,13 @@ from coldgrid.telemetry.quantities import Flags, Ints
 class Grouped(msgspec.Struct, frozen=True, gc=False):
     """Readings grouped by sensor; in a group strictly increasing in event time.
 
-    `starts[g]` is the index of group g's first reading and `rows[g]` its sensor's row in the memory;
-    `group` names the group of each reading; `pos` is its place in the order of arrival.
+    `starts[g]` is the index of group g's first reading, `ends[g]` that of its last, and `rows[g]` its
+    sensor's row in the memory; `group` names the group of each reading; `pos` is its place in the order of
+    arrival.
     """
 
     starts: Ints
+    ends: Ints
     rows: Ints
     group: Ints
     at_us: Ints
@@ -27,9 +29,9 @@ class Grouped(msgspec.Struct, frozen=True, gc=False):
         return len(self.at_us)
 
     @property
-    def ends(self) -> Ints:
-        """The index of each group's last reading."""
-        return np.append(self.starts[1:], len(self.at_us))[: len(self.starts)] - 1
+    def counts(self) -> Ints:
+        """How many readings each group has."""
+        return self.ends - self.starts + 1
 
     @property
     def row(self) -> Ints:
@@ -41,13 +43,12 @@ class Grouped(msgspec.Struct, frozen=True, gc=False):
         if keep.all():
             return self
         group = self.group[keep]
-        heads = np.flatnonzero(np.diff(group, prepend=-1))
-        kept = group[heads]
-        counts = np.diff(heads, append=len(group))
+        starts, ends = _runs(group)
         return Grouped(
-            starts=heads,
-            rows=self.rows[kept],
-            group=np.repeat(np.arange(len(heads)), counts),
+            starts=starts,
+            ends=ends,
+            rows=self.rows[group[starts]],
+            group=np.repeat(np.arange(len(starts)), ends - starts + 1),
             at_us=self.at_us[keep],
             value_e4=self.value_e4[keep],
             bad=self.bad[keep],
@@ -57,17 +58,28 @@ class Grouped(msgspec.Struct, frozen=True, gc=False):
 
 def group_by_sensor(rows: Ints, at_us: Ints, value_e4: Ints, bad: Flags, pos: Ints) -> Grouped:
     """Group readings that are already in order: by sensor, and in event time within each."""
-    heads = np.flatnonzero(np.diff(rows, prepend=-1))
-    counts = np.diff(heads, append=len(rows))
+    starts, ends = _runs(rows)
     return Grouped(
-        starts=heads,
-        rows=rows[heads],
-        group=np.repeat(np.arange(len(heads)), counts),
+        starts=starts,
+        ends=ends,
+        rows=rows[starts],
+        group=np.repeat(np.arange(len(starts)), ends - starts + 1),
         at_us=at_us,
         value_e4=value_e4,
         bad=bad,
         pos=pos,
     )
+
+
+def _runs(numbers: Ints) -> tuple[Ints, Ints]:
+    """Return where each run of equal numbers begins, and where it ends."""
+    last = np.flatnonzero(numbers[1:] != numbers[:-1])
+    count = len(last) + 1 if len(numbers) else 0
+    starts, ends = np.zeros(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    starts[1:] = last + 1
+    ends[:-1] = last
+    ends[-1:] = len(numbers) - 1
+    return starts, ends
 
 
 def stable_order(rows: Ints) -> Ints:

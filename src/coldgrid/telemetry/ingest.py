@@ -40,7 +40,7 @@ VALUE_MAX = VALUE_E4_MAX / 10_000
 
 # Flushes are rolled into chunks when so many, or so many readings, wait.
 ROLL_FLUSHES = 256
-ROLL_READINGS = 200_000
+ROLL_READINGS = 400_000
 HOUR = timedelta(hours=1)
 
 # --- The command ----------------------------------------------------------------
@@ -192,7 +192,8 @@ def _store(tx: Tx, watch: Watch, live: Grouped, new_late: Grouped, now_us: int) 
     """Land what is new, follow it with the rules, and record their turns."""
     if not len(live) and not len(new_late):
         return
-    body = landing.pack_flush(watch.memory.sensor_ids, [live, new_late], now_us)
+    ordered = bool(watch.memory.is_device[live.rows].any())
+    body = landing.pack_flush(watch.memory.sensor_ids, [live, new_late], now_us, ordered=ordered)
     head = landing.land(tx, watch.head(tx.origin), body, [live, new_late])
     watch.move_head(tx, head)
     if len(live):
@@ -218,7 +219,7 @@ def roll(tx: Tx) -> None:
     watch = tx.hot(Watch)
     head = watch.head(tx.origin)
     if head.flushes:
-        chunks.roll_into_chunks(tx, landing.flushes_of(tx, tx.origin))
+        chunks.roll_into_chunks(tx, landing.flushes_of(tx, tx.origin), head.landed_no)
         watch.move_head(tx, landing.clear_landing(tx, tx.origin, head))
     watch.checkpoint(tx, tx.origin)
 

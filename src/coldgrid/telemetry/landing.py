@@ -13,11 +13,14 @@ transaction that decides on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
@@ -25,6 +28,15 @@ from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry.blocks import Readings
 from coldgrid.telemetry.flush import Grouped, group_by_sensor
+from coldgrid.telemetry.packing import (
+    Column,
+    pack_column,
+    pack_flags,
+    spread,
+    squeezed,
+    unpack_column,
+    unpack_flags,
+)
 from coldgrid.telemetry.quantities import Ints
 
 NO_DIGEST = ""
@@ -35,65 +47,99 @@ NO_DIGEST = ""
 class Landed(msgspec.Struct, array_like=True):
     """A flush as it is stored. The first `live` groups went through the rules in order; the rest came late.
 
-    `at_us` and `value_e4` are little-endian columns of 8 and 4 bytes, grouped by sensor; `pos` is the order
-    in which they arrived (4 bytes each, empty: as they stand); `bad` one bit each, empty: none.
+    `names` is the MessagePack list of each group's sensor, `counts` its readings; times and values are
+    grouped by sensor; `bad` one bit each, empty: none. `steps` leads from one live reading's place in the
+    order of arrival to the next one's; None: it makes no difference to the rules.
     """
 
-    sensor_ids: list[str]
-    counts: list[int]
+    names: bytes
+    counts: Column
     live: int
     seen_us: int
-    at_us: bytes
-    value_e4: bytes
+    at_us: Column
+    value_e4: Column
     bad: bytes
-    pos: bytes
+    steps: Column | None
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Landed).decode
+_decode_names = msgspec.msgpack.Decoder(list[str]).decode
 
 
-def pack_flush(sensor_ids: Sequence[str], parts: Sequence[Grouped], seen_us: int) -> bytes:
-    """Return a flush as bytes: the live readings, then the late ones if any."""
-    names = [sensor_ids[row] for part in parts for row in part.rows.tolist()]
-    counts = np.concatenate([np.diff(part.starts, append=len(part)) for part in parts])
-    bad = np.concatenate([part.bad for part in parts])
-    pos = parts[0].pos
-    in_order = len(pos) < 2 or bool((np.diff(pos) > 0).all())
-    return _encode(
-        Landed(
-            names,
-            counts.tolist(),
-            len(parts[0].rows),
-            seen_us,
-            np.concatenate([part.at_us for part in parts]).astype("<i8").tobytes(),
-            np.concatenate([part.value_e4 for part in parts]).astype("<i4").tobytes(),
-            np.packbits(bad).tobytes() if bad.any() else b"",
-            b"" if in_order else np.argsort(np.argsort(pos)).astype("<u4").tobytes(),
+def pack_flush(sensor_ids: Sequence[str], parts: Sequence[Grouped], seen_us: int, *, ordered: bool) -> bytes:
+    """Return a flush as bytes: the live readings, then the late ones if any.
+
+    Args:
+        sensor_ids: The sensors by row.
+        parts: The live readings, then the late ones.
+        seen_us: When the flush came in, business time.
+        ordered: Whether to keep the order of arrival: rules ask for it only where a device speaks.
+    """
+    filled_parts = [part for part in parts if len(part)]
+    names = [sensor_ids[row] for part in filled_parts for row in part.rows.tolist()]
+    live = parts[0]
+    return squeezed(
+        _encode(
+            Landed(
+                _encode(names),
+                pack_column(_one([part.counts for part in filled_parts])),
+                len(live.rows),
+                seen_us,
+                pack_column(_one([part.at_us for part in filled_parts])),
+                pack_column(_one([part.value_e4 for part in filled_parts])),
+                pack_flags(_one([part.bad for part in filled_parts])),
+                pack_column(np.diff(live.pos, prepend=0)) if ordered else None,
+            )
         )
     )
+
+
+def _one(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+class Named(msgspec.Struct, frozen=True):
+    """The sensors of a flush's groups, and the groups of each sensor: two where some readings came late."""
+
+    sensor_ids: list[str]
+    groups: dict[str, list[int]]
+
+
+@lru_cache(maxsize=512)
+def _named(names: bytes) -> Named:
+    """Read the names of a flush, once for the many flushes of a gateway that name the same sensors."""
+    sensor_ids = _decode_names(names)
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(sensor_ids):
+        groups.setdefault(name, []).append(index)
+    return Named(sensor_ids, groups)
 
 
 class Flush(msgspec.Struct, frozen=True):
     """A flush read back: for each sensor its readings, and how it went through the rules."""
 
-    sensor_ids: list[str]
+    named: Named
     starts: Ints
     readings: Readings
     live: int
     seen_us: int
-    pos: Ints
+    steps: Column | None = None
+
+    @property
+    def sensor_ids(self) -> list[str]:
+        """The sensor of each group."""
+        return self.named.sensor_ids
 
     def of(self, sensor_id: str) -> Iterator[Readings]:
         """Yield a sensor's readings; it may occur twice, live and late."""
-        for index, name in enumerate(self.sensor_ids):
-            if name == sensor_id:
-                yield self.part(index)
+        for index in self.named.groups.get(sensor_id, ()):
+            yield self.part(index)
 
     def part(self, index: int) -> Readings:
         """Return the readings of one group."""
-        ends = [*self.starts[1:].tolist(), len(self.readings)]
-        return cut(self.readings, int(self.starts[index]), ends[index])
+        end = len(self.readings) if index + 1 == len(self.starts) else int(self.starts[index + 1])
+        return cut(self.readings, int(self.starts[index]), end)
 
     def live_part(self, row_of: dict[str, int]) -> Grouped | None:
         """Return what went through the rules in order, of the sensors that are known; None: nothing."""
@@ -105,30 +151,19 @@ class Flush(msgspec.Struct, frozen=True):
         known = row >= 0
         if not known.any():
             return None
+        pos = np.arange(end) if self.steps is None else np.cumsum(unpack_column(self.steps))
         return group_by_sensor(
-            row[known],
-            readings.at_us[known],
-            readings.value_e4[known],
-            readings.bad[known],
-            self.pos[:end][known],
+            row[known], readings.at_us[known], readings.value_e4[known], readings.bad[known], pos[known]
         )
 
 
 def unpack_flush(body: bytes) -> Flush:
     """Read a flush back."""
-    landed = _decode(body)
-    at_us = np.frombuffer(landed.at_us, dtype="<i8").astype(np.int64)
-    value_e4 = np.frombuffer(landed.value_e4, dtype="<i4").astype(np.int64)
-    count = len(at_us)
-    bad = np.zeros(count, dtype=np.bool_)
-    if landed.bad:
-        bad = np.unpackbits(np.frombuffer(landed.bad, dtype=np.uint8), count=count).astype(np.bool_)
-    starts = np.cumsum([0, *landed.counts[:-1]]).astype(np.int64)
-    pos = np.arange(count, dtype=np.int64)
-    if landed.pos:
-        live_pos = np.frombuffer(landed.pos, dtype="<u4").astype(np.int64)
-        pos[: len(live_pos)] = live_pos
-    return Flush(landed.sensor_ids, starts, Readings(at_us, value_e4, bad), landed.live, landed.seen_us, pos)
+    landed = _decode(spread(body))
+    at_us, counts = unpack_column(landed.at_us), unpack_column(landed.counts)
+    readings = Readings(at_us, unpack_column(landed.value_e4), unpack_flags(landed.bad, len(at_us)))
+    starts = np.cumsum(counts) - counts
+    return Flush(_named(landed.names), starts, readings, landed.live, landed.seen_us, landed.steps)
 
 
 def cut(readings: Readings, start: int, end: int) -> Readings:

@@ -156,7 +156,7 @@ class Memory:
         old: list[tuple[str, Any, Any]] = []
         for name, where, values in draft.columns:
             column = getattr(self, name)
-            old.append((name, where, np.array(column[where])))
+            old.append((name, where, column[where]))  # indexed by arrays, so a copy
             column[where] = values
         old_devices = {row: self.devices[row] for row in draft.devices}
         old_hours = {row: self.hours_above.get(row) for row in draft.hours_above}

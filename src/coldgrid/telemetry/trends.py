@@ -88,10 +88,17 @@ def _per_hour(rise_e4: Ints, cells: int, scale: int) -> Ints:
 
 
 def _cut(readings: Grouped, scale: int) -> _Cells:
+    starts, ends = readings.starts, readings.ends
+    number = readings.at_us[starts] // CELL_US[scale]
+    if bool((readings.at_us[ends] < (number + 1) * CELL_US[scale]).all()):
+        # As a rule a flush is shorter than a cell, and no sensor is in two.
+        group = np.arange(len(starts))
+        total = np.add.reduceat(readings.value_e4, starts)
+        return _Cells(starts, number, total, readings.counts, group, np.zeros(len(starts), dtype=np.int64))
     number = readings.at_us // CELL_US[scale]
     first = np.empty(len(number), dtype=np.bool_)
     first[1:] = number[1:] != number[:-1]
-    first[readings.starts] = True
+    first[starts] = True
     head = np.flatnonzero(first)
     group = readings.group[head]
     return _Cells(
@@ -100,7 +107,7 @@ def _cut(readings: Grouped, scale: int) -> _Cells:
         total=np.add.reduceat(readings.value_e4, head),
         count=np.diff(head, append=len(number)),
         group=group,
-        ordinal=np.arange(len(head)) - np.searchsorted(head, readings.starts)[group],
+        ordinal=np.arange(len(head)) - np.searchsorted(head, starts)[group],
     )
 
 
