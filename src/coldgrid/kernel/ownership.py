@@ -39,7 +39,6 @@ STREAM_OWNERS: dict[str, Owner] = {
     "product": Owner.NETWORK,
     "limit": Owner.NETWORK,
     "order": Owner.NETWORK,
-    "promise": Owner.NETWORK,
     "shortfall": Owner.NETWORK,
     "notice": Owner.NETWORK,
     "enrolment": Owner.NETWORK,
@@ -58,7 +57,7 @@ STREAM_OWNERS: dict[str, Owner] = {
     "deviation": Owner.SITE,
     "disposition": Owner.SITE,
     "measurement": Owner.SITE,  # by hand, or by a supplier's logger
-    "incident": Owner.SITE,
+    "incident": Owner.ANY,  # a site's; the network's own are about what no single site answers for
     "run": Owner.SITE,
     "approval": Owner.SITE,
     "page": Owner.SITE,

@@ -101,9 +101,8 @@ def _find(db: Reader, decision_id: str) -> KeptDecision | None:
 
 def sourcing_decisions(db: Reader, order_id: str) -> list[KeptDecision]:
     """Every sourcing decision of an order, oldest first."""
-    entries = [*log.read_stream(db, f"order/{order_id}"), *log.read_stream(db, f"promise/{order_id}")]
     found = []
-    for entry in sorted(entries, key=lambda entry: entry.position):
+    for entry in log.read_stream(db, f"order/{order_id}"):
         decision = getattr(log.decode_entry(entry), "decision", None)
         if isinstance(decision, Decision):
             found.append(

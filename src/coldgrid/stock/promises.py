@@ -118,7 +118,7 @@ def promise(tx: Tx, order_id: str, allocations: Sequence[Allocation], decision: 
     """
     tx.hot(PromisableIndex).require_promisable(allocations, tx.now.date())
     event = Promised(order_id=order_id, allocations=allocations, decision=decision)
-    return tx.record(f"promise/{order_id}", event, audience=_sites(allocations))
+    return tx.record(f"order/{order_id}", event, audience=_sites(allocations))
 
 
 def release(
@@ -128,7 +128,7 @@ def release(
     freed = decide_freed(open_promises_of(tx, order_id), line_nos)
     if freed:
         event = PromiseReleased(order_id=order_id, freed=freed, reason=reason, cause_id=cause_id)
-        tx.record(f"promise/{order_id}", event, audience=_sites(freed))
+        tx.record(f"order/{order_id}", event, audience=_sites(freed))
     return freed
 
 
@@ -157,7 +157,7 @@ def move(
     tx.hot(PromisableIndex).require_promisable(to, tx.now.date(), credit)
     freed = [one.freed() for one in from_]
     event = PromiseMoved(order_id=order_id, freed=freed, allocations=to, decision=decision, cause_id=cause_id)
-    return tx.record(f"promise/{order_id}", event, audience=_sites([*freed, *to]))
+    return tx.record(f"order/{order_id}", event, audience=_sites([*freed, *to]))
 
 
 def keep(tx: Tx, order_id: str, dispatch_id: str, site_id: str, shipped: Sequence[Shipped]) -> list[Freed]:
@@ -166,7 +166,7 @@ def keep(tx: Tx, order_id: str, dispatch_id: str, site_id: str, shipped: Sequenc
     freed = decide_kept(open_, shipped)
     if freed:
         event = PromiseKept(order_id=order_id, dispatch_id=dispatch_id, site_id=site_id, freed=freed)
-        tx.record(f"promise/{order_id}", event, audience=(site_id,))
+        tx.record(f"order/{order_id}", event, audience=(site_id,))
     return freed
 
 
