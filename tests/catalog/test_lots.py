@@ -12,7 +12,9 @@ from coldgrid.catalog import lots, products
 from coldgrid.catalog.lots import Lot, LotDiffers, LotNotFound, LotRegistered, RegisterLot
 from coldgrid.kernel.rejections import Invalid
 from tests.conftest import Kernel
-from tests.network.master import product, put_in_force
+from tests.network.master import group, product, put_in_force, site
+
+SITES = [group(), site(), site("CLT1")]
 
 
 def arrival(**fields: Any) -> RegisterLot:
@@ -28,7 +30,7 @@ def arrival(**fields: Any) -> RegisterLot:
 
 
 def test_a_lot_is_kept_as_received_and_expires_by_its_shelf_life(kernel: Kernel) -> None:
-    put_in_force(kernel, product(shelf_life_days=10))
+    put_in_force(kernel, *SITES, product(shelf_life_days=10))
     kernel.do(arrival(tlc="a-Z 0/9é"))
     lot = lots.get_lot(kernel.reader(), "L-1")
     assert (lot.tlc, lot.tlc_source, lot.expires_on) == ("a-Z 0/9é", "FFRN 12345678901", date(2026, 2, 11))
@@ -37,13 +39,13 @@ def test_a_lot_is_kept_as_received_and_expires_by_its_shelf_life(kernel: Kernel)
 
 
 def test_the_label_s_expiry_beats_the_shelf_life(kernel: Kernel) -> None:
-    put_in_force(kernel, product(shelf_life_days=10))
+    put_in_force(kernel, *SITES, product(shelf_life_days=10))
     kernel.do(arrival(expires_on=date(2026, 2, 9)))
     assert lots.get_lot(kernel.reader(), "L-1").expires_on == date(2026, 2, 9)
 
 
 def test_the_same_lot_again_changes_nothing_and_at_another_site_is_one_lot(kernel: Kernel) -> None:
-    put_in_force(kernel, product())
+    put_in_force(kernel, *SITES, product())
     kernel.do(arrival())
     before = len(kernel.events())
     kernel.do(arrival())
@@ -62,7 +64,7 @@ def test_the_same_lot_again_changes_nothing_and_at_another_site_is_one_lot(kerne
 def test_other_facts_for_a_known_lot_are_refused_everywhere(
     kernel: Kernel, other: dict[str, Any], site_id: str
 ) -> None:
-    put_in_force(kernel, product())
+    put_in_force(kernel, *SITES, product())
     kernel.do(arrival())
     with pytest.raises(LotDiffers):
         kernel.do(arrival(site_id=site_id, **other))
@@ -79,13 +81,14 @@ def test_other_facts_for_a_known_lot_are_refused_everywhere(
     ],
 )
 def test_what_cannot_be_a_label_is_refused(kernel: Kernel, fields: dict[str, Any], field: str) -> None:
-    put_in_force(kernel, product())
+    put_in_force(kernel, *SITES, product())
     with pytest.raises(Invalid) as caught:
         kernel.do(arrival(**fields))
     assert [problem.field for problem in caught.value.problems] == [field]
 
 
 def test_a_lot_is_of_a_product_that_exists(kernel: Kernel) -> None:
+    put_in_force(kernel, *SITES)
     with pytest.raises(products.ProductNotFound):
         kernel.do(arrival())
     with pytest.raises(LotNotFound):

@@ -40,6 +40,8 @@ KNOWN: dict[str, Any] = {
     "subject": "customer/nobody",
     "origin": SITE,
     "log_origin": SITE,
+    "photo_hash": "",
+    "file_hash": "0" * 64,
     "owner": "COLDGRID",
     "region": "GA",
     "decision_id": "decision-advice",
@@ -65,7 +67,7 @@ def _value(info: Any, name: str) -> Any:  # noqa: C901, PLR0911, PLR0912 (one li
             real = [one for one in info.types if not isinstance(one, inspect.NoneType)]
             return _value(real[0], name)
         case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.CollectionType():
-            return [_value(info.item_type, name)]
+            return [_value(info.item_type, name)] * max(1, info.min_length or 0)
         case inspect.VarTupleType():
             return [_value(info.item_type, name)]
         case inspect.TupleType():

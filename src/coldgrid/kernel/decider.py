@@ -34,7 +34,7 @@ from coldgrid.kernel.origins import ClockKind, OriginClosed
 from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
 from coldgrid.kernel.personal import Keyring
 from coldgrid.kernel.reading import Reads
-from coldgrid.kernel.registry import Handler, handlers, hot_states, timer_handlers
+from coldgrid.kernel.registry import Handler, handlers, hot_states, origin_checks, timer_handlers
 from coldgrid.kernel.rejections import InternalFault, Invalid, OriginElsewhere, Problem, Rejected
 from coldgrid.kernel.statements import SQLITE
 from coldgrid.kernel.tables import metadata
@@ -219,9 +219,16 @@ class Decider:
             logger.warning("database_unreachable", error=str(error))
 
     def unit(self, batch: Batch, origin: str, principal: Principal, cause: str) -> Tx:
-        """Return a unit of work; the origin's first one opens its epoch."""
+        """Return a unit of work; the origin's first one opens its epoch.
+
+        Raises:
+            Rejected: a room does not know the origin (`registry.checks_origins`).
+        """
         tx = Tx(batch, self.shared, origin, principal, self.host.now(), cause)
         if origin not in batch.heads:
+            if origin != NETWORK_ORIGIN:
+                for check in origin_checks:
+                    check(tx, origin)
             origins.open_epoch(Tx(batch, self.shared, origin, SYSTEM, tx.now, cause), self.host.clock)
         return tx
 

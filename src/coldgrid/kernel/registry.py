@@ -61,6 +61,7 @@ reactions: dict[type[Event], list[Reaction]] = {}
 reactions_by_name: dict[str, Reaction] = {}
 timer_handlers: dict[str, Callable[[Any, Any], None]] = {}
 hot_states: list[type[Any]] = []
+origin_checks: list[Callable[[Any, str], None]] = []
 
 
 def projects(event_type: type[E]) -> Callable[[Callable[[Tx, E], None]], Callable[[Tx, E], None]]:
@@ -123,6 +124,16 @@ def hot_state(class_: type[H]) -> type[H]:
     """Register a class of hot state; `Tx.hot` hands out its one instance."""
     hot_states.append(class_)
     return class_
+
+
+def checks_origins(function: Callable[[Tx, str], None]) -> Callable[[Tx, str], None]:
+    """Register a function that is asked before an origin other than the network's begins its log here.
+
+    It rejects one that is not known: a mistyped site must not get a log of its own. It is asked for every
+    first command of an origin, from the caller's unit of work, so it reads hot state and no table.
+    """
+    origin_checks.append(function)
+    return function
 
 
 def command_types() -> dict[str, type[Command]]:

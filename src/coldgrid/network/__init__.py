@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from coldgrid.network import changes, groups, lanes, sites, zones
+from coldgrid.network import changes, groups, known_sites, lanes, sites, zones
 
-__all__ = ["changes", "groups", "lanes", "sites", "zones"]
+__all__ = ["changes", "groups", "known_sites", "lanes", "sites", "zones"]

@@ -174,6 +174,8 @@ class SiteModeChanged(Event, frozen=True, tag="network.site_mode_changed"):
 class SiteNotFound(NotFound):
     """There is no such site."""
 
+    todo = "Use the id of a defined site: /api/v1/sites lists them. A new site begins with a change."
+
 
 class SiteAlreadyInMode(Conflict):
     """The site is in this mode already."""
