@@ -139,6 +139,15 @@ def running(
     first = kernel or Kernel(open_database(database))
     seed(first)
     first.close()
+    with serving(folder, database, channels, **settings) as system:
+        yield system
+
+
+@contextmanager
+def serving(
+    folder: Path, database: str, channels: Mapping[str, Channel] | None = None, **settings: Any
+) -> Iterator[System]:
+    """Serve what is in a database already."""
     made = load_settings({}, database=database, signing_key=str(folder / "signing.key"), **settings)
     host = StandingHost()
     tower = build_tower(made, host)
@@ -148,4 +157,4 @@ def running(
         yield System(tower, host, client)
 
 
-__all__ = ["AIR", "TOKEN", "Sent", "System", "running", "seed"]
+__all__ = ["AIR", "TOKEN", "Sent", "System", "running", "seed", "serving"]

@@ -13,7 +13,7 @@ a checkpoint of that log meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -40,6 +40,7 @@ from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.tx import Tx
 
 LEAVES_MAX = 100_000  # of one log in one pass: about a tenth of a second
+AUDIT_CHUNK = TILE_WIDTH * 8
 RECHECKED = 256  # older entries of one log hashed again in one pass: about three milliseconds (K3)
 
 
@@ -235,14 +236,44 @@ def make_checkpoints(decider: Decider, notary: Notary) -> list[KeptHead]:
     return made
 
 
-def audit(db: Reader) -> list[LogForked]:
-    """Hash all that was ever signed again and hold it against the tiles; return each log's first fork."""
-    found = []
-    for head in tiles.heads(db):
+class AuditPlace(msgspec.Struct, frozen=True):
+    """How far a round of audit came: the log, and its first entry that was not looked at yet."""
+
+    log_id: LogId = LogId("", 0)
+    seq: int = 0
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """A part of an audit: entries hashed, each log's first fork, and where to go on; None: at the end."""
+
+    entries: int
+    forks: list[LogForked]
+    place: AuditPlace | None
+
+
+def audit_some(db: Reader, place: AuditPlace, enough: Callable[[], bool]) -> Audited:
+    """Hold what was signed against the log from `place` on, until it is `enough` or all was looked at.
+
+    At least one chunk of entries is looked at, however soon it is enough.
+    """
+    done, found = 0, list[LogForked]()
+    for head in sorted(tiles.heads(db), key=lambda head: head.log_id):
+        if head.log_id < place.log_id:
+            continue
+        seq = place.seq if head.log_id == place.log_id else 0
         try:
-            _take_up(head, tiles.fetch_from(db, head.log_id))
-            for first in range(0, head.size, TILE_WIDTH * 8):
-                recheck(db, head.log_id, first, min(first + TILE_WIDTH * 8, head.size))
+            if seq == 0:
+                _take_up(head, tiles.fetch_from(db, head.log_id))
+            while seq < head.size:
+                end = min(seq + AUDIT_CHUNK, head.size)
+                done, seq = done + end - seq, recheck(db, head.log_id, seq, end)
+                if enough():
+                    return Audited(done, found, AuditPlace(head.log_id, seq))
         except LogForked as fork:
             found.append(fork)
-    return found
+    return Audited(done, found, None)
+
+
+def audit(db: Reader) -> list[LogForked]:
+    """Hash all that was ever signed again and hold it against the tiles; return each log's first fork."""
+    return audit_some(db, AuditPlace(), lambda: False).forks

@@ -84,6 +84,12 @@ class LogForked(Conflict):
         return ForkFound(**cast("dict[str, Any]", self.facts))
 
 
+class InQuarantine(Conflict):
+    """Logs get no checkpoint until a person settled their fork."""
+
+    todo = "Compare both hashes on the health page, put the right copy in place, then settle the fork."
+
+
 class ForkNotFound(NotFound):
     """The log is not in quarantine."""
 
@@ -208,6 +214,11 @@ def forks(db: Reader) -> list[KeptFork]:
     return db.all(_ALL)
 
 
+def open_forks(db: Reader) -> list[KeptFork]:
+    """Return the forks that no person has settled yet."""
+    return [fork for fork in forks(db) if not fork.settled_by]
+
+
 def quarantined(db: Reader) -> set[LogId]:
     """Return the logs that get no checkpoint until a person has settled their fork (F1)."""
-    return {LogId(fork.origin, fork.epoch) for fork in forks(db) if not fork.settled_by}
+    return {LogId(fork.origin, fork.epoch) for fork in open_forks(db)}

@@ -1,8 +1,8 @@
 """Known sites: hot state by which the kernel tells a site of the network from a name that was mistyped.
 
 Invariants
-    W1  The log of a site begins only where the site is defined (`registry.checks_origins`), or is the one that
-        this database was made for: a node may begin before it was told of the network.
+    W1  The log of a site begins only where the site is defined (`registry.checks_origins`), or is the one
+        that this database was made for: a node may begin before it was told of the network.
     W2  It changes only in a projection, with its undo; loading it afresh gives the same.
 """
 

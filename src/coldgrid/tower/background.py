@@ -23,6 +23,7 @@ from coldgrid.adapters.mqtt_links import MqttSettings
 from coldgrid.adapters.siren import broker_of
 from coldgrid.evidence import checkpoints
 from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.forks import InQuarantine, quarantined
 from coldgrid.evidence.notes import open_signer
 from coldgrid.evidence.tiles import KeptHead
 from coldgrid.kernel.authorize import Principal
@@ -30,6 +31,7 @@ from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.outbox import Channel, ReportEffect
 from coldgrid.telemetry.newest import Newest, copy_newest
 from coldgrid.telemetry.watch import Watch
+from coldgrid.tower.auditing import Auditor
 from coldgrid.tower.live import publish_readings
 from coldgrid.tower.overview import Overview
 
@@ -40,6 +42,7 @@ SEED_BYTES = 32
 # The broker's gateway may post readings and nothing else.
 GATEWAY = Principal("gateway:mqtt", frozenset({"integrator"}))
 OVERVIEW_EVERY_S = 2.0
+AUDIT_EVERY_S = 2.0
 REPORT_WITHIN_S = 60.0
 logger = structlog.get_logger("coldgrid.background")
 
@@ -86,6 +89,9 @@ class Loop:
                 self._detail = self._work()
                 self._ok = True
                 self._succeeded_s = time.monotonic()
+            except InQuarantine as known:  # it was reported when it was found
+                self._ok = False
+                self._detail = str(known)
             except Exception as error:
                 self._ok = False
                 self._detail = f"{type(error).__name__}: {error}"
@@ -103,9 +109,11 @@ class Background:
         self.notary = Notary(signer=signer, network_name="coldgrid")
         self.overview = Overview(tower.reader, self._newest, tower.host.now)
         self.dispatcher = Dispatcher(channels, tower.reader, self._report, tower.host.now)
+        self._auditor = Auditor(tower, self.notary, time.monotonic)
         self.loops = [
             Loop("checkpoints", tower.settings.checkpoint_every_s, self._checkpoint),
             Loop("overview", OVERVIEW_EVERY_S, self._look),
+            Loop("audit of the log", AUDIT_EVERY_S, self._auditor.round),
         ]
 
         self.readings = mqtt_readings(tower)
@@ -167,6 +175,10 @@ class Background:
             keep = partial(_keep, notary=self.notary, planned=planned)
             made += len(tower.service.call(keep).result(REPORT_WITHIN_S))
             more = planned.more
+        with tower.reader() as db:
+            barred = quarantined(db)
+        if barred:
+            raise InQuarantine(logs=sorted(str(log_id) for log_id in barred))
         return f"{made} signed"
 
 

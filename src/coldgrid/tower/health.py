@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Request, Response, get, post
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from coldgrid.evidence.forks import open_forks
 from coldgrid.kernel import log, outbox, parking
 from coldgrid.kernel.database import database_size_bytes
 from coldgrid.kernel.outbox import EffectStatus, ReviveEffect
@@ -32,7 +33,14 @@ def ready(request: Req, db: Db) -> Response[dict[str, Any]]:
     tower = request.app.state.tower
     position = log.last_position(db)
     frozen = tower.host.guard.frozen_why
-    answer = {"status": "frozen" if frozen else "ready", "position": position, "why": frozen}
+    # A fork stops no decision: the logs in quarantine are named, and why is for those who may see /health.
+    barred = [f"{fork.origin}/{fork.epoch}" for fork in open_forks(db)]
+    answer = {
+        "status": "frozen" if frozen else "ready",
+        "position": position,
+        "why": frozen,
+        "quarantined": barred,
+    }
     return Response(answer, status_code=503 if frozen else 200)
 
 
@@ -61,6 +69,7 @@ def _shown(request: Req, db: Reader) -> Response[str]:
         waiting=[e for e in outbox.effects_of_status(db, EffectStatus.PENDING) if e.attempts],
         dead=outbox.effects_of_status(db, EffectStatus.DEAD),
         parked=parking.parked_events(db),
+        forks=open_forks(db),
         frozen_why=tower.host.guard.frozen_why,
         position=log.last_position(db),
         epochs=log.epochs(db),
