@@ -211,6 +211,18 @@ def serial_of(certificate: x509.Certificate) -> str:
     return f"{certificate.serial_number:032x}"
 
 
+def key_hash_of(certificate: x509.Certificate) -> str:
+    """Return the hash of the key that a certificate is for; "" where it is of another kind."""
+    key = certificate.public_key()
+    return hash_of_key(key) if isinstance(key, ec.EllipticCurvePublicKey) else ""
+
+
+def hosts_in(names: x509.SubjectAlternativeName) -> set[str]:
+    """Return the names and addresses of hosts in a certificate."""
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return {*names.get_values_for_type(x509.DNSName), *map(str, addresses)}
+
+
 def uris_of(certificate: x509.Certificate) -> list[str]:
     """Return the URIs that a certificate names.
 
@@ -230,20 +242,17 @@ def read_shown(certificate: x509.Certificate) -> Shown:
     """Return what a node's certificate says. Its signature is not looked at here.
 
     Raises:
-        BadCertificate: it names no node, more than one, or has another kind of key.
+        BadCertificate: it names no node, or more than one.
     """
     uris = uris_of(certificate)
     if len(uris) != 1:
         raise BadCertificate(f"a node's certificate has one URI, this has {len(uris)}")
-    key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise BadCertificate("the certificate is not for an elliptic-curve key")
     return Shown(
         identity=parse_identity(uris[0]),
         serial=serial_of(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        key_hash=hash_of_key(key),
+        key_hash=key_hash_of(certificate),
     )
 
 
@@ -264,7 +273,7 @@ class Authority:
 
     def __init__(self, network: str, key: Key, certificate: x509.Certificate) -> None:
         own = is_issued_by(certificate, certificate)
-        if not own or hash_of_key(key.public_key()) != _hash_in(certificate):
+        if not own or hash_of_key(key.public_key()) != key_hash_of(certificate):
             raise BadCertificate("the authority's certificate is not that of its key")
         self.network = check_network(network)
         self.certificate = certificate
@@ -372,11 +381,6 @@ def _host_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _hash_in(certificate: x509.Certificate) -> str:
-    key = certificate.public_key()
-    return hash_of_key(key) if isinstance(key, ec.EllipticCurvePublicKey) else ""
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

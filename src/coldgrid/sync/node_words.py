@@ -226,6 +226,12 @@ class CertificateMisnamed(Forbidden):
     """The certificate does not say what the tower wrote down of it."""
 
 
+class RunNotNamed(Forbidden):
+    """The request does not say which start of the node's program sends it."""
+
+    todo = "Send the header coldgrid-run; the node's own client does."
+
+
 class CertificateExpired(Forbidden):
     """The certificate has expired."""
 
