@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import repeat
 from typing import Annotated
 
 import msgspec
@@ -176,10 +177,10 @@ def ingest_readings(tx: Tx, command: IngestReadings) -> Ingested:
 
 def _bounds(watch: Watch, command: IngestReadings, now_us: int) -> Bounds:
     row_of = watch.listening.get(command.site_id, {})
-    rows = [row_of.get(sensor_id, -1) for sensor_id in command.sensor_ids]
+    rows = map(row_of.get, command.sensor_ids, repeat(-1))
     return Bounds(
         now_us=now_us,
-        row=np.array(rows, dtype=np.int64),
+        row=np.fromiter(rows, dtype=np.int64, count=len(command.sensor_ids)),
         valid_low_e4=watch.valid_low_e4,
         valid_high_e4=watch.valid_high_e4,
         fahrenheit=watch.fahrenheit,
@@ -193,7 +194,7 @@ def _store(tx: Tx, watch: Watch, live: Grouped, new_late: Grouped, now_us: int) 
     if not len(live) and not len(new_late):
         return
     ordered = bool(watch.memory.is_device[live.rows].any())
-    body = landing.pack_flush(watch.memory.sensor_ids, [live, new_late], now_us, ordered=ordered)
+    body = landing.pack_flush(watch.memory.names, [live, new_late], now_us, ordered=ordered)
     head = landing.land(tx, watch.head(tx.origin), body, [live, new_late])
     watch.move_head(tx, head)
     if len(live):

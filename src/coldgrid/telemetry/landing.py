@@ -12,7 +12,7 @@ transaction that decides on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -67,22 +67,23 @@ _decode = msgspec.msgpack.Decoder(Landed).decode
 _decode_names = msgspec.msgpack.Decoder(list[str]).decode
 
 
-def pack_flush(sensor_ids: Sequence[str], parts: Sequence[Grouped], seen_us: int, *, ordered: bool) -> bytes:
+def pack_flush(
+    names_of: Callable[[Ints], bytes], parts: Sequence[Grouped], seen_us: int, *, ordered: bool
+) -> bytes:
     """Return a flush as bytes: the live readings, then the late ones if any.
 
     Args:
-        sensor_ids: The sensors by row.
+        names_of: Gives the sensors of some rows as `Landed.names`.
         parts: The live readings, then the late ones.
         seen_us: When the flush came in, business time.
         ordered: Whether to keep the order of arrival: rules ask for it only where a device speaks.
     """
     filled_parts = [part for part in parts if len(part)]
-    names = [sensor_ids[row] for part in filled_parts for row in part.rows.tolist()]
     live = parts[0]
     return squeezed(
         _encode(
             Landed(
-                _encode(names),
+                names_of(_one([part.rows for part in filled_parts])),
                 pack_column(_one([part.counts for part in filled_parts])),
                 len(live.rows),
                 seen_us,

@@ -21,6 +21,7 @@ OFF, ON, RAISED, NOTED = 0, 1, 2, 4  # bits of `Memory.state`
 NEVER = 0  # a time that has not come: no sensor of ours measured in 1970
 CELLS = 12  # closed cells remembered on each scale
 SCALES = 2  # fast and slow
+NAMES_KEPT = 512
 
 # name → (dtype, shape of one sensor's part); the order is that of the checkpoints: add at the end.
 _COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
@@ -113,6 +114,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.sensor_ids: list[str] = []
+        self._names: dict[bytes, bytes] = {}
         self.zone_ids: list[str] = []
         self.row_of: dict[str, int] = {}
         self.tuning: list[Tuning] = []
@@ -172,6 +174,17 @@ class Memory:
                 self._set_hours(row, hours)
 
         return undo
+
+    def names(self, rows: Ints) -> bytes:
+        """Return the names of some sensors as a MessagePack list; the same ones are asked for again and again."""
+        key = rows.tobytes()
+        known = self._names.get(key)
+        if known is None:
+            if len(self._names) >= NAMES_KEPT:
+                self._names.clear()
+            known = msgspec.msgpack.encode([self.sensor_ids[row] for row in rows.tolist()])
+            self._names[key] = known
+        return known
 
     def save(self, rows: Ints) -> bytes:
         """Return a checkpoint of some sensors (M2)."""

@@ -61,16 +61,17 @@ UNITS_OF = {
 }
 
 
-def to_e4(values: Floats, fahrenheit: Flags) -> Ints:
+def to_e4(values: Floats, fahrenheit: Flags | None = None) -> Ints:
     """Return values in their stored unit (°C, %, state) as fixed-point integers.
 
     Args:
         values: In the unit the sensor declares; finite and of magnitude below 200,000.
-        fahrenheit: True where the value is in °F.
+        fahrenheit: True where the value is in °F; None: nowhere.
     """
-    if fahrenheit.any():
+    if fahrenheit is not None:
         values = np.where(fahrenheit, (values - 32.0) * (5.0 / 9.0), values)
-    return np.rint(values * E4).astype(np.int64)
+    scaled = values * E4
+    return np.rint(scaled, out=scaled).astype(np.int64)
 
 
 def to_value(value_e4: int) -> float:

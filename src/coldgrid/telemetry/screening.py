@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coldgrid.telemetry.flush import Grouped, group_by_sensor, stable_order
-from coldgrid.telemetry.quantities import OWN_UNIT, UNIT_CODES, VALUE_E4_MAX, Flags, Floats, Ints, Unit, to_e4
+from coldgrid.telemetry.quantities import OWN_UNIT, UNIT_CODES, Flags, Floats, Ints, Unit, to_e4
 
 FUTURE_MAX_US = 5 * 60_000_000
 YEAR_2000_US = 946_684_800_000_000
@@ -39,7 +39,10 @@ class Fate(StrEnum):
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """Readings as columns, in order of arrival. `sensor_no` points into `sensor_ids`; values are finite."""
+    """Readings as columns, in order of arrival. `sensor_no` points into `sensor_ids`.
+
+    Values are of magnitude below `VALUE_E4_MAX` ten-thousandths.
+    """
 
     sensor_ids: list[str]
     sensor_no: Ints
@@ -74,33 +77,68 @@ class Screened(msgspec.Struct, frozen=True):
 
 
 def screen(columns: Columns, bounds: Bounds) -> Screened:
-    """Decide what becomes of each reading."""
-    row = bounds.row[columns.sensor_no]
-    known = row >= 0
-    at_us = columns.at_us
-    refused = {Fate.UNKNOWN: ~known}
-    fahrenheit = bounds.fahrenheit[row]
-    if columns.unit is not None:
-        named = columns.unit != OWN_UNIT
-        refused[Fate.WRONG_UNIT] = known & named & ((bounds.units[row] >> columns.unit) & 1 == 0)
-        fahrenheit = np.where(named, columns.unit == UNIT_CODES[Unit.FAHRENHEIT], fahrenheit)
-    refused[Fate.FUTURE] = known & (at_us > bounds.now_us + FUTURE_MAX_US)
-    refused[Fate.CLOCK_UNSET] = known & (at_us < YEAR_2000_US)
-    value_e4 = np.clip(to_e4(columns.value, fahrenheit), -VALUE_E4_MAX, VALUE_E4_MAX)
-    told = {fate: np.flatnonzero(mask) for fate, mask in refused.items() if mask.any()}
+    """Decide what becomes of each reading.
+
+    A flush in which all is as it should be costs a look at its extremes; only another one is taken apart.
+    """
+    row, at_us = bounds.row[columns.sensor_no], columns.at_us
+    told = _refused(columns, bounds, row)
+    value_e4 = to_e4(columns.value, _fahrenheit(columns, bounds, row))
     pos = np.arange(len(row))
     if told:
-        keep = ~np.logical_or.reduce(list(refused.values()))
+        keep = np.ones(len(row), dtype=np.bool_)
+        for indexes in told.values():
+            keep[indexes] = False
         row, at_us, value_e4, pos = row[keep], at_us[keep], value_e4[keep], pos[keep]
-    if len(row) > 1 and not bool((np.diff(row) >= 0).all()):
+    if not bool((row[1:] >= row[:-1]).all()):
         order = stable_order(row)
         row, at_us, value_e4, pos = row[order], at_us[order], value_e4[order], pos[order]
-    bad = (value_e4 < bounds.valid_low_e4[row]) | (value_e4 > bounds.valid_high_e4[row])
-    grouped = group_by_sensor(row, at_us, value_e4, bad, pos)
+    grouped = group_by_sensor(row, at_us, value_e4, _bad(row, value_e4, bounds), pos)
     is_late = _late(grouped, bounds.last_at)
     if is_late is None:
-        return Screened(grouped, grouped.only(np.zeros(len(grouped), dtype=np.bool_)), told)
+        return Screened(grouped, _NONE, told)
     return Screened(grouped.only(~is_late), grouped.only(is_late), told)
+
+
+_INTS = np.zeros(0, dtype=np.int64)
+_NONE = group_by_sensor(_INTS, _INTS, _INTS, np.zeros(0, dtype=np.bool_), _INTS)
+
+
+def _refused(columns: Columns, bounds: Bounds, row: Ints) -> dict[Fate, Ints]:
+    """Return the indexes of readings that are not stored, by why."""
+    at_us, unit = columns.at_us, columns.unit
+    if not len(row):
+        return {}
+    latest_us = bounds.now_us + FUTURE_MAX_US
+    known = row >= 0
+    all_known = bool((bounds.row >= 0).all()) or bool(known.all())
+    if all_known and unit is None and int(at_us.max()) <= latest_us and int(at_us.min()) >= YEAR_2000_US:
+        return {}
+    refused = {Fate.UNKNOWN: ~known}
+    if unit is not None:
+        refused[Fate.WRONG_UNIT] = known & (unit != OWN_UNIT) & ((bounds.units[row] >> unit) & 1 == 0)
+    refused[Fate.FUTURE] = known & (at_us > latest_us)
+    refused[Fate.CLOCK_UNSET] = known & (at_us < YEAR_2000_US)
+    return {fate: np.flatnonzero(mask) for fate, mask in refused.items() if mask.any()}
+
+
+def _fahrenheit(columns: Columns, bounds: Bounds, row: Ints) -> Flags | None:
+    """Return which readings are in °F; None: none is."""
+    own = bounds.fahrenheit[bounds.row]
+    if columns.unit is None:
+        return own[columns.sensor_no] if own.any() else None
+    named = columns.unit != OWN_UNIT
+    return np.where(named, columns.unit == UNIT_CODES[Unit.FAHRENHEIT], bounds.fahrenheit[row])
+
+
+def _bad(row: Ints, value_e4: Ints, bounds: Bounds) -> Flags:
+    """Return which readings the probe cannot have measured."""
+    if len(row):
+        rows = bounds.row[bounds.row >= 0]
+        narrowest = int(bounds.valid_low_e4[rows].max()), int(bounds.valid_high_e4[rows].min())
+        if narrowest[0] <= int(value_e4.min()) and int(value_e4.max()) <= narrowest[1]:
+            return np.zeros(len(row), dtype=np.bool_)
+    return (value_e4 < bounds.valid_low_e4[row]) | (value_e4 > bounds.valid_high_e4[row])
 
 
 def _late(grouped: Grouped, last_at: Ints) -> Flags | None:

@@ -64,7 +64,10 @@ def close_cells(memory: Memory, draft: Draft, readings: Grouped, scale: int) -> 
     cells = _cut(readings, scale)
     follow = _Follow(memory, readings, scale)
     if len(cells.head) == len(readings.rows):
-        follow.take(cells, np.arange(len(cells.head)))
+        if bool((cells.number == follow.cell).all()):
+            follow.go_on(cells)
+        else:
+            follow.take(cells, np.arange(len(cells.head)))
     else:
         order = stable_order(cells.ordinal)
         for turn in np.split(order, np.cumsum(np.bincount(cells.ordinal))[:-1]):
@@ -122,6 +125,11 @@ class _Follow:
         self.mean_e4, self.mean_cell = memory.mean_e4[:0, scale], memory.mean_cell[:0, scale]
         self.closed = np.zeros(len(self.rows), dtype=np.bool_)
         self.found: list[Closings] = []
+
+    def go_on(self, cells: _Cells) -> None:
+        """Take the only cell of each group, which is the open one."""
+        self.total += cells.total
+        self.count += cells.count
 
     def take(self, cells: _Cells, turn: Ints) -> None:
         """Take the next cell of each group that has one."""
