@@ -47,6 +47,12 @@ _FIND = Statement(
         kernel_command.c.caller, kernel_command.c.key, kernel_command.c.body_hash, kernel_command.c.answer
     ).where(kernel_command.c.key.in_(sa.bindparam("keys", expanding=True)))
 )
+# A list of parameters costs several times one: a single caller's group has one key.
+_FIND_ONE = Statement(
+    sa.select(
+        kernel_command.c.caller, kernel_command.c.key, kernel_command.c.body_hash, kernel_command.c.answer
+    ).where(kernel_command.c.key == sa.bindparam("key"))
+)
 _KEEP = Statement(kernel_command.insert())
 _decoder = msgspec.json.Decoder(Answer)
 
@@ -60,7 +66,8 @@ def body_hash(command: Command) -> str:
 
 def find(db: Reader, keys: Sequence[str]) -> Known:
     """Return what is known under the keys: (caller, key) → (body hash, answer)."""
-    return {(caller, key): (hash_, answer) for caller, key, hash_, answer in db.all(_FIND, keys=list(keys))}
+    rows = db.all(_FIND_ONE, key=keys[0]) if len(keys) == 1 else db.all(_FIND, keys=list(keys))
+    return {(caller, key): (hash_, answer) for caller, key, hash_, answer in rows}
 
 
 def replay(known: Known, caller: str, key: str, hash_: str) -> Answer | None:

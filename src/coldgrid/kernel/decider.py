@@ -15,12 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
-from prometheus_client import Counter
 
 from coldgrid.kernel import cascade, command_log, hosting, log, origins, timers
 from coldgrid.kernel.authorize import SYSTEM, Authorizer, Principal, Resource
@@ -45,12 +43,6 @@ GROUP_MAX = 100
 # A commit that wrote to one of these may have changed which timer is due next.
 DUE_TABLES = ("kernel_timer", "kernel_hosting")
 logger = structlog.get_logger("coldgrid.decider")
-
-
-@cache
-def _counter(command: type[Command], outcome: str) -> Counter:
-    """The metric of a command's outcome; looking it up by its labels costs more than counting."""
-    return COMMANDS.labels(tag_of(command), outcome)
 
 
 class Host(Protocol):
@@ -186,7 +178,7 @@ class Decider:
             self._roll_back()
             raise
         self.heads, self.position = batch.heads, batch.position
-        GROUPS.observe(len(batch.recorded))
+        GROUPS.add(len(batch.recorded))
         if not batch.tables.isdisjoint(DUE_TABLES):
             self.next_due_at = timers.next_due_at(Reads(self.connection), self.hosting.elsewhere)
         if batch.recorded:
@@ -253,18 +245,18 @@ class Decider:
                 known[caller, call.key] = command_log.keep(batch, caller, call.key, hash_, answer)
         except Rejected as rejected:
             batch.take_back(mark)
-            _counter(type(call.command), rejected.code).inc()
+            COMMANDS.add(tag_of(type(call.command)), rejected.code)
             return rejected
         except DriverError:
             raise
         except Exception as error:
             batch.take_back(mark)
             logger.exception("command_failed", command=tag_of(type(call.command)))
-            _counter(type(call.command), "fault").inc()
+            COMMANDS.add(tag_of(type(call.command)), "fault")
             return InternalFault(error=f"{type(error).__name__}: {error}")
         batch.release(mark)
         cascade.run_reactions(batch, self.unit, mark.queued)
-        _counter(type(call.command), "ok").inc()
+        COMMANDS.add(tag_of(type(call.command)), "ok")
         return answer
 
     def _carry_out(self, batch: Batch, call: Call) -> Answer:
