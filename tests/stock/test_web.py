@@ -147,6 +147,26 @@ def test_a_page_shows_what_there_is(house: House, path: str) -> None:
     assert [text for text in PAGES[path] if text not in re.sub(r"\s+", " ", shown)] == []
 
 
+def test_a_unit_in_degrees_fahrenheit_is_still_a_unit(house: House) -> None:
+    """The page's own unit must not take the place of the reader's unit of temperature."""
+    text = house.client.get(f"/stock/units/{SECOND}", headers={"cookie": "coldgrid_unit=f"}).text
+    assert 'data-unit="f"' in text
+    assert "Show °C" in text
+
+
+def test_the_open_holds_of_all_sites_are_read_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = Reads.all
+
+    def counted(self: Reads, statement: Any, **named: Any) -> Any:
+        asked.append(id(statement))
+        return real(self, statement, **named)
+
+    monkeypatch.setattr(Reads, "all", counted)
+    assert house.client.get("/stock/holds").status_code == 200
+    assert len(asked) == len(set(asked)), "a statement was asked more than once"
+
+
 def test_a_scanned_label_or_a_lot_leads_to_its_page(house: House) -> None:
     assert house.client.get(f"/stock?q={SECOND}").headers["location"] == f"/stock/units/{SECOND}"
     assert house.client.get(f"/stock?q={LOT}").headers["location"] == f"/stock/lots/{LOT}"

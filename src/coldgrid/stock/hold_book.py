@@ -218,6 +218,13 @@ class Hold(msgspec.Struct, frozen=True):
     ended_at: datetime | None
 
 
+class OpenHold(Hold, frozen=True):
+    """An open hold with how many units were ever in it, and how many it still keeps."""
+
+    unit_count: int
+    held_count: int
+
+
 class UnitHold(msgspec.Struct, frozen=True):
     """A unit's part in a hold, with what there is to know about the hold."""
 
@@ -266,6 +273,20 @@ _LIST = Statement(
     .where(_H.site_id == sa.bindparam("site"), _H.ended_at.is_(None))
     .order_by(_H.placed_at, _H.hold_id),
     into=Hold,
+)
+_LIST_ALL = Statement(
+    sa.select(
+        *stock_hold.columns,
+        sa.func.count(_U.sscc),
+        sa.func.coalesce(sa.func.sum(sa.case((_U.state == HeldState.OPEN, 1), else_=0)), 0),
+    )
+    .select_from(
+        stock_hold.outerjoin(stock_hold_unit, sa.and_(_H.site_id == _U.site_id, _H.hold_id == _U.hold_id))
+    )
+    .where(_H.ended_at.is_(None))
+    .group_by(*stock_hold.columns)
+    .order_by(_H.placed_at, _H.site_id, _H.hold_id),
+    into=OpenHold,
 )
 _ON_PLACE = Statement(
     sa.select(*stock_hold.columns)
@@ -323,6 +344,11 @@ def find_hold(db: Reader, site_id: str, hold_id: str) -> Hold | None:
 def open_holds(db: Reader, site_id: str) -> list[Hold]:
     """Return a site's open holds, oldest first."""
     return db.all(_LIST, site=site_id)
+
+
+def open_holds_of_all_sites(db: Reader) -> list[OpenHold]:
+    """Return every site's open holds with their counts of units, oldest first."""
+    return db.all(_LIST_ALL)
 
 
 def holds_of_place(db: Reader, site_id: str, zone_id: str, location_id: str, at: datetime) -> list[Hold]:

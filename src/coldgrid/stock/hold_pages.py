@@ -11,9 +11,9 @@ from coldgrid.access.people import names
 from coldgrid.catalog.products import Product, get_product
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.reading import Reader
-from coldgrid.network.sites import get_site, site_labels
+from coldgrid.network.sites import get_site
 from coldgrid.network.zones import zones_of
-from coldgrid.stock.hold_book import get_hold, open_holds, units_of_hold
+from coldgrid.stock.hold_book import get_hold, open_holds_of_all_sites, units_of_hold
 from coldgrid.stock.hold_facts import Disposition, HeldState, HoldReason
 from coldgrid.stock.holds import RELEASING_ROLE, PlaceHold, ReleaseHold
 from coldgrid.stock.inventory import get_units
@@ -70,11 +70,7 @@ def zone_controls(request: Req, site_id: str) -> dict[str, Any]:
 def holds_page(request: Req, db: Db) -> Response[str]:
     """Show every open hold, oldest first, with what it keeps back."""
     allowed = visitor_of(request).principal.sites
-    sites = [site.site_id for site in site_labels(db) if allowed is None or site.site_id in allowed]
-    rows = []
-    for hold in sorted((one for site in sites for one in open_holds(db, site)), key=lambda h: h.placed_at):
-        parts = units_of_hold(db, hold.site_id, hold.hold_id)
-        rows.append((hold, sum(part.state is HeldState.OPEN for part in parts), len(parts)))
+    rows = [hold for hold in open_holds_of_all_sites(db) if allowed is None or hold.site_id in allowed]
     return page(
         request,
         "stock/holds.html",

@@ -179,7 +179,7 @@ def unit_page(request: Req, db: Db, sscc: FromPath[str]) -> Response[str]:
         nav="/stock",
         timezone=site.timezone,
         site=site,
-        unit=unit,
+        handling_unit=unit,
         product=get_product(db, unit.product_id) if unit.product_id else None,
         lot=_lot(db, unit.lot_id) if unit.lot_id else None,
         nested=children_of(db, unit.site_id, sscc),
