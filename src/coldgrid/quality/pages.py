@@ -227,12 +227,18 @@ def _unit(request: Req, db: Reader, excursion_id: str, sscc: str, form: Form) ->
 async def sign(request: Req, db: Db, excursion_id: FromPath[str], sscc: FromPath[str]) -> Response[Any]:
     """Sign for a unit, and go on to the next that waits."""
     excursion = _admitted(request, db, excursion_id)
-    key = (await request.form()).get("_key", "")
+    typed = await request.form()
+    key = typed.get("_key", "")
+    # After a part the rest of the same unit waits.
+    rest = [one.sscc for one in undecided_units(db, excursion_id) if one.sscc != sscc or typed.get("qty")]
+    at = f"/quality/excursions/{excursion_id}"
     return await submit_form(
         request,
         SignDisposition,
-        then=f"/quality/excursions/{excursion_id}",
-        said="Signed.",
+        then=f"{at}/units/{sscc if sscc in rest else rest[0]}" if rest else at,
+        said=f"Signed. {len(rest)} still to decide; here is the next."
+        if rest
+        else "Signed. All are decided.",
         again=lambda form: _unit(request, db, excursion_id, sscc, form),
         site_id=excursion.site_id,
         excursion_id=excursion_id,
@@ -350,7 +356,7 @@ def _incident_panel(c: PanelContext) -> Markup | None:
 
 
 def _unit_panel(c: PanelContext) -> Markup | None:
-    sscc = c.about["unit"].sscc
+    sscc = c.about["handling_unit"].sscc
     found = excursions_of_unit(c.db, sscc)
     if not found:
         return None
