@@ -5,7 +5,8 @@ Instants show in the page's time zone, temperatures in the reader's unit. Missin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +20,7 @@ from coldgrid.kernel.money import Money
 NONE = "—"
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£"}
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+_HYPHEN_AS_MINUS = re.compile(r"(?<![\w.,:)/-])-(?=\d)")
 
 
 def count(value: float | None) -> str:
@@ -137,6 +139,27 @@ def day(value: date | None) -> str:
     return NONE if value is None else f"{value.day} {value.strftime('%b %Y')}"
 
 
+def zone_label(timezone: str | None, at: datetime) -> str:
+    """A time zone for people, with what it is called at an instant: "America/New_York (EST)"."""
+    zone = zone_of(timezone)
+    short = at.astimezone(zone).tzname() or ""
+    # Zones without letters of their own are called by their offset, such as "-03".
+    named = f"UTC{_minus(short)}" if short[:1] in "+-" else short
+    return named if str(zone) in (named, "Etc/UTC") else f"{zone} ({named})"
+
+
+def true_minus(text: str) -> str:
+    """Give the numbers of a sentence their minus sign; hyphens of words, codes and dates stay."""
+    return _HYPHEN_AS_MINUS.sub("−", str(text))
+
+
+def actor(actor_id: str | None, names: Mapping[str, str]) -> str:
+    """Who did something: a person by name, a machine by its id, the product by its own name."""
+    if not actor_id:
+        return ""
+    return "Coldgrid" if actor_id.startswith("system") else names.get(actor_id, actor_id)
+
+
 def initials(name: str) -> str:
     """Two letters for an avatar."""
     words = [w for w in name.replace("-", " ").split() if w[0].isalnum()]
@@ -178,8 +201,11 @@ def _instant(form: str) -> Callable[..., Any]:
     def shown(context: Context, value: datetime | None, timezone: str | None = None) -> Markup | str:
         if value is None:
             return NONE
-        zone = timezone or context.get("timezone") or "UTC"
-        text, full = local(value, zone, form), local(value, zone, "%a %d %b %Y %H:%M:%S %Z")
+        usual = context.get("timezone") or "UTC"
+        zone = timezone or usual
+        # The page says its zone once; what is told in another one names it.
+        text = local(value, zone, form if zone == usual else f"{form} %Z")
+        full = local(value, zone, "%a %d %b %Y %H:%M:%S %Z")
         return Markup('<time datetime="{}" title="{}">{}</time>').format(value.isoformat(), full, text)
 
     return shown
@@ -208,6 +234,7 @@ def nl2br(text: str) -> Markup:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
+    "actor": actor,
     "ago": _ago,
     "cents": cents,
     "clock": _instant("%H:%M"),
@@ -218,6 +245,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "initials": initials,
     "money": money,
+    "minus": true_minus,
     "money_short": money_short,
     "nl2br": nl2br,
     "number": number,
@@ -227,4 +255,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "when": _instant("%d %b, %H:%M"),
 }
 # Functions rather than filters where two values make one reading: {{ band(zone.low_c, zone.high_c) }}
-GLOBALS: dict[str, Callable[..., Any]] = {"band": _band}
+GLOBALS: dict[str, Callable[..., Any]] = {"band": _band, "zone_label": zone_label}

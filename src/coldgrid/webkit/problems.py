@@ -120,7 +120,13 @@ def refuse(request: Req, rejected: Rejected) -> Response[Any]:
         headers |= {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"}
         return Response(text, status_code=document.status, media_type=HTML, headers=headers)
     if wants_page(request):
-        text = render(request, "webkit/problem.html", document=document, title=title_of(document.status))
+        text = render(
+            request,
+            "webkit/problem.html",
+            document=document,
+            title=title_of(document.status),
+            todo=todo_of(document.status),
+        )
         return Response(text, status_code=document.status, media_type=HTML, headers=headers)
     body = msgspec.json.encode(document)
     return Response(body, status_code=document.status, media_type=PROBLEM_JSON, headers=headers)
@@ -136,6 +142,23 @@ def title_of(status: int) -> str:
     """Return what a status means, for a page's heading."""
     said = {403: "Not allowed", 404: "Not found", 409: "Not possible now", 422: "Please check the input"}
     return said.get(status) or HTTPStatus(status).phrase
+
+
+def todo_of(status: int) -> str:
+    """Return what a person does about a refusal whose rule does not say it better."""
+    said = {
+        400: "Go back to the page you came from and try again.",
+        403: "Ask an admin of your network whether your role should allow it.",
+        404: "Check the address, or look for the order, lot, label or site with the search above.",
+        405: "Go back to the page you came from and use its buttons.",
+        409: "Go back, look at how it stands now, and decide again.",
+        413: "Send less at once.",
+        422: "Go back and correct what is named here.",
+        429: "Wait a minute, then try again.",
+        503: "Wait a moment, then try again; nothing you sent was lost.",
+        507: "Nothing was recorded. Tell whoever runs this server that its disk is full.",
+    }
+    return said.get(status, "Try again; if it happens again, tell whoever runs this server when it happened.")
 
 
 def _headers(rejected: Rejected, document: Document) -> dict[str, str]:
