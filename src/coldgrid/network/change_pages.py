@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
 from coldgrid.access.people import names
-from coldgrid.kernel.events import encode
+from coldgrid.kernel.events import Command, encode
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, NotFound, Rejected
 from coldgrid.network.change_rules import (
@@ -290,37 +290,29 @@ def _hidden(value: Any) -> Any:
 @post("/network/changes/{change_id:str}/approve", include_in_schema=False)
 async def approve(request: Req, db: Db, change_id: FromPath[str]) -> Response[Any]:
     """Put a change in force."""
-    return await submit_form(
-        request,
-        ApproveChange,
-        then=f"/network/changes/{change_id}",
-        said="Approved; it is in force.",
-        again=lambda form: _change(request, db, change_id, form),
-        change_id=change_id,
-    )
+    return await _settle(request, db, change_id, ApproveChange, "Approved; it is in force.")
 
 
 @post("/network/changes/{change_id:str}/reject", include_in_schema=False)
 async def reject(request: Req, db: Db, change_id: FromPath[str]) -> Response[Any]:
     """Put a change aside."""
-    return await submit_form(
-        request,
-        RejectChange,
-        then=f"/network/changes/{change_id}",
-        said="Put aside; nothing was changed.",
-        again=lambda form: _change(request, db, change_id, form),
-        change_id=change_id,
-    )
+    return await _settle(request, db, change_id, RejectChange, "Put aside; nothing was changed.")
 
 
 @post("/network/changes/{change_id:str}/withdraw", include_in_schema=False)
 async def withdraw(request: Req, db: Db, change_id: FromPath[str]) -> Response[Any]:
     """Take back one's own change."""
+    return await _settle(request, db, change_id, WithdrawChange, "Withdrawn; nothing was changed.")
+
+
+async def _settle(
+    request: Req, db: Reader, change_id: str, command_type: type[Command], said: str
+) -> Response[Any]:
     return await submit_form(
         request,
-        WithdrawChange,
+        command_type,
         then=f"/network/changes/{change_id}",
-        said="Withdrawn; nothing was changed.",
+        said=said,
         again=lambda form: _change(request, db, change_id, form),
         change_id=change_id,
     )

@@ -8,6 +8,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
 from coldgrid.access.people import names
+from coldgrid.kernel.events import Command
 from coldgrid.kernel.reading import Reader
 from coldgrid.orchestration import views
 from coldgrid.orchestration.approvals import ApprovalStatus, approvals_of
@@ -192,43 +193,27 @@ def _news_key(waiting: list[Any], opened: list[Any]) -> str:
 @post("/incidents/{incident_id:str}/acknowledge", include_in_schema=False)
 async def acknowledge(request: Req, db: Db, incident_id: FromPath[str]) -> Response[Any]:
     """Take the incident on."""
-    incident = incident_for(visitor_of(request), db, incident_id)
-    return await submit_form(
-        request,
-        AcknowledgeIncident,
-        then=f"/incidents/{incident_id}",
-        said="It is yours. Paging has stopped.",
-        site_id=incident.site_id,
-        incident_id=incident_id,
-    )
+    said = "It is yours. Paging has stopped."
+    return await _send(request, db, incident_id, AcknowledgeIncident, said, incident_id=incident_id)
 
 
 @post("/incidents/{incident_id:str}/note", include_in_schema=False)
 async def note(request: Req, db: Db, incident_id: FromPath[str]) -> Response[Any]:
     """Add a note."""
-    incident = incident_for(visitor_of(request), db, incident_id)
-    return await submit_form(
-        request,
-        NoteIncident,
-        then=f"/incidents/{incident_id}",
-        said="Noted.",
-        again=lambda form: _incident(request, db, incident_id, form, "note"),
-        site_id=incident.site_id,
-        incident_id=incident_id,
-    )
+    said = "Noted. It stands in the timeline."
+    return await _send(request, db, incident_id, NoteIncident, said, form_of="note", incident_id=incident_id)
 
 
 @post("/incidents/{incident_id:str}/advance", include_in_schema=False)
 async def advance(request: Req, db: Db, incident_id: FromPath[str]) -> Response[Any]:
     """Take a closing step."""
-    incident = incident_for(visitor_of(request), db, incident_id)
-    return await submit_form(
+    return await _send(
         request,
+        db,
+        incident_id,
         AdvanceIncident,
-        then=f"/incidents/{incident_id}",
-        said="The step is taken.",
-        again=lambda form: _incident(request, db, incident_id, form, "advance"),
-        site_id=incident.site_id,
+        "The step is taken.",
+        form_of="advance",
         incident_id=incident_id,
     )
 
@@ -238,20 +223,19 @@ async def answer(
     request: Req, db: Db, incident_id: FromPath[str], run_id: FromPath[str], step: FromPath[str]
 ) -> Response[Any]:
     """Answer a task; its values come as `values.NAME`."""
-    incident = incident_for(visitor_of(request), db, incident_id)
     typed = await form_values(request)
     values = {
         name.removeprefix("values."): texts[-1].strip()
         for name, texts in typed.items()
         if name.startswith("values.") and texts[-1].strip()
     }
-    return await submit_form(
+    return await _send(
         request,
+        db,
+        incident_id,
         AnswerStep,
-        then=f"/incidents/{incident_id}",
-        said="Answered.",
-        again=lambda form: _incident(request, db, incident_id, form, f"{run_id}/{step}"),
-        site_id=incident.site_id,
+        "Answered. The playbook goes on.",
+        form_of=f"{run_id}/{step}",
         run_id=run_id,
         step=step,
         values=values,
@@ -263,15 +247,31 @@ async def acknowledge_page(
     request: Req, db: Db, incident_id: FromPath[str], page_id: FromPath[str]
 ) -> Response[Any]:
     """Answer one's page on the screen."""
+    said = "Answered. The others see it."
+    return await _send(request, db, incident_id, AcknowledgePage, said, page_id=page_id, via="screen")
+
+
+async def _send(
+    request: Req,
+    db: Reader,
+    incident_id: str,
+    command_type: type[Command],
+    said: str,
+    /,
+    *,
+    form_of: str = "",
+    **fixed: Any,
+) -> Response[Any]:
+    """Carry out a form of the incident's page. `form_of`: which one, to come back with what was typed."""
     incident = incident_for(visitor_of(request), db, incident_id)
     return await submit_form(
         request,
-        AcknowledgePage,
+        command_type,
         then=f"/incidents/{incident_id}",
-        said="Answered.",
+        said=said,
+        again=(lambda form: _incident(request, db, incident_id, form, form_of)) if form_of else None,
         site_id=incident.site_id,
-        page_id=page_id,
-        via="screen",
+        **fixed,
     )
 
 
