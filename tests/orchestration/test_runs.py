@@ -243,24 +243,32 @@ class TestSensorFault:
         for _ in range(3):
             answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-20.5)
             night.advance(50)  # the next reading is asked for after the grace of the goods
-        assert world.done == []
+        assert [(name, args["product_c"]) for name, args in world.done] == [("hand_reading", -20.5)] * 3
 
     def test_a_warm_hand_reading_holds_at_once(self, night: Kernel, world: World) -> None:
         open_incident(night, playbook="sensor-fault")
         answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-15)
-        assert [name for name, _ in world.done] == ["hold_unknown"]
+        assert [name for name, _ in world.done] == ["hand_reading", "hold_unknown"]
 
     def test_a_hand_reading_does_not_bridge_for_ever(self, night: Kernel, world: World) -> None:
         open_incident(night, playbook="sensor-fault")
         answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-20.5)
         night.advance(91)
-        assert [name for name, _ in world.done] == ["hold_unknown"]
+        assert [name for name, _ in world.done] == ["hand_reading", "hold_unknown"]
 
     def test_no_reading_within_the_grace_holds_the_goods(self, night: Kernel, world: World) -> None:
         open_incident(night, playbook="sensor-fault")
         night.advance(44)
         assert world.done == []
         night.advance(1)
+        assert [name for name, _ in world.done] == ["hold_unknown"]
+
+    def test_goods_are_judged_by_a_reading_also_where_it_could_not_be_put_on_record(
+        self, night: Kernel, world: World
+    ) -> None:
+        world.refuse.add("hand_reading")
+        open_incident(night, playbook="sensor-fault")
+        answer(night, "hand_reading", "measured", "operator", run_of(night), product_c=-15)
         assert [name for name, _ in world.done] == ["hold_unknown"]
 
 

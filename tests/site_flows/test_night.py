@@ -16,6 +16,7 @@ from coldgrid.orchestration.incidents import (
     AdvanceIncident,
     IncidentNotSettled,
     IncidentOpened,
+    IncidentUpdated,
     Severity,
     Status,
     get_incident,
@@ -34,6 +35,7 @@ from coldgrid.quality.excursions import (
     shipped_units,
 )
 from coldgrid.quality.exposure import Verdict
+from coldgrid.quality.hand_readings import hand_readings_of
 from coldgrid.site_flows.closing import zone_released
 from coldgrid.stock.dispatch import GoodsDispatched
 from coldgrid.stock.hold_book import open_holds_of
@@ -44,7 +46,7 @@ from coldgrid.stock.pauses import PauseReason, ResumeZone, ZonePaused, open_paus
 from coldgrid.stock.transfers import TransferShipped
 from coldgrid.telemetry.alarm_rules import AlarmRaised, AlarmSuppressed
 from coldgrid.telemetry.rules import Stage
-from tests.conftest import Kernel
+from tests.conftest import T0, Kernel
 from tests.network import master
 from tests.quality.night import (
     FIRST_SENSOR,
@@ -284,6 +286,42 @@ class TestNotAFailure:
         kernel.advance(40)
         assert told(kernel, ExcursionOpened) == []
         assert told(kernel, HoldPlaced) == []
+
+    @pytest.mark.parametrize(("given", "kept"), [({"probe_id": "P-7"}, "P-7"), ({}, "not named")])
+    def test_what_was_measured_for_the_playbook_is_on_record_by_who_measured_it(
+        self, kernel: Kernel, given: dict[str, Any], kept: str
+    ) -> None:
+        open_freezer(kernel, sensors=(sensor(FIRST_SENSOR),))
+        tell(kernel, steady, 0, 60, sensors=(FIRST_SENSOR,))
+        kernel.advance(6)
+        answer(kernel, "hand_reading", "measured", "operator", product_c=-21.0, **given)
+        (reading,) = hand_readings_of(kernel.reader(), ZONE, T0, kernel.host.instant)
+        assert (reading.value_c, reading.probe_id, reading.taken_by) == (-21.0, kept, "olga")
+        assert told(kernel, HoldPlaced) == []
+        assert parked_events(kernel.reader()) == []
+
+    def test_goods_that_nobody_measured_are_held_but_silence_is_no_evidence_of_an_excursion(
+        self, kernel: Kernel
+    ) -> None:
+        open_freezer(kernel, sensors=(sensor(FIRST_SENSOR),))
+        tell(kernel, steady, 0, 60, sensors=(FIRST_SENSOR,))
+        kernel.advance(400)
+        assert told(kernel, HoldPlaced) != []
+        (excursion,) = list_excursions(kernel.reader())
+        units = [row.numbers for row in exposed_units(kernel.reader(), excursion.excursion_id)]
+        assert {unit.verdict for unit in units} == {Verdict.UNKNOWN}
+        incident = get_incident(kernel.reader(), incident_of(kernel))
+        assert incident.severity is Severity.OPERATOR_ACTIONABLE
+        assert all(event.severity is not Severity.EXCURSION_RISK for event in told(kernel, IncidentUpdated))
+
+    def test_a_warm_hand_reading_where_the_probe_is_dead_is_evidence(self, kernel: Kernel) -> None:
+        open_freezer(kernel, sensors=(sensor(FIRST_SENSOR),))
+        tell(kernel, steady, 0, 60, sensors=(FIRST_SENSOR,))
+        kernel.advance(6)
+        answer(kernel, "hand_reading", "measured", "operator", product_c=-11.0)
+        assert told(kernel, HoldPlaced) != []
+        incident = get_incident(kernel.reader(), incident_of(kernel))
+        assert incident.severity is Severity.EXCURSION_RISK
 
     def test_a_door_that_closes_again_holds_and_pauses_nothing(self, kernel: Kernel) -> None:
         door = sensor(f"{ZONE}-D1", role="door", quantity="state", unit="state", interval_s=86_400)

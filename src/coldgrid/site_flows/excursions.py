@@ -110,7 +110,7 @@ def tell_excursion(tx: Tx, event: ExcursionOpened) -> None:
                 site_id=event.site_id,
                 incident_id=incident_id,
                 facts=facts,
-                severity=Severity.EXCURSION_RISK if event.units or event.shipped else None,
+                severity=Severity.EXCURSION_RISK if _speaks_of_harm(event) else None,
             )
         )
     tx.run(
@@ -126,6 +126,17 @@ def tell_excursion(tx: Tx, event: ExcursionOpened) -> None:
             signal_id=f"{tx.cause}/excursion_opened",
         )
     )
+
+
+def _speaks_of_harm(event: ExcursionOpened) -> bool:
+    """Whether something measured is behind it: an alarm of the air, or goods that were beyond a limit.
+
+    Goods are held as well when nobody could say in time how warm they are, but silence is no evidence.
+    """
+    if event.alarm_id:
+        return bool(event.units or event.shipped)
+    beyond = any(unit.outside_min > 0 for unit in event.units)
+    return beyond or any(one.verdict is Verdict.ASSESS for one in (*event.units, *event.shipped))
 
 
 def _incident(tx: Tx, event: ExcursionOpened, facts: dict[str, object]) -> str:
