@@ -8,6 +8,7 @@ both; the figure is the median of the rounds. SQLite runs in WAL mode with synch
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
@@ -15,9 +16,8 @@ import sqlite3
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +26,7 @@ import psycopg
 from bench import _orders_http
 from bench._orders_world import CHANNEL, calls, open_world, order
 from bench.result import Result
-from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.decider import Call, Decider
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.service import DeciderService
 from coldgrid.orders.facts import SourcingFacts
@@ -134,20 +134,20 @@ def _in_groups(decider: Decider, first: int, size: int, orders: int) -> int:
 
 
 def _callers(decider: Decider, first: int, orders: int) -> int:
-    """So many threads, each waiting for its order's durable answer before it places the next."""
+    """So many callers on an event loop, as in the product; each waits for its answer before its next order."""
     service = DeciderService(decider, lambda due: 3_600.0, lambda: False)
     service.start()
     each = orders // CALLERS
+    work = [calls(first + n * each, each) for n in range(CALLERS)]
 
-    def caller(begin: int) -> None:
-        for call in calls(begin, each):
-            service.submit(call.command, CHANNEL, call.key).result(timeout=60)
+    async def caller(mine: Sequence[Call]) -> None:
+        for call in mine:
+            await service.ask(call.command, CHANNEL, call.key)
 
-    threads = [threading.Thread(target=caller, args=(first + n * each,)) for n in range(CALLERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    async def everybody() -> None:
+        await asyncio.gather(*[caller(mine) for mine in work])
+
+    asyncio.run(everybody())
     service.stop()
     return each * CALLERS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from coldgrid.kernel import log
 from coldgrid.kernel.clock import ClockGuard
 from coldgrid.kernel.database import open_database
 from coldgrid.kernel.reading import Reads
+from coldgrid.kernel.rejections import KeyReused
 from coldgrid.kernel.service import DeciderService, Stopping
 from tests.conftest import T0, Kernel, sqlite_kernel
 from tests.kernel import rooms
@@ -55,6 +57,45 @@ def test_callers_on_many_threads_are_all_answered_and_nothing_is_lost(
     with kernel.database.reader() as connection:
         reads = Reads(connection)
         assert all(rooms.count_of(reads, f"c{caller}") == 20 for caller in range(16))
+
+
+def test_callers_on_one_event_loop_share_commits_and_each_gets_its_own_answer_or_rejection(
+    served: tuple[Kernel, DeciderService],
+) -> None:
+    kernel, service = served
+    commits: list[int] = []
+    kernel.decider.listeners.append(lambda recorded: commits.append(len(recorded)))
+
+    async def caller(number: int) -> list[int]:
+        asked = [
+            await service.ask(Bump(site_id="ATL1", name=f"a{number}"), key=f"a{number}-{i}") for i in range(5)
+        ]
+        with pytest.raises(KeyReused):
+            await service.ask(Bump(site_id="ATL1", name="another"), key=f"a{number}-0")
+        return [answer.position for answer in asked]
+
+    async def all_of_them() -> list[list[int]]:
+        return await asyncio.gather(*[caller(number) for number in range(16)])
+
+    positions = [position for one in asyncio.run(all_of_them()) for position in one]
+    assert len(set(positions)) == 80
+    assert len(commits) < 80, "nobody shared a commit"
+
+
+def test_a_caller_that_gives_up_disturbs_neither_its_commit_nor_the_others(
+    served: tuple[Kernel, DeciderService],
+) -> None:
+    kernel, service = served
+
+    async def work() -> int:
+        gone = asyncio.ensure_future(service.ask(Bump(site_id="ATL1", name="gone")))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return (await service.ask(Bump(site_id="ATL1", name="stays"))).position
+
+    assert asyncio.run(work()) >= 0
+    with kernel.database.reader() as connection:
+        assert rooms.count_of(Reads(connection), "gone") == 1
 
 
 def test_an_answer_is_given_only_when_the_fact_is_durable(served: tuple[Kernel, DeciderService]) -> None:

@@ -6,25 +6,28 @@ and a single caller waits for nobody.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
 from coldgrid.kernel.authorize import SYSTEM, Principal
 from coldgrid.kernel.command_log import Answer
-from coldgrid.kernel.decider import GROUP_MAX, Call, Decider
+from coldgrid.kernel.decider import GROUP_MAX, Call, Decider, Outcome
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.metrics import QUEUE, TIMERS_FROZEN
-from coldgrid.kernel.rejections import Rejected, Unavailable
+from coldgrid.kernel.rejections import Unavailable
 
 logger = structlog.get_logger("coldgrid.service")
 
-Job = tuple[Call, "Future[Answer]"] | Callable[[], None] | None
+Waiter: TypeAlias = "Future[Answer] | asyncio.Future[Answer]"
+Job = tuple[Call, Waiter] | Callable[[], None] | None
 WAIT_MAX_S = 0.25
 # How long a group waits for callers that its predecessor answered: their next command is on its way.
 LINGER_S = 0.0003
@@ -74,6 +77,20 @@ class DeciderService:
             self._jobs.put((Call(command, principal, key), future))
         return future
 
+    async def ask(self, command: Command, principal: Principal = SYSTEM, key: str | None = None) -> Answer:
+        """Queue a command from an event loop and return its answer after the commit.
+
+        All of a loop's callers that share a commit are woken at once, which `submit` cannot do.
+
+        Raises:
+            Rejected: the command was refused.
+        """
+        if self._stopping:
+            raise Stopping
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._jobs.put((Call(command, principal, key), waiter))
+        return await waiter
+
     def call(self, work: Callable[[Decider], Any]) -> Future[Any]:
         """Run a function on the decider's thread between two groups."""
         future: Future[Any] = Future()
@@ -116,8 +133,8 @@ class DeciderService:
             logger.exception("turn_failed")
         return running
 
-    def _gather(self) -> tuple[list[tuple[Call, Future[Answer]]], list[Callable[[], None]], bool]:
-        group: list[tuple[Call, Future[Answer]]] = []
+    def _gather(self) -> tuple[list[tuple[Call, Waiter]], list[Callable[[], None]], bool]:
+        group: list[tuple[Call, Waiter]] = []
         jobs: list[Callable[[], None]] = []
         try:
             job = self._jobs.get(timeout=self._wait_s())
@@ -155,15 +172,38 @@ class DeciderService:
         due = self.decider.next_due_at
         return WAIT_MAX_S if due is None else min(WAIT_MAX_S, max(0.0, self._until_due_s(due)))
 
-    def _carry_out(self, group: list[tuple[Call, Future[Answer]]]) -> None:
+    def _carry_out(self, group: list[tuple[Call, Waiter]]) -> None:
+        outcomes: list[Outcome | BaseException]
         try:
-            outcomes = self.decider.execute([call for call, _ in group])
+            outcomes = [*self.decider.execute([call for call, _ in group])]
         except BaseException as error:
-            for _, future in group:
-                future.set_exception(error)
+            _answer(group, [error] * len(group))
             raise
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, Rejected):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+        _answer(group, outcomes)
+
+
+def _answer(group: Sequence[tuple[Call, Waiter]], outcomes: Sequence[Outcome | BaseException]) -> None:
+    """Give each caller its outcome; those of an event loop all in one call on that loop."""
+    by_loop: dict[
+        asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Answer], Outcome | BaseException]]
+    ] = {}
+    for (_, waiter), outcome in zip(group, outcomes, strict=True):
+        if isinstance(waiter, asyncio.Future):
+            by_loop.setdefault(waiter.get_loop(), []).append((waiter, outcome))
+        elif isinstance(outcome, BaseException):
+            waiter.set_exception(outcome)
+        else:
+            waiter.set_result(outcome)
+    for loop, told in by_loop.items():
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_wake, told)
+
+
+def _wake(told: Sequence[tuple[asyncio.Future[Answer], Outcome | BaseException]]) -> None:
+    for waiter, outcome in told:
+        if waiter.done():  # the caller gave up
+            continue
+        if isinstance(outcome, BaseException):
+            waiter.set_exception(outcome)
+        else:
+            waiter.set_result(outcome)

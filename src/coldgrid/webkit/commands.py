@@ -10,7 +10,6 @@ Invariants
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -114,7 +113,7 @@ async def run(request: Req, command: Command, key: str | None = None) -> Any:
     """
     check_values(command)
     principal = visitor_of(request).principal
-    return await asyncio.wrap_future(request.app.state.decider.submit(command, principal, key))
+    return await request.app.state.decider.ask(command, principal, key)
 
 
 async def form_values(request: Req) -> dict[str, list[str]]:
