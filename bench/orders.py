@@ -134,7 +134,7 @@ def _in_groups(decider: Decider, first: int, size: int, orders: int) -> int:
 
 
 def _callers(decider: Decider, first: int, orders: int) -> int:
-    """So many callers on an event loop, as in the product; each waits for its answer before its next order."""
+    """So many callers on an event loop, as in the product; each waits for its answer before the next."""
     service = DeciderService(decider, lambda due: 3_600.0, lambda: False)
     service.start()
     each = orders // CALLERS
