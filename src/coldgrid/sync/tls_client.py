@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -278,26 +278,24 @@ class TowerLink:
             TowerRefused: with the code of the refusal.
             TowerUnreachable: no answer; whether the tower took the frame is unknown.
         """
-        client = self._borrow()
-        try:
-            timeout = httpx.Timeout(timeout_s, connect=CONNECT_S)
-            response = client.post(path, content=frame, timeout=timeout)
-        except httpx.HTTPError as error:
-            raise TowerUnreachable(f"{client.base_url}: {error or type(error).__name__}") from error
-        finally:
-            self._give_back(client)
-        if response.status_code != 200:
-            raise refusal_of(response.status_code, response.content)
-        return response.content
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_S)
+
+        def ask(client: httpx.Client) -> bytes:
+            try:
+                response = client.post(path, content=frame, timeout=timeout)
+            except httpx.HTTPError as error:
+                raise TowerUnreachable(f"{client.base_url}: {error or type(error).__name__}") from error
+            if response.status_code != 200:
+                raise refusal_of(response.status_code, response.content)
+            return response.content
+
+        return self._with_client(ask)
 
     def standing(self) -> dict[str, str]:
         """Ask who the tower takes this node for."""
-        client = self._borrow()
-        try:
-            found: dict[str, str] = msgspec.json.decode(_ask(client, "GET", "/sync/v1/standing"))
-            return found
-        finally:
-            self._give_back(client)
+        answer = self._with_client(lambda client: _ask(client, "GET", "/sync/v1/standing"))
+        found: dict[str, str] = msgspec.json.decode(answer)
+        return found
 
     def renewal_due(self, now: datetime) -> bool:
         """Tell whether two thirds of the certificate's life are over (system clock)."""
@@ -312,12 +310,9 @@ class TowerLink:
         """
         with self._renewing:
             key = files.next_key(self._folder, entropy)
-            client = self._borrow()
-            try:
-                asked = RenewAsked(ca.make_request(key).decode())
-                granted = _granted(_ask(client, "POST", "/sync/v1/renew", asked))
-            finally:
-                self._give_back(client)
+            asked = RenewAsked(ca.make_request(key).decode())
+            answer = self._with_client(lambda client: _ask(client, "POST", "/sync/v1/renew", asked))
+            granted = _granted(answer)
             tower = msgspec.structs.replace(self._identity.tower, signing_keys=granted.signing_keys)
             self._identity = files.keep_certificate(self._folder, key, granted.certificate, tower)
             self._swap(self._connect())
@@ -335,6 +330,18 @@ class TowerLink:
         identity = self._identity
         context = pinned_context(identity.tower.authority, identity.chain)
         return _client(identity.tower.url, context, {"coldgrid-run": run_header(self._run)})
+
+    def _with_client(self, ask: Callable[[httpx.Client], bytes]) -> bytes:
+        """Ask with the present certificate; where it was renewed meanwhile and so refused, ask again (T4)."""
+        client = self._borrow()
+        try:
+            return ask(client)
+        except TowerRefused as refused:
+            if refused.code != "certificate_superseded" or client is self._client:
+                raise
+        finally:
+            self._give_back(client)
+        return self._with_client(ask)
 
     def _borrow(self) -> httpx.Client:
         with self._lock:

@@ -46,6 +46,7 @@ SLOWED_S = 0.25
 STRANGERS_SLOWED = 4
 DESCRIPTORS_WAIT_S = 0.5
 START_WITHIN_S = 10.0
+SHUTDOWN_S = 2.0
 NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nThis port speaks TLS: use https.\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 REFUSED = Counter(
@@ -141,6 +142,8 @@ class NodeProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in, and set the deadline for the next ones (L2)."""
+        if self.transport.is_closing():  # TLS still delivers what was under way
+            return
         super().data_received(data)
         state = str(self.conn.their_state)
         limits = self._port.limits
@@ -347,7 +350,11 @@ class TlsPort:
         if not first:
             return "gone"
         await loop.connect_accepted_socket(
-            lambda: NodeProtocol(self), sock, ssl=self.context, ssl_handshake_timeout=self.limits.handshake_s
+            lambda: NodeProtocol(self),
+            sock,
+            ssl=self.context,
+            ssl_handshake_timeout=self.limits.handshake_s,
+            ssl_shutdown_timeout=SHUTDOWN_S,
         )
         return ""
 
