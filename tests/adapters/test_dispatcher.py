@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -63,7 +63,7 @@ def emit(kernel: Kernel, channel: str = "email", key: str = "k1", subject: str |
     kernel.decider.within(SYSTEM, "ATL1", lambda tx: tx.emit(effect), "test")
 
 
-def dispatcher(kernel: Kernel, **channels: Channel) -> Dispatcher:
+def dispatcher(kernel: Kernel, now: Callable[[], datetime] | None = None, **channels: Channel) -> Dispatcher:
     @contextmanager
     def lend() -> Iterator[Reader]:
         yield kernel.reader()
@@ -71,7 +71,7 @@ def dispatcher(kernel: Kernel, **channels: Channel) -> Dispatcher:
     def report(command: ReportEffect) -> None:
         kernel.decider.do(command)
 
-    return Dispatcher(channels, lend, report, kernel.host.now)
+    return Dispatcher(channels, lend, report, now or kernel.host.now)
 
 
 def of_type(kernel: Kernel, type_: type[Any]) -> list[Any]:
@@ -90,6 +90,36 @@ def test_what_was_taken_is_on_record_and_not_sent_again(kernel: Kernel) -> None:
     [state] = line.states()
     assert (state.ok, state.sent, state.last_sent_at) == (True, 1, T0)
     kernel.rebuild()
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=-400), timedelta(days=400)])
+def test_retries_wait_by_the_system_clock_whatever_the_business_clock_does(
+    kernel: Kernel, ahead: timedelta
+) -> None:
+    channel = Recorded(Retryable("busy"), Retryable("busy"))
+    system = T0 + ahead
+    line = dispatcher(kernel, lambda: system, email=channel)
+    emit(kernel)
+    assert line.step("email") == 1  # a fresh effect waits for no clock
+    kernel.advance(60)  # a minute of the wall in a demo at sixty times real time
+    assert line.step("email") == 0
+    system += backoff_after(1)
+    assert line.step("email") == 1
+    assert get_effect(kernel.reader(), "k1").next_at == system + backoff_after(2)
+    kernel.host.instant -= timedelta(days=1)
+    system += backoff_after(2)
+    assert line.step("email") == 1
+    assert get_effect(kernel.reader(), "k1").status is EffectStatus.DELIVERED
+
+
+def test_a_dead_letter_that_was_revived_is_sent_at_once(kernel: Kernel) -> None:
+    channel = Recorded(Permanent("no such box"))
+    line = dispatcher(kernel, lambda: T0 - timedelta(days=400), email=channel)
+    emit(kernel)
+    assert line.step("email") == 1
+    kernel.do(ReviveEffect(origin="ATL1", key="k1", reason="the box is there now"))
+    assert line.step("email") == 1
+    assert get_effect(kernel.reader(), "k1").status is EffectStatus.DELIVERED
 
 
 def test_the_same_key_is_put_and_sent_once(kernel: Kernel) -> None:

@@ -87,7 +87,7 @@ class Dispatcher:
         channels: The adapter of each channel.
         lend: Lends a reader of committed facts.
         report: Tells the decider what came of an attempt, and returns once that is durable.
-        now: The business clock, which the outbox' backoff is measured in.
+        now: The system clock, which backoff is measured by: a carrier's outage knows no scaled time.
         poll_s: Seconds between looks at the outbox; `wake` cuts them short.
     """
 
@@ -247,6 +247,7 @@ class _Line:
             delivered=False,
             why=why[:WHY_MAX],
             permanent=permanent,
+            tried_at=self._now(),
         )
 
     def _note_failure(self, why: str) -> None:

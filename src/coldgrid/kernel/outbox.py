@@ -3,12 +3,14 @@
 Invariants
     O1  An effect's key is deterministic; the same key is put once and sent at least once.
     O2  A failed attempt is retried with backoff up to `ATTEMPTS_MAX`; then it is a dead letter for a person.
+        Waiting is measured by the clock of who carries effects out, no business clock: a fresh effect is
+        due at once whatever that clock says, a failed one that long after the attempt.
     O3  Personal data in a payload is sealed under its subject's key.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 ATTEMPTS_MAX = 12
 BACKOFF_FIRST = timedelta(seconds=2)
 BACKOFF_MAX = timedelta(minutes=10)
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EffectStatus(StrEnum):
@@ -153,7 +156,7 @@ _DUE = Statement(
     sa.select(*_COLUMNS)
     .where(kernel_outbox.c.status == EffectStatus.PENDING)
     .where(kernel_outbox.c.next_at <= sa.bindparam("now", type_=Instant))
-    .order_by(kernel_outbox.c.next_at, kernel_outbox.c.key)
+    .order_by(kernel_outbox.c.created_at, kernel_outbox.c.key)
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=_pending,
 )
@@ -162,7 +165,7 @@ _DUE_OF = Statement(
     .where(kernel_outbox.c.status == EffectStatus.PENDING)
     .where(kernel_outbox.c.channel == sa.bindparam("channel"))
     .where(kernel_outbox.c.next_at <= sa.bindparam("now", type_=Instant))
-    .order_by(kernel_outbox.c.next_at, kernel_outbox.c.key)
+    .order_by(kernel_outbox.c.created_at, kernel_outbox.c.key)
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=_pending,
 )
@@ -211,14 +214,17 @@ def put(tx: Tx, effect: Effect) -> None:
         sealed=sealed,
         status=EffectStatus.PENDING,
         attempts=0,
-        next_at=tx.now,
+        next_at=AT_ONCE,
         created_at=tx.now,
         why="",
     )
 
 
 class ReportEffect(Command, frozen=True, tag="kernel.report_effect"):
-    """What came of an attempt: delivered, or why not. `origin` is the one whose outbox holds the effect."""
+    """What came of an attempt: delivered, or why not. `origin` is the one whose outbox holds the effect.
+
+    `tried_at`: by the clock of who carries effects out; None where that is the business clock (scenarios).
+    """
 
     origin: str
     key: str
@@ -226,6 +232,7 @@ class ReportEffect(Command, frozen=True, tag="kernel.report_effect"):
     reference: str = ""
     why: str = ""
     permanent: bool = False
+    tried_at: datetime | None = None
 
 
 class ReviveEffect(Command, frozen=True, tag="kernel.revive_effect"):
@@ -265,7 +272,8 @@ def report_effect(tx: Tx, command: ReportEffect) -> None:
         tx.record(f"effect/{effect.key}", event)
         _mark(tx, effect.key, EffectStatus.DEAD, attempts, tx.now, command.why)
     else:
-        _mark(tx, effect.key, EffectStatus.PENDING, attempts, tx.now + backoff_after(attempts), command.why)
+        next_at = (command.tried_at or tx.now) + backoff_after(attempts)
+        _mark(tx, effect.key, EffectStatus.PENDING, attempts, next_at, command.why)
 
 
 class EffectRevived(Event, frozen=True, tag="kernel.effect_revived"):
@@ -286,7 +294,7 @@ def revive_effect(tx: Tx, command: ReviveEffect) -> None:
 @projects(EffectRevived)
 def _revive(tx: Tx, event: EffectRevived) -> None:
     if not tx.rebuilding:
-        _mark(tx, event.key, EffectStatus.PENDING, 0, tx.now, "")
+        _mark(tx, event.key, EffectStatus.PENDING, 0, AT_ONCE, "")
 
 
 def _mark(tx: Tx, key: str, status: EffectStatus, attempts: int, next_at: datetime, why: str) -> None:
