@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from coldgrid.tower.demo.people import PASSWORD
 from tests.tower.night import Night, played
-from tests.webkit.browser import AXE, Visit, serving, visiting
+from tests.webkit.browser import Visit, serving, visiting
 
 # Of pages whose addresses differ in an id only, so many are walked.
 OF_A_KIND = 2
@@ -67,11 +67,25 @@ def links(page: Page) -> list[str]:
     return [path for path in dict.fromkeys(found) if not NOT_PAGES.search(path)]
 
 
-def poor_contrast(visit: Visit) -> list[str]:
-    """What cannot be read well: all that another theme of the same page can change."""
-    visit.page.evaluate(AXE.read_text())
-    found = visit.page.evaluate("axe.run({runOnly: ['color-contrast'], resultTypes: ['violations']})")
-    return [str(node["target"]) for broken in found["violations"] for node in broken["nodes"][:3]]
+def hidden_columns(page: Page) -> list[str]:
+    """Tables of which a part is out of sight until somebody scrolls them sideways."""
+    found: list[str] = page.eval_on_selector_all(
+        ".scroll:has(table)",
+        "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))",
+    )
+    return [f"{label} hides columns" for label in found]
+
+
+def too_low(page: Page) -> list[str]:
+    """What is pressed with a thumb and is lower than 44 px."""
+    found: list[str] = page.eval_on_selector_all(
+        "button, summary, .btn, .seg a, .tabbar a, .places a, select, textarea, input:not([type=hidden])",
+        """all => all.filter(e => e.checkVisibility() && !e.closest('.vh')).map(e => {
+            const box = (e.matches('[type=checkbox], [type=radio]') && e.closest('label, td') || e);
+            return [Math.round(box.getBoundingClientRect().height), e.textContent.trim() || e.id || e.name];
+        }).filter(([height]) => height > 0 && height < 44).map(([height, name]) => `${name} ${height} px`)""",
+    )
+    return found
 
 
 def walk(visit: Visit, *, once: bool = False) -> Iterator[str]:
