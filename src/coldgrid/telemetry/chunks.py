@@ -50,8 +50,10 @@ telemetry_chunk = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     info={"service": True, "carried_by": "site_id"},
 )
+# Days and their sensors in order, so that a seal finds the next ones without reading the others.
 sa.Index(
-    "ix_telemetry_chunk_site", telemetry_chunk.c.site_id, telemetry_chunk.c.day, telemetry_chunk.c.readings
+    "ix_telemetry_chunk_site",
+    *(telemetry_chunk.c[name] for name in ("site_id", "day", "sensor_id", "readings")),
 )
 
 _NEW_CHUNK = Statement(telemetry_chunk.insert())

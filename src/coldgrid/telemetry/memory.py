@@ -176,7 +176,7 @@ class Memory:
         return undo
 
     def names(self, rows: Ints) -> bytes:
-        """Return the names of some sensors as a MessagePack list; the same ones are asked for again and again."""
+        """Return the names of some sensors as a MessagePack list; the same ones are asked for often."""
         key = rows.tobytes()
         known = self._names.get(key)
         if known is None:

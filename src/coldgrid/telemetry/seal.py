@@ -27,7 +27,7 @@ from coldgrid.telemetry.sensors import sensors_of_site, sensors_of_zone
 from coldgrid.telemetry.watch import Watch
 
 SEAL_GRACE = timedelta(hours=2)
-SEAL_AT_ONCE = 2
+SEAL_AT_ONCE = 4
 SENSORS_MAX = 100
 HOUR = timedelta(hours=1)
 # Days of all sensors of a site that wait, at most.
