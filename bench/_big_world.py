@@ -20,13 +20,13 @@ from coldgrid.kernel.settings import load_settings
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import Site, SiteDefined, SiteSettings, list_sites
 from coldgrid.network.zones import Zone, ZoneDefined, list_zones
+from coldgrid.node.host import LiveHost
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor, SensorDefined, list_sensors
 from coldgrid.tower.application import build_tower, create
 from coldgrid.tower.demo.people import add_people
 from coldgrid.tower.demo.seeding import seed_master
 from coldgrid.tower.demo.serve import PLAN
-from coldgrid.tower.host import LiveHost
 from coldgrid.tower.world.climate import Sample
 from coldgrid.tower.world.places import read_places
 from coldgrid.tower.world.plan import load_plan

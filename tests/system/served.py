@@ -23,10 +23,10 @@ from coldgrid.kernel.authorize import AllowAll
 from coldgrid.kernel.database import open_database
 from coldgrid.kernel.outbox import Channel
 from coldgrid.kernel.settings import load_settings
+from coldgrid.node.host import LiveHost
 from coldgrid.orchestration.approvals import RequestApproval
 from coldgrid.orchestration.incidents import OpenIncident, Severity
 from coldgrid.tower.application import Tower, build_tower, create
-from coldgrid.tower.host import LiveHost
 from coldgrid.tower.rooms import load_rooms
 from tests.conftest import T0, Kernel
 from tests.network.master import put_in_force

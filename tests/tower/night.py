@@ -19,11 +19,11 @@ from coldgrid.kernel.outbox import ReportEffect
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.settings import load_settings
+from coldgrid.node.host import LiveHost
 from coldgrid.tower.application import Tower, build_tower, create
 from coldgrid.tower.demo.people import add_people
 from coldgrid.tower.demo.seeding import seed_master
 from coldgrid.tower.demo.serve import PLAN
-from coldgrid.tower.host import LiveHost
 from coldgrid.tower.world.places import read_places
 from coldgrid.tower.world.plan import Plan, load_plan
 from coldgrid.tower.world.run import World

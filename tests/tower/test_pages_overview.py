@@ -9,11 +9,11 @@ import numpy as np
 from coldgrid.kernel.tables import to_micros
 from coldgrid.network.sites import TemperatureClass
 from coldgrid.network.zones import Zone
+from coldgrid.node.overview import AIR, Picture, Point, zone_state
 from coldgrid.telemetry.newest import Newest, ZoneReading, warmest_by_zone
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor
 from coldgrid.tower import kpis
-from coldgrid.tower.overview import AIR, Picture, Point, zone_state
 from tests.conftest import T0
 
 ZONE = Zone(

@@ -16,12 +16,12 @@ from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.rejections import OriginElsewhere
+from coldgrid.node.host import VirtualHost
 from coldgrid.orchestration.incidents import open_incidents
 from coldgrid.stock.inventory import units_in_zone
 from coldgrid.stock.ledger import balances_of_site
 from coldgrid.stock.pauses import PauseReason, PauseZone
 from coldgrid.telemetry.store import last_readings, series
-from coldgrid.tower.host import VirtualHost
 from coldgrid.tower.scenario.play import Player
 from coldgrid.tower.world.plan import Plan, load_plan
 

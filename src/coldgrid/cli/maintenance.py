@@ -17,9 +17,9 @@ from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.settings import load_settings, setting_docs
 from coldgrid.kernel.tables import EPOCH
+from coldgrid.node.host import LiveHost
 from coldgrid.telemetry.export import csv_parts, write_parquet
 from coldgrid.telemetry.sensors import list_sensors
-from coldgrid.tower.host import LiveHost
 from coldgrid.tower.rooms import load_rooms
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from coldgrid.kernel.money import Money
+from coldgrid.node.overview import Picture, SiteState, incidents_of
 from coldgrid.orchestration.page_book import Budget
-from coldgrid.tower.overview import Picture, SiteState, incidents_of
 from coldgrid.webkit.formats import money_short
 
 

@@ -1,4 +1,4 @@
-"""The pages that span rooms: the control tower, a site, and search. Rooms fill their slots with panels."""
+"""The pages that span sites: the control tower, and search. Rooms fill their slots with panels."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from typing import Any
 from urllib.parse import quote
 
 from litestar import Request, Response, get
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromQuery
 
 from coldgrid.access.people import names
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.rejections import NotFound
-from coldgrid.network.sites import get_site
-from coldgrid.orchestration.approvals import waiting_approvals
+from coldgrid.node.overview import RANK, WORDS, Picture, SiteState
+from coldgrid.node.site_pages import NothingFound, overview_of, pick_zone, place_of, zone_view
 from coldgrid.orchestration.incidents import Incident, open_incidents, time_left_first
 from coldgrid.orchestration.page_book import alarm_budgets
-from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.orders.orders import find_order
 from coldgrid.stock.hold_book import open_holds
-from coldgrid.stock.inventory import units_by_sscc, units_of_lot
 from coldgrid.tower import kpis
-from coldgrid.tower.overview import RANK, WORDS, Overview, Picture, SiteState, ZoneState
-from coldgrid.tower.zone_charts import explained, told, zone_frame
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.maps import Pin, label_sides, project
 from coldgrid.webkit.shell import NavItem, fragment, page, register_nav
@@ -33,17 +28,6 @@ VIEW = {"action": "network.view"}
 # More pins than these cover each other: the map shows those that need a look first.
 PINS_MAX = 60
 BUDGET_OVER = timedelta(days=28)
-
-
-class NothingFound(NotFound):
-    """Nothing has this name."""
-
-    todo = "Search for an order, a lot, an SSCC, a site or a zone by its whole id."
-
-
-def _overview(request: Req) -> Overview:
-    overview: Overview = request.app.state.background.overview
-    return overview
 
 
 def _seen(picture: Picture, visitor: Visitor) -> list[SiteState]:
@@ -80,22 +64,6 @@ def _pins(sites: list[SiteState], selected: str) -> list[Pin]:
     return pins
 
 
-def _zone_view(request: Req, db: Reader, state: SiteState, zone: ZoneState) -> dict[str, Any]:
-    visitor = visitor_of(request)
-    frame = zone_frame(
-        db, zone.zone, request.app.state.now(), unit=visitor.unit, timezone=state.site.timezone
-    )
-    return {
-        "state": state,
-        "zone": zone,
-        "frame": frame,
-        "told": told(frame, zone.zone, state.site.name),
-        "word": WORDS[zone.state],
-        "told_why": explained(db, zone.zone) if zone.state == "warn" and not zone.incident else "",
-        "timezone": state.site.timezone,
-    }
-
-
 def _figures(db: Reader, picture: Picture, sites: list[SiteState]) -> list[kpis.Kpi]:
     held = sum(len(open_holds(db, state.site.site_id)) for state in sites if state.incidents)
     return kpis.figures(picture, sites, held, alarm_budgets(db, picture.at - BUDGET_OVER, picture.at))
@@ -108,20 +76,16 @@ def _incidents(request: Req, db: Reader) -> list[Incident]:
     return time_left_first(shown, request.app.state.now())
 
 
-def _pick(state: SiteState, zone_id: str) -> ZoneState | None:
-    return next((zone for zone in state.zones if zone.zone.zone_id == zone_id), state.worst)
-
-
 @get("/", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def tower_page(request: Req, db: Db, site: FromQuery[str] = "", zone: FromQuery[str] = "") -> Response[str]:
     """The control tower: figures, map, the site that needs a look, open incidents."""
-    visitor, picture = visitor_of(request), _overview(request).picture()
+    visitor, picture = visitor_of(request), overview_of(request).picture()
     sites = _seen(picture, visitor)
     chosen = next((s for s in sites if s.site.site_id == site), sites[0] if sites else None)
     context: dict[str, Any] = {"chosen": chosen}
     topics = ["tower", "incidents"]
-    if chosen is not None and (picked := _pick(chosen, zone)) is not None:
-        context |= _zone_view(request, db, chosen, picked)
+    if chosen is not None and (picked := pick_zone(chosen, zone)) is not None:
+        context |= zone_view(request, db, chosen, picked)
         topics.append(context["frame"].topic)
     return page(
         request,
@@ -143,7 +107,7 @@ def tower_page(request: Req, db: Db, site: FromQuery[str] = "", zone: FromQuery[
 @get("/tower/figures", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def figures(request: Req, db: Db) -> Response[str]:
     """The figures alone, for a page that is live."""
-    picture = _overview(request).picture()
+    picture = overview_of(request).picture()
     sites = _seen(picture, visitor_of(request))
     return fragment(request, "tower/_figures.html", db, kpis=_figures(db, picture, sites))
 
@@ -151,7 +115,7 @@ def figures(request: Req, db: Db) -> Response[str]:
 @get("/tower/map", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def network_map(request: Req, db: Db, site: FromQuery[str] = "") -> Response[str]:
     """The map alone."""
-    sites = _seen(_overview(request).picture(), visitor_of(request))
+    sites = _seen(overview_of(request).picture(), visitor_of(request))
     return fragment(request, "tower/_map.html", db, pins=_pins(sites, site))
 
 
@@ -162,52 +126,16 @@ def incident_rows(request: Req, db: Db) -> Response[str]:
     return fragment(request, "tower/_incidents.html", db, incidents=shown, names=names(db))
 
 
-@get("/sites/{site_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
-def site_page(request: Req, db: Db, site_id: FromPath[str], zone: FromQuery[str] = "") -> Response[str]:
-    """One site: its zones with a chart, what stands there, what happens there."""
-    site = get_site(db, site_id)
-    state = _overview(request).picture().site(site_id)
-    context: dict[str, Any] = {"state": state, "site": site}
-    topics = [f"site/{site_id}", "incidents"]
-    if state is not None and (picked := _pick(state, zone)) is not None:
-        context |= _zone_view(request, db, state, picked)
-        topics.append(context["frame"].topic)
-    roles = visitor_of(request).roles
-    return page(
-        request,
-        "tower/site.html",
-        db,
-        title=f"{site.site_id} · {site.name}",
-        nav="/",
-        topics=topics,
-        timezone=site.timezone,
-        words=WORDS,
-        tasks=open_tasks(db, None, [site_id]),
-        approvals=waiting_approvals(db, roles, [site_id]),
-        **{name: value for name, value in context.items() if name != "timezone"},
-    )
-
-
 @get("/search", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def search(request: Req, db: Db, q: FromQuery[str] = "") -> Response[Any]:
     """Go to whatever has this id: an order, a unit, a lot, a site, a zone."""
     wanted = q.strip()
-    picture = _overview(request).picture()
-    upper = wanted.upper()
-    if picture.site(upper) is not None:
-        return see_other(f"/sites/{upper}")
-    site = picture.site(upper.partition("-")[0])
-    if site is not None and any(zone.zone.zone_id == upper for zone in site.zones):
-        return see_other(f"/sites/{site.site.site_id}?zone={upper}")
-    digits = wanted.removeprefix("(00)").replace(" ", "")
-    if digits.isdigit() and units_by_sscc(db, digits):
-        return see_other(f"/stock/units/{digits}")
+    if (place := place_of(overview_of(request).picture(), db, wanted)) is not None:
+        return see_other(place)
     if find_order(db, wanted) is not None:
         return see_other(f"/orders/{quote(wanted)}")
-    if units_of_lot(db, wanted):
-        return see_other(f"/stock/lots/{quote(wanted)}")
     raise NothingFound(searched=wanted[:80])
 
 
 register_nav(NavItem(group="", label="Control tower", href="/", icon="tower", order=0, phone=True))
-handlers = [tower_page, figures, network_map, incident_rows, site_page, search]
+handlers = [tower_page, figures, network_map, incident_rows, search]

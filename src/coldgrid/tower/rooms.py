@@ -1,19 +1,12 @@
-"""The rooms of the tower. Importing a room registers what it projects, handles and reacts to."""
+"""The rooms of the tower: those of a site, and what only the network decides."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from coldgrid.node import rooms
 
-# From the ground up, so that a room finds what it builds on already registered.
-ROOMS = (
-    "access",
-    "network",
-    "evidence",
-    "catalog",
-    "orchestration",
-    "stock",
-    "telemetry",
-    "quality",
+# Orders come before the flows of a site, as they always did: reactions run in the order of registration.
+TOWER_ROOMS = (
+    *(room for room in rooms.SITE_ROOMS if room != "site_flows"),
     "orders",
     "site_flows",
     "network_flows",
@@ -22,5 +15,4 @@ ROOMS = (
 
 def load_rooms() -> None:
     """Register every room's part of the domain, without their pages."""
-    for room in ROOMS:
-        import_module(f"coldgrid.{room}")
+    rooms.load_rooms(TOWER_ROOMS)

@@ -1,53 +1,19 @@
-"""Serving: one process on one address. The server runs in the process that decides, so nothing is forked."""
+"""Serving the tower on the wall clock."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import Mapping
 from typing import Any
-
-from granian.constants import Interfaces
-from granian.log import LogLevels
-from granian.server.embed import Server
-from litestar import Litestar
 
 from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.adapters.channels import channels_of
 from coldgrid.kernel.logs import configure_logs
-from coldgrid.kernel.settings import Settings, load_settings
-from coldgrid.tower.application import build_tower, create, system_now
-from coldgrid.tower.host import LiveHost
-from coldgrid.tower.words import say
-
-# Open event streams are cut after this long: everything acknowledged is durable already.
-STOP_WITHIN_S = 3.0
-
-
-def serve(app: Litestar, settings: Settings) -> None:
-    """Serve until the process is asked to stop."""
-    asyncio.run(_serve(app, settings))
-
-
-async def _serve(app: Litestar, settings: Settings) -> None:
-    server = Server(
-        app,
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.ASGI,
-        log_level=LogLevels.error,
-    )
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        app.state.hub.stop()
-        server.stop()  # type: ignore[no-untyped-call]
-        loop.call_later(STOP_WITHIN_S, os._exit, 0)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-    await server.serve()
+from coldgrid.kernel.settings import load_settings
+from coldgrid.node.host import LiveHost
+from coldgrid.node.parts import system_now
+from coldgrid.node.serve import serve
+from coldgrid.node.words import say
+from coldgrid.tower.application import build_tower, create
 
 
 def serve_live(environment: Mapping[str, str], **overrides: Any) -> None:

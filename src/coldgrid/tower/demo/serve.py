@@ -18,13 +18,13 @@ from coldgrid.kernel.decider import Call, Outcome
 from coldgrid.kernel.logs import configure_logs
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.settings import Settings, load_settings
+from coldgrid.node.host import ScaledHost
+from coldgrid.node.serve import serve
+from coldgrid.node.words import say
 from coldgrid.tower.application import Tower, build_tower, create
 from coldgrid.tower.demo import seeds
 from coldgrid.tower.demo.people import LOGINS, PASSWORD, add_people
 from coldgrid.tower.demo.seeding import seed_master
-from coldgrid.tower.host import ScaledHost
-from coldgrid.tower.serve import serve
-from coldgrid.tower.words import say
 from coldgrid.tower.world.places import read_places
 from coldgrid.tower.world.plan import Plan, load_plan
 from coldgrid.tower.world.run import World

@@ -23,9 +23,9 @@ from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Call, Decider, Outcome
 from coldgrid.kernel.outbox import ReportEffect
 from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.node.host import VirtualHost
 from coldgrid.orchestration.incident_rules import IncidentAdvanced, IncidentOpened, Status
 from coldgrid.tower.demo.seeding import seed_master
-from coldgrid.tower.host import VirtualHost
 from coldgrid.tower.rooms import load_rooms
 from coldgrid.tower.scenario import audit
 from coldgrid.tower.scenario.report import Report, figures, unmet

@@ -14,13 +14,13 @@ import msgspec
 
 from coldgrid.kernel.events import Entry
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.node.overview import Picture
 from coldgrid.quality.zone_now import zone_now
-from coldgrid.tower.overview import Picture
 from coldgrid.webkit.charts import ZoneReading
 from coldgrid.webkit.hub import Hub
 
 if TYPE_CHECKING:
-    from coldgrid.tower.application import Tower
+    from coldgrid.node.parts import Parts
 
 EVERY_S = 0.5
 # Streams whose facts change the list of incidents or what waits for a decision.
@@ -81,15 +81,15 @@ def topics_of(entry: Entry, event: Any) -> Iterator[tuple[str, str]]:
             yield f"incident/{incident_id}", "incident"
 
 
-def publish_readings(tower: Tower, picture: Picture) -> None:
+def publish_readings(parts: Parts, picture: Picture) -> None:
     """Send the newest point of every chart that somebody looks at."""
     for site in picture.sites.values():
         for zone in site.zones:
             topic = f"site/{site.site.site_id}/{zone.zone.zone_id}"
-            if zone.at is None or not tower.hub.listening(topic):
+            if zone.at is None or not parts.hub.listening(topic):
                 continue
-            with tower.reader() as db:
-                products = zone_now(db, zone.zone.zone_id, tower.host.now()).products
+            with parts.reader() as db:
+                products = zone_now(db, zone.zone.zone_id, parts.host.now()).products
             known = [p for p in products if p.product_c is not None]
             worst = max(known, key=lambda p: p.product_c or 0.0, default=None)
             reading = ZoneReading(
@@ -101,4 +101,4 @@ def publish_readings(tower: Tower, picture: Picture) -> None:
                 product_lo=worst.low_c if worst else None,
                 product_hi=worst.high_c if worst else None,
             )
-            tower.hub.publish(topic, "reading", msgspec.json.encode(reading).decode(), latest=True)
+            parts.hub.publish(topic, "reading", msgspec.json.encode(reading).decode(), latest=True)

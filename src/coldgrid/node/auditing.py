@@ -16,7 +16,7 @@ from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.decider import Decider
 
 if TYPE_CHECKING:
-    from coldgrid.tower.application import Tower
+    from coldgrid.node.parts import Parts
 
 ROUND_S = 0.2  # of each two seconds: a million entries take about two minutes
 AGAIN_AFTER_S = 3600.0
@@ -26,8 +26,8 @@ TOLD_WITHIN_S = 60.0
 class Auditor:
     """Audits in rounds, and remembers where it stands."""
 
-    def __init__(self, tower: Tower, notary: Notary, seconds: Callable[[], float]) -> None:
-        self._tower = tower
+    def __init__(self, parts: Parts, notary: Notary, seconds: Callable[[], float]) -> None:
+        self._parts = parts
         self._notary = notary
         self._seconds = seconds
         self._place: AuditPlace | None = AuditPlace()
@@ -41,11 +41,11 @@ class Auditor:
                 return self._told()
             self._place, self._entries = AuditPlace(), 0
         until_s = self._seconds() + ROUND_S
-        with self._tower.reader() as db:
+        with self._parts.reader() as db:
             done = audit_some(db, self._place, lambda: self._seconds() >= until_s)
         if done.forks:
             telling = partial(_tell, notary=self._notary, found=done.forks)
-            self._tower.service.call(telling).result(TOLD_WITHIN_S)
+            self._parts.service.call(telling).result(TOLD_WITHIN_S)
         self._entries += done.entries
         self._place = done.place
         if done.place is None:

@@ -30,9 +30,9 @@ def alive() -> dict[str, str]:
 @get("/readyz", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
 def ready(request: Req, db: Db) -> Response[dict[str, Any]]:
     """Say whether facts can be read and are being decided; 503 where not."""
-    tower = request.app.state.tower
+    parts = request.app.state.parts
     position = log.last_position(db)
-    frozen = tower.host.guard.frozen_why
+    frozen = parts.host.guard.frozen_why
     # A fork stops no decision: the logs in quarantine are named, and why is for those who may see /health.
     barred = [f"{fork.origin}/{fork.epoch}" for fork in open_forks(db)]
     answer = {
@@ -57,10 +57,10 @@ def health_page(request: Req, db: Db) -> Response[str]:
 
 
 def _shown(request: Req, db: Reader) -> Response[str]:
-    tower = request.app.state.tower
+    parts = request.app.state.parts
     return page(
         request,
-        "tower/health.html",
+        "node/health.html",
         db,
         title="Health",
         nav="/health",
@@ -70,10 +70,10 @@ def _shown(request: Req, db: Reader) -> Response[str]:
         dead=outbox.effects_of_status(db, EffectStatus.DEAD),
         parked=parking.parked_events(db),
         forks=open_forks(db),
-        frozen_why=tower.host.guard.frozen_why,
+        frozen_why=parts.host.guard.frozen_why,
         position=log.last_position(db),
         epochs=log.epochs(db),
-        size_bytes=database_size_bytes(tower.database),
+        size_bytes=database_size_bytes(parts.database),
         tables=len(metadata.tables),
     )
 

@@ -21,7 +21,6 @@ from coldgrid.orchestration.approvals import waiting_approvals
 from coldgrid.orchestration.incident_rules import Incident
 from coldgrid.orchestration.incidents import open_incidents
 from coldgrid.orchestration.severity import Severity
-from coldgrid.orders.orders import count_by_status
 from coldgrid.telemetry.newest import Newest, ZoneReading, warmest_by_zone
 from coldgrid.telemetry.rules import Role
 
@@ -119,8 +118,8 @@ def _outside(zone: Zone, air_c: float) -> bool:
     return too_cold or air_c > zone.high_c
 
 
-def look(db: Reader, newest: Newest, now: datetime) -> Picture:
-    """Look at the whole network. `newest`: what the sensors measured last."""
+def look(db: Reader, newest: Newest, now: datetime, orders: Mapping[str, int]) -> Picture:
+    """Look at all sites. `newest`: what the sensors measured last; `orders`: how many there are by status."""
     incidents = open_incidents(db)
     by_zone: Mapping[str, Incident] = {incident.zone_id: incident for incident in reversed(incidents)}
     since = now - SILENT_AFTER
@@ -136,8 +135,7 @@ def look(db: Reader, newest: Newest, now: datetime) -> Picture:
         own = [incident for incident in incidents if incident.site_id == site.site_id]
         worst = min((state.state for state in states), key=RANK.__getitem__, default="off")
         sites[site.site_id] = SiteState(site=site, zones=states, state=worst, incidents=own)
-    orders = count_by_status(db)
-    return Picture(at=now, sites=sites, orders=orders, point=_point(db, sites, orders, now))
+    return Picture(at=now, sites=sites, orders=dict(orders), point=_point(db, sites, orders, now))
 
 
 def _point(db: Reader, sites: Mapping[str, SiteState], orders: Mapping[str, int], now: datetime) -> Point:
@@ -162,6 +160,7 @@ class Overview:
         reader: Lends a reader of committed facts.
         newest: Fetches what the sensors measured last from the decider.
         now: The business clock.
+        orders: Counts the orders by status; a site keeps none.
     """
 
     def __init__(
@@ -169,10 +168,12 @@ class Overview:
         reader: Callable[[], AbstractContextManager[Reader]],
         newest: Callable[[], Newest],
         now: Callable[[], datetime],
+        orders: Callable[[Reader], dict[str, int]],
     ) -> None:
         self._reader = reader
         self._newest = newest
         self._now = now
+        self._orders = orders
         self._past: deque[Point] = deque(maxlen=POINTS_MAX)
         self._picture: Picture | None = None
 
@@ -180,7 +181,7 @@ class Overview:
         """Look again; return whether anything but the time differs from the look before."""
         newest = self._newest()
         with self._reader() as db:
-            seen = look(db, newest, self._now())
+            seen = look(db, newest, self._now(), self._orders(db))
         before = self._picture
         if not self._past or seen.at - self._past[-1].at >= POINT_EVERY:
             self._past.append(seen.point)
