@@ -20,8 +20,8 @@ from tests.adapters.servers import broker, free_port
 PREFIX = f"coldgrid-test-{os.getpid()}/siren"
 
 
-def switch(state: str, chain: str = "e1", to: str = "ATL1") -> Effect:
-    payload = {"to": to, "state": state, "escalation_id": chain, "incident_id": "i1"}
+def switch(state: str, chain: str = "e1", to: str = "ATL1", **more: Any) -> Effect:
+    payload = {"to": to, "state": state, "escalation_id": chain, "incident_id": "i1", **more}
     return Effect(channel="siren", key=f"{chain}-{state}", payload=payload)
 
 
@@ -85,6 +85,29 @@ def test_an_on_that_was_overtaken_by_off_does_not_sound(siren: SirenChannel) -> 
     siren.send(switch("off"), "k2")
     assert siren.send(switch("on"), "k1").reference == "overtaken by off"
     assert siren.send(switch("on", chain="e2"), "k3").reference == f"{PREFIX}/ATL1"
+
+
+def test_one_chain_does_not_silence_the_siren_of_another(siren: SirenChannel) -> None:
+    with listener(f"{PREFIX}/#") as heard:
+        siren.send(switch("on"), "k1")
+        siren.send(switch("on", chain="e2"), "k2")
+        assert siren.send(switch("off"), "k3").reference == "sounds for e2"
+        assert siren.send(switch("off", chain="e2"), "k4").reference == f"{PREFIX}/ATL1"
+        assert states(heard, 3) == ["on", "on", "off"]
+
+
+def test_a_program_that_restarted_learns_from_the_message_who_needs_the_siren(siren: SirenChannel) -> None:
+    with listener(f"{PREFIX}/#") as heard:
+        assert siren.send(switch("off", needed_by=["e2"]), "k1").reference == "sounds for e2"
+        siren.send(switch("off", chain="e2"), "k2")
+        assert states(heard, 1) == ["off"]
+
+
+def test_an_off_that_was_late_silences_when_nobody_needs_the_siren_any_more(siren: SirenChannel) -> None:
+    siren.send(switch("on"), "k1")
+    siren.send(switch("on", chain="e2"), "k2")
+    assert siren.send(switch("off", chain="e2"), "k3").reference == "sounds for e1"
+    assert siren.send(switch("off", needed_by=["e2"]), "k4").reference == f"{PREFIX}/ATL1"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,13 @@ from coldgrid.orchestration.escalation import (
     page_of_code,
     pages_of,
 )
-from coldgrid.orchestration.incidents import AcknowledgeIncident, AdvanceIncident, Severity, Status
+from coldgrid.orchestration.incidents import (
+    AcknowledgeIncident,
+    AdvanceIncident,
+    OpenIncident,
+    Severity,
+    Status,
+)
 from coldgrid.orchestration.paging import Due, Place, contacts_for, place_after, read_reply, reply_code, wakes
 from tests.conftest import T0, Kernel
 from tests.network.master import group, put_in_force
@@ -176,6 +182,31 @@ def test_the_siren_falls_silent_when_somebody_takes_it(night: Kernel) -> None:
     sirens = [payload_of(night.reader(), one) for one in night.effects() if one.channel == "siren"]
     assert [told["state"] for told in sirens if told] == ["on", "off"]
     assert {told["to"] for told in sirens if told} == {"sirens/ATL1"}
+
+
+def siren_states(kernel: Kernel) -> list[tuple[str, str, list[str]]]:
+    """Each switching of a siren: the chain, the state, and the chains that still need it."""
+    told = [payload_of(kernel.reader(), one) for one in kernel.effects() if one.channel == "siren"]
+    return sorted((one["escalation_id"], one["state"], one.get("needed_by", [])) for one in told if one)
+
+
+def test_the_siren_that_two_incidents_share_sounds_until_both_are_taken(night: Kernel) -> None:
+    risk = Severity.EXCURSION_RISK
+    night.do(OpenIncident(site_id="ATL1", incident_id="i2", severity=risk, title="Warm", zone_id="ATL1-FRZ2"))
+    page(night)
+    night.do(StartEscalation(site_id="ATL1", escalation_id="e2", incident_id="i2", message="FRZ2 warms."))
+    night.do(AcknowledgeIncident(site_id="ATL1", incident_id="i1"), actor="olga")
+    assert siren_states(night) == [("e1", "off", ["e2"]), ("e1", "on", []), ("e2", "on", [])]
+    night.do(AcknowledgeIncident(site_id="ATL1", incident_id="i2"), actor="olga")
+    assert siren_states(night)[2:] == [("e2", "off", []), ("e2", "on", [])]
+
+
+def test_an_answer_to_another_group_s_page_leaves_the_siren_on(night: Kernel) -> None:
+    page(night)
+    page(night, "e2", group_id="GRP-OPS")
+    night.do(AcknowledgePage(site_id="ATL1", page_id=first_page(night, "dispatcher")))
+    assert ("e1", "on", []) in siren_states(night)
+    assert [one for one in siren_states(night) if one[1] == "off"] == []
 
 
 def test_whoever_cannot_come_passes_it_on_at_once(night: Kernel) -> None:

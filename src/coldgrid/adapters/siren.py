@@ -2,11 +2,13 @@
 
 Invariants
     S1  Off is final for its chain of pages: an `on` that was late (the broker was down) does not sound again.
+    S2  A siren that several chains share falls silent with the last of them, whatever order messages come in.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -17,6 +19,8 @@ from coldgrid.kernel.outbox import Effect, Permanent, Receipt, Retryable
 
 TIMEOUT_S = 10.0
 OVERTAKEN_MAX = 1_000
+# Ours alone: what a siren has no use for.
+NOT_TOLD = frozenset({"to", "text", "subject", "needed_by"})
 
 
 class Broker(msgspec.Struct, frozen=True):
@@ -49,13 +53,17 @@ def broker_of(url: str) -> Broker:
 
 
 class SirenChannel:
-    """Switches sirens: payload `to` (the topic under the prefix), `state` (on, off), `escalation_id`."""
+    """Switches sirens: payload `to` (the topic under the prefix), `state` (on, off), `escalation_id`.
+
+    With `off` comes `needed_by`: the other chains that sounded the same siren when it was decided (S2).
+    """
 
     def __init__(self, broker: Broker, prefix: str, timeout_s: float = TIMEOUT_S) -> None:
         self._broker = broker
         self._prefix = prefix.strip("/")
         self._timeout_s = timeout_s
         self._silenced: dict[str, None] = {}
+        self._sounding: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
     def send(self, effect: Effect, key: str) -> Receipt:
@@ -74,13 +82,30 @@ class SirenChannel:
         with self._lock:
             if state == "on" and chain and chain in self._silenced:
                 return Receipt("overtaken by off")
-            told = {name: value for name, value in payload.items() if name not in {"to", "text", "subject"}}
+            if state == "off":
+                needed_by = self._needed_by(topic, chain, payload.get("needed_by") or [])
+                if needed_by:
+                    self._end(topic, chain)
+                    return Receipt(f"sounds for {', '.join(needed_by)}")
+            told = {name: value for name, value in payload.items() if name not in NOT_TOLD}
             self._publish(topic, msgspec.json.encode({**told, "key": key}))
-            if state == "off" and chain:
-                self._silenced[chain] = None
-                while len(self._silenced) > OVERTAKEN_MAX:
-                    del self._silenced[next(iter(self._silenced))]
+            if state == "on" and chain:
+                self._sounding.setdefault(topic, set()).add(chain)
+            elif state == "off":
+                self._end(topic, chain)
         return Receipt(topic)
+
+    def _needed_by(self, topic: str, chain: str, told: Sequence[str]) -> list[str]:
+        """The other chains that still need a siren: those known here, and those that the message names."""
+        others = (self._sounding.get(topic, set()) | set(told)) - {chain}
+        return sorted(other for other in others if other not in self._silenced)
+
+    def _end(self, topic: str, chain: str) -> None:
+        self._sounding.get(topic, set()).discard(chain)
+        if chain:
+            self._silenced[chain] = None
+        while len(self._silenced) > OVERTAKEN_MAX:
+            del self._silenced[next(iter(self._silenced))]
 
     def _publish(self, topic: str, body: bytes) -> None:
         broker = self._broker

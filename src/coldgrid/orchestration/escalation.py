@@ -6,12 +6,15 @@ Invariants
     E3  An acknowledged page stops its own chain; taking the incident on stops all of them.
     E4  Whoever took the incident on before is paged with the first step.
     E5  Addresses leave only in sealed effects; the log names people by their opaque ids.
+    E6  A siren that chains share, of one incident or of several, falls silent with the last of them.
 
 Chains of several groups run side by side (the site's keyholder and operations). The alarm budget of a person
 is the number of calls that led to action over the calls made.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.ids import derive_id
@@ -46,6 +49,7 @@ from coldgrid.orchestration.page_book import (
     get_page,
     page_of_code,
     pages_of,
+    paging_chains,
 )
 from coldgrid.orchestration.paging import (
     WAKING,
@@ -282,7 +286,7 @@ def _send(tx: Tx, chain: Chain, place: Place, n: int, contact: Contact) -> None:
     _emit(tx, page_id, chain, contact, payload)
 
 
-def _emit(tx: Tx, key: str, chain: Chain, contact: Contact, payload: dict[str, str]) -> None:
+def _emit(tx: Tx, key: str, chain: Chain, contact: Contact, payload: dict[str, Any]) -> None:
     about = f"incident/{chain.incident_id}"
     tx.emit(
         Effect(
@@ -306,20 +310,33 @@ def _end(tx: Tx, chain: Chain, status: ChainStatus, why: str) -> None:
 
 
 def _silence(tx: Tx, chain: Chain) -> None:
-    """Turn the sirens of a chain off."""
+    """Turn the sirens of a chain off, and name the chains that still need them (E6)."""
+    sirens = _sounding(tx, chain)
+    if not sirens:
+        return
+    others = {
+        other.escalation_id: {contact.address for _, contact in _sounding(tx, other)}
+        for other in paging_chains(tx)
+    }
+    for n, contact in sirens:
+        payload = {
+            "to": contact.address,
+            "state": "off",
+            "incident_id": chain.incident_id,
+            "escalation_id": chain.escalation_id,
+            "needed_by": [other for other, addresses in others.items() if contact.address in addresses],
+        }
+        _emit(tx, derive_id("quiet", chain.escalation_id, n), chain, contact, payload)
+
+
+def _sounding(tx: Tx, chain: Chain) -> list[tuple[int, Contact]]:
+    """The sirens that a chain has switched on, each with its place among those of its group."""
+    sounding = {page.person_id for page in _pages(tx, chain) if page.channel is Channel.SIREN}
+    if not sounding:
+        return []
     steps = _group(tx, chain.group_id, chain.site_id, chain.zone_id).steps
     sirens = [contact for step in steps for contact in step.contacts if contact.channel is Channel.SIREN]
-    sounding = {page.person_id for page in _pages(tx, chain) if page.channel is Channel.SIREN}
-    for n, contact in enumerate(sirens):
-        if contact.person_id in sounding and contact.address:
-            key = derive_id("quiet", chain.escalation_id, n)
-            payload = {
-                "to": contact.address,
-                "state": "off",
-                "incident_id": chain.incident_id,
-                "escalation_id": chain.escalation_id,
-            }
-            _emit(tx, key, chain, contact, payload)
+    return [(n, one) for n, one in enumerate(sirens) if one.person_id in sounding and one.address]
 
 
 def _pages(tx: Tx, chain: Chain) -> list[Page]:

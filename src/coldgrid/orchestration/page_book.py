@@ -276,6 +276,12 @@ _CHAINS_OF = Statement(
     ),
     into=Chain,
 )
+_PAGING = Statement(
+    _CHAIN.where(
+        orchestration_escalation.c.status == sa.bindparam("status", type_=Named(ChainStatus))
+    ).order_by(orchestration_escalation.c.escalation_id),
+    into=Chain,
+)
 _GET_PAGE = Statement(_PAGE.where(orchestration_page.c.page_id == sa.bindparam("which")), into=Page)
 _BY_CODE = Statement(
     _PAGE.where(orchestration_page.c.code == sa.bindparam("code")).order_by(
@@ -325,6 +331,11 @@ def get_chain(db: Reader, escalation_id: str) -> Chain:
 def chains_of(db: Reader, incident_id: str) -> list[Chain]:
     """The chains of an incident, oldest first."""
     return db.all(_CHAINS_OF, incident_id=incident_id)
+
+
+def paging_chains(db: Reader) -> list[Chain]:
+    """The chains of every incident that page people now."""
+    return db.all(_PAGING, status=ChainStatus.PAGING)
 
 
 def get_page(db: Reader, page_id: str) -> Page:
