@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -136,3 +137,27 @@ def test_a_typing_error_costs_no_attempt(tower: TowerPort, tmp_path: Path) -> No
     wrong = ("1" if code[0] != "1" else "2") + code[1:]
     with pytest.raises(BadCode, match="wrong"):
         join("https://127.0.0.1:1", wrong, tmp_path / "node", tower.clock.at, tower.entropy)
+
+
+def test_a_poll_is_answered_on_news_and_for_good_when_its_time_is_over(
+    tower: TowerPort, tmp_path: Path
+) -> None:
+    tower.join(tmp_path / "node")
+    with TowerLink(tmp_path / "node", identity_files.begin_run(tmp_path / "node", tower.entropy)) as link:
+        assert link.post(b"hold shortly").endswith(b"hold shortly")
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(link.post, b"hold on")
+            while not any(frame == b"hold on" for _, frame in tower.post.heard):
+                time.sleep(0.01)
+            tower.post.news.set()
+            tower.port.app.heard_news("*")
+            assert held.result(timeout=5).endswith(b"hold on")
+
+
+def test_the_towers_own_certificate_is_renewed_under_way(tower: TowerPort, tmp_path: Path) -> None:
+    tower.join(tmp_path / "node")
+    assert tower.port.tend() == "tower's certificate is good"
+    tower.clock.forward(days=21)
+    assert tower.port.tend() == "tower's certificate renewed"
+    with TowerLink(tmp_path / "node", identity_files.begin_run(tmp_path / "node", tower.entropy)) as link:
+        assert link.post(b"x").endswith(b"x")

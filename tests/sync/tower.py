@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,12 +59,15 @@ class Echo:
         self.heard: list[tuple[Peer, bytes]] = []
         self.news = threading.Event()
 
-    def answer(self, peer: Peer, frame: bytes) -> bytes | Hold:
+    def on_commit(self, recorded: Sequence[tuple[Any, Any]]) -> list[str]:
+        return []
+
+    def answer(self, peer: Peer, frame: bytes, *, final: bool = False) -> bytes | Hold:
         self.heard.append((peer, frame))
         if frame.startswith(b"fault"):
             raise RuntimeError("the post fails")
-        if frame.startswith(b"hold") and not self.news.is_set():
-            return Hold(30_000)
+        if frame.startswith(b"hold") and not self.news.is_set() and not final:
+            return Hold(300 if frame == b"hold shortly" else 30_000)
         return f"{peer.site_id} {peer.node_id} ".encode() + frame
 
 

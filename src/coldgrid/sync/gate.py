@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from coldgrid.kernel.authorize import Principal
+from coldgrid.kernel.cascade import system
 from coldgrid.kernel.events import Command, Entry
 from coldgrid.kernel.reading import Reader
 from coldgrid.sync import enrolled
@@ -38,8 +39,7 @@ from coldgrid.sync.tls_server import Connection
 
 NOTED_EVERY = timedelta(seconds=60)
 Submit = Callable[[Command, Principal, str | None], Future[Any]]
-# The tower's own work about nodes; no person and no token has this role.
-REGISTRAR = Principal("registrar", frozenset({"system"}))
+REGISTRAR = system("sync.registrar")
 _RUN = re.compile(r"([1-9][0-9]{0,17})-([0-9a-f]{16})")
 logger = structlog.get_logger("coldgrid.sync")
 

@@ -93,8 +93,11 @@ class NodePort:
         return "tower's certificate renewed"
 
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
-        """Listener of the decider."""
+        """Listener of the decider: cuts off who was revoked, and wakes who waits for news."""
         self.gate.on_commit(recorded)
+        if self.app.post is not None:
+            for site_id in self.app.post.on_commit(recorded):
+                self.app.heard_news(site_id)
 
     def draw_code(self) -> EnrolmentCode:
         """Draw an enrolment code of this authority; nobody knows it yet."""

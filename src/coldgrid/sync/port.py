@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -28,7 +29,6 @@ import structlog
 
 from coldgrid.access.throttle import Throttle
 from coldgrid.kernel.rejections import Forbidden, NotFound, Rejected
-from coldgrid.sync.authority import Peer
 from coldgrid.sync.gate import Gate
 from coldgrid.sync.node_words import NoCertificate
 from coldgrid.sync.registrar import Registrar
@@ -64,16 +64,21 @@ class NoSuchPlace(NotFound):
 
 
 class Waits(Protocol):
-    """There is nothing to tell yet: ask again on news of the site, or after `hold_ms`."""
+    """There is nothing to tell yet: ask again on news of the site, or after `hold_ms` for good."""
 
-    hold_ms: int
+    @property
+    def hold_ms(self) -> int:
+        """How long to wait at most."""
 
 
 class Post(Protocol):
     """Answers frames. Called on a thread that may block; several at once."""
 
-    def answer(self, peer: Peer, frame: bytes) -> bytes | Waits:
-        """Return the frame that answers, or that there is nothing to tell yet."""
+    def answer(self, peer: Any, frame: bytes, *, final: bool = False) -> bytes | Waits:
+        """Return the frame that answers, or that there is nothing to tell yet. `final`: answer now."""
+
+    def on_commit(self, recorded: Sequence[tuple[Any, Any]]) -> Iterable[str]:
+        """Take notice of what was committed; return the sites that it is news for, `*` for all of them."""
 
 
 class PortApp:
@@ -93,9 +98,10 @@ class PortApp:
         self._lock = threading.Lock()
 
     def heard_news(self, site_id: str) -> None:
-        """Wake the requests of a site that wait for news; from any thread."""
+        """Wake the requests of a site (`*`: of all) that wait for news; from any thread."""
         with self._lock:
-            waiting = list(self._waiting.get(site_id, ()))
+            sites = list(self._waiting) if site_id == "*" else [site_id]
+            waiting = [one for site in sites for one in self._waiting.get(site, ())]
         for loop, event in waiting:
             with suppress(RuntimeError):  # its port has stopped
                 loop.call_soon_threadsafe(event.set)
@@ -171,26 +177,30 @@ class PortApp:
         if self.post is None:
             raise NoSuchPlace(path="/sync/v1")
         post, frame = self.post, await _read(receive, FRAME_BYTES_MAX)
-        loop = asyncio.get_running_loop()
+        assert connection.shown is not None
+        site_id, loop = connection.shown.identity.site_id, asyncio.get_running_loop()
         ends_s: float | None = None
+        final = False
         while True:
             event = asyncio.Event()
             waiter = (loop, event)
-            peer = connection.shown.identity.site_id if connection.shown else ""
             with self._lock:  # before asking: news that comes between is not missed
-                self._waiting.setdefault(peer, set()).add(waiter)
+                self._waiting.setdefault(site_id, set()).add(waiter)
             try:
-                answer = await self._do(lambda: post.answer(self.gate.admit(connection, run), frame))
+                answer = await self._do(partial(self._put, post, connection, run, frame, final))
                 if isinstance(answer, bytes):
                     return answer
                 if ends_s is None:
                     ends_s = loop.time() + answer.hold_ms / 1000
-                await _hold(event, receive, ends_s - loop.time())
+                final = not await _news(event, receive, ends_s - loop.time())
             finally:
                 with self._lock:
-                    self._waiting[peer].discard(waiter)
-                    if not self._waiting[peer]:
-                        del self._waiting[peer]
+                    self._waiting[site_id].discard(waiter)
+                    if not self._waiting[site_id]:
+                        del self._waiting[site_id]
+
+    def _put(self, post: Post, connection: Connection, run: str, frame: bytes, final: bool) -> bytes | Waits:
+        return post.answer(self.gate.admit(connection, run), frame, final=final)
 
     async def _do(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -204,13 +214,14 @@ class _Gone(Exception):
     """The sender is not there any more."""
 
 
-async def _hold(event: asyncio.Event, receive: Receive, within_s: float) -> None:
-    """Wait for news or the time; raises `_Gone` when the sender leaves."""
+async def _news(event: asyncio.Event, receive: Receive, within_s: float) -> bool:
+    """Wait for news, and tell whether there was any in time; raises `_Gone` when the sender leaves."""
     news, left = asyncio.ensure_future(event.wait()), asyncio.ensure_future(receive())
     try:
         await asyncio.wait({news, left}, timeout=max(0.0, within_s), return_when=asyncio.FIRST_COMPLETED)
         if left.done():
             raise _Gone()
+        return news.done()
     finally:
         news.cancel()
         left.cancel()
