@@ -188,6 +188,21 @@ def test_rollups_add_up_the_same_wherever_readings_are(kernel: Kernel) -> None:
             assert rollup.low_c <= rollup.mkt_c <= values.max() + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("start_min", "end_min", "count", "good"), [(0, 9, 9, 7), (2, 5, 3, 2), (8.5, 9, 0, 0)]
+)
+def test_rollups_cut_flushes_that_wait_at_the_edges(
+    kernel: Kernel, start_min: float, end_min: float, count: int, good: int
+) -> None:
+    cold_room(kernel)
+    feed(kernel, [*steady(0, 3), (AIR, 4, 85.0), (AIR, 6, 85.0), *steady(0, 9, -20.0, AIR_2)])
+    feed(kernel, [*steady(7, 2), (AIR, 3, -25.0), (AIR, 5, -25.0)], at_minute=9)
+    [rollup, _] = store.rollups(kernel.reader(), [AIR, AIR_2], at(start_min), at(end_min))
+    _, values = store.series(kernel.reader(), AIR, at(start_min), at(end_min))
+    assert (rollup.readings, rollup.good, len(values)) == (count, good, good)
+    assert rollup.low_c == (values.min() if good else None)
+
+
 def test_a_damaged_flush_is_noticed_before_it_is_rolled(kernel: Kernel) -> None:
     cold_room(kernel)
     for minute in range(3):

@@ -38,8 +38,8 @@ READINGS_MAX = DAY_US // 1_000  # one each millisecond, for a whole day
 _MAGIC = b"CGB1"
 # magic, mode of times, mode of values, has flags, count; first µs, unit µs, interval in units, least, step
 _HEAD = struct.Struct("<4sBBBxIqqqqq")
-# Searching for the best parse over little history: within 5 % of level 15 in half its time, because a core
-# that takes readings in seals them too.
+# The best parse over little history: of a real freezer within 4 % of level 15 in 40 % of its time, because
+# the core that takes readings in seals them too.
 _SEALED = zstandard.ZstdCompressionParameters(
     window_log=15,
     chain_log=15,

@@ -26,7 +26,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.telemetry.blocks import Readings
+from coldgrid.telemetry.blocks import Readings, Summary, summarise_columns
 from coldgrid.telemetry.flush import Grouped, group_by_sensor
 from coldgrid.telemetry.packing import (
     Column,
@@ -156,6 +156,20 @@ class Flush(msgspec.Struct, frozen=True):
         return group_by_sensor(
             row[known], readings.at_us[known], readings.value_e4[known], readings.bad[known], pos[known]
         )
+
+
+def flush_sums(flush: Flush, from_us: int, to_us: int) -> Iterator[tuple[str, Summary]]:
+    """Yield the sum of each sensor's readings from `from_us` on and before `to_us`; live and late apart."""
+    at_us = flush.readings.at_us
+    group = np.repeat(np.arange(len(flush.starts)), np.diff(flush.starts, append=len(at_us)))
+    kept = np.flatnonzero((at_us >= from_us) & (at_us < to_us))
+    if len(kept):
+        group = group[kept]
+        heads = np.append(0, np.flatnonzero(group[1:] != group[:-1]) + 1)
+        readings = Readings(at_us[kept], flush.readings.value_e4[kept], flush.readings.bad[kept])
+        columns = summarise_columns(readings, heads)
+        for index, *sums in zip(group[heads].tolist(), *columns, strict=True):
+            yield flush.sensor_ids[index], Summary(**dict(zip(Summary.__struct_fields__, sums, strict=True)))
 
 
 def unpack_flush(body: bytes) -> Flush:

@@ -159,9 +159,9 @@ def _add_edges(
                 ]
                 summaries.append(summarise(within(joined(parts), edge_from_us, edge_to_us)))
     for flush in landing.all_flushes_between(db, from_us, to_us):
-        for index, sensor_id in enumerate(flush.sensor_ids):
+        for sensor_id, summary in landing.flush_sums(flush, from_us, to_us):
             if sensor_id in sums:
-                sums[sensor_id].append(summarise(within(joined([flush.part(index)]), from_us, to_us)))
+                sums[sensor_id].append(summary)
 
 
 def _rollup(sensor_id: str, summaries: Sequence[Summary]) -> Rollup:
