@@ -1,4 +1,4 @@
-"""Events about nodes keep their wire form. Bytes from release 1 decode for ever: add lines, never edit one."""
+"""Events about nodes keep their wire form. Old bytes decode for ever: add lines, never edit one."""
 
 from __future__ import annotations
 

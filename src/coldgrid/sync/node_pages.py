@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -24,6 +25,8 @@ from coldgrid.webkit.visitors import Db, may
 Req = Request[Any, Any, Any]
 VIEW = {"action": "sync.view"}
 SEERS = frozenset({"admin", "auditor", "planner", "technician"})
+# Polls are held for some minutes: who said nothing for longer than that is silent.
+SILENT_AFTER = timedelta(minutes=10)
 # Of a node: its state's shape, and its word.
 STATES = {
     "enrolled": ("ok", "Enrolled"),
@@ -63,6 +66,7 @@ def _nodes(request: Req, db: Reader, form: Form, given: CodeGiven | None = None)
         may_withdraw=may(request, "sync.withdraw_code"),
         authority=_spaced(pin_of(port.authority.fingerprint)) if port is not None else "",
         system_now=now,
+        silent_after=SILENT_AFTER,
         names=people.names(db),
         form=form,
         given=given,
