@@ -30,11 +30,10 @@ from coldgrid.quality.estimate import (
     product_band,
 )
 from coldgrid.quality.hand_readings import HandReading, Target, hand_readings_of
-from coldgrid.telemetry.landing import flushes_between
 from coldgrid.telemetry.quantities import E4, Quantity
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor, sensors_of_zone
-from coldgrid.telemetry.store import readings_of
+from coldgrid.telemetry.store import flushes_between, readings_of
 
 # The warmest that air without any cooling gets: a dock or a loading bay in summer.
 WORST_AIR_C = 30.0

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from coldgrid.kernel.events import Entry, envelope_bytes, leaf_hash
 from coldgrid.kernel.tables import from_micros, to_micros
-from coldgrid.sync.wire import BODY_BYTES_MAX, ENTRIES_MAX, BadFrame, Code, Columns, Run
+from coldgrid.sync.messages import BODY_BYTES_MAX, ENTRIES_MAX, Code, Columns, Run
+from coldgrid.sync.wire import Refusal
 
 Ints = NDArray[np.int64]
 
@@ -116,11 +117,11 @@ def unpack_entries(columns: Columns) -> list[Entry]:
     """Return the entries of columns, with their leaves computed (C1, C2).
 
     Raises:
-        BadFrame: the columns do not fit together, or their digest is another.
+        Refusal: the columns do not fit together, or their digest is another.
     """
     count = len(columns.bodies)
     if not 0 < count <= ENTRIES_MAX:
-        raise BadFrame(Code.TOO_LARGE, f"a batch has 1 to {ENTRIES_MAX} entries", entries=count)
+        raise Refusal(Code.TOO_LARGE, f"a batch has 1 to {ENTRIES_MAX} entries", entries=count)
     _check_lengths(columns, count)
     places = _places(columns, count)
     with np.errstate(over="ignore"):
@@ -128,7 +129,7 @@ def unpack_entries(columns: Columns) -> list[Entry]:
         occurred = recorded - _unplaned(columns.occurred)
     for times in (recorded, occurred):
         if times.min() < 0 or times.max() > _PAST_MAX_US:
-            raise BadFrame(Code.MALFORMED, "a time before 1970 or after 2100")
+            raise Refusal(Code.MALFORMED, "a time before 1970 or after 2100")
     types = _named(columns.types, columns.type_no, "types")
     actors = _named(columns.actors, columns.actor_no, "actors")
     tags = {type_: _tag(type_) for type_ in columns.types}
@@ -152,7 +153,7 @@ def unpack_entries(columns: Columns) -> list[Entry]:
         )
         entries.append(msgspec.structs.replace(bare, leaf=leaf_hash(envelope_bytes(bare))))
     if digest_of(entries) != columns.digest:
-        raise BadFrame(Code.MALFORMED, "the leaves do not give the digest of the batch")
+        raise Refusal(Code.MALFORMED, "the leaves do not give the digest of the batch")
     return entries
 
 
@@ -169,18 +170,18 @@ def _check_lengths(columns: Columns, count: int) -> None:
     }
     wrong = sorted(name for name, length in lengths.items() if length != count)
     if wrong:
-        raise BadFrame(Code.MALFORMED, f"not one of each entry: {', '.join(wrong)}")
+        raise Refusal(Code.MALFORMED, f"not one of each entry: {', '.join(wrong)}")
     if max(map(len, columns.bodies)) > BODY_BYTES_MAX:
-        raise BadFrame(Code.TOO_LARGE, f"a body has at most {BODY_BYTES_MAX} bytes")
+        raise Refusal(Code.TOO_LARGE, f"a body has at most {BODY_BYTES_MAX} bytes")
 
 
 def _places(columns: Columns, count: int) -> list[tuple[str, int, int]]:
     places: list[tuple[str, int, int]] = []
     for run in columns.runs:
         if not (0 <= run.origin_no < len(columns.origins) and 0 < run.epoch < 2**31):
-            raise BadFrame(Code.MALFORMED, "a run of no origin, or of no epoch")
+            raise Refusal(Code.MALFORMED, "a run of no origin, or of no epoch")
         if not (0 < run.count <= count and 0 <= run.first_seq < 2**62):
-            raise BadFrame(Code.MALFORMED, "a run of no entries, or from no place")
+            raise Refusal(Code.MALFORMED, "a run of no entries, or from no place")
         origin = columns.origins[run.origin_no]
         places += [(origin, run.epoch, run.first_seq + index) for index in range(run.count)]
     return places
@@ -194,7 +195,7 @@ def _unplaned(planes: bytes) -> Ints:
 def _named(names: Sequence[str], numbers: bytes, what: str) -> list[str]:
     found = np.frombuffer(numbers, dtype="<u2")
     if int(found.max()) >= len(names):
-        raise BadFrame(Code.MALFORMED, f"{what}: a number that names none")
+        raise Refusal(Code.MALFORMED, f"{what}: a number that names none")
     return [names[number] for number in found.tolist()]
 
 
@@ -203,5 +204,5 @@ def _long_cause(cause: str, origin: str, epoch: int, seq: int) -> str:
         return cause
     before = cause[1:]
     if not (before.isascii() and before.isdigit() and len(before) < 20 and int(before) <= seq):
-        raise BadFrame(Code.MALFORMED, "a cause that lies before the log")
+        raise Refusal(Code.MALFORMED, "a cause that lies before the log")
     return f"{origin}/{epoch}/{seq - int(before)}"

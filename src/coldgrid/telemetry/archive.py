@@ -25,7 +25,15 @@ from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, from_micros, metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.telemetry.blocks import Readings, Summary, block_hash, decode_block, encode_block, summarise
+from coldgrid.telemetry.blocks import (
+    BlockDamaged,
+    Readings,
+    Summary,
+    block_hash,
+    decode_block,
+    encode_block,
+    summarise,
+)
 from coldgrid.telemetry.chunks import summary_of
 from coldgrid.telemetry.landing import Head
 
@@ -88,6 +96,7 @@ telemetry_block = sa.Table(
     sa.Column("manifested", sa.BigInteger, nullable=False),
     info={"service": True, "carried_by": "site_id"},
 )
+sa.Index("ix_telemetry_block_hash", telemetry_block.c.hash)
 sa.Index("ix_telemetry_block_waiting", telemetry_block.c.site_id, telemetry_block.c.manifested)
 # Apart from the sums, so that a month of a thousand sensors is added up without reading past their bytes.
 telemetry_block_body = sa.Table(
@@ -118,6 +127,7 @@ telemetry_manifest_head = sa.Table(
 )
 
 _NEW = Statement(telemetry_block.insert())
+_LANDED = Statement(upsert(telemetry_block, keys=["sensor_id", "day", "block_no"]))
 _NEW_BODY = Statement(upsert(telemetry_block_body, keys=["hash"]))
 _MANIFESTED = Statement(
     telemetry_block.update()
@@ -176,6 +186,35 @@ def store_block(tx: Tx, sensor_id: str, day: int, readings: Readings) -> None:
     )
 
 
+def land_block(tx: Tx, site_id: str, block: ManifestedBlock, body: bytes) -> Readings:
+    """Store a block that another host sealed and vouched for, and return its readings.
+
+    What it says of itself is worked out here.
+
+    Raises:
+        BlockDamaged: the bytes are not those that were vouched for, or no block.
+    """
+    if block_hash(body) != block.hash:
+        raise BlockDamaged(
+            f"block {block.block_no} of {block.sensor_id}: its bytes are not those vouched for"
+        )
+    readings = decode_block(body)
+    tx.write(_NEW_BODY, hash=block.hash, body=body)
+    tx.write(
+        _LANDED,
+        sensor_id=block.sensor_id,
+        day=block.day,
+        block_no=block.block_no,
+        site_id=site_id,
+        hash=block.hash,
+        first_us=int(readings.at_us[0]),
+        last_us=int(readings.at_us[-1]),
+        manifested=1,
+        **msgspec.structs.asdict(summarise(readings)),
+    )
+    return readings
+
+
 def write_manifests(tx: Tx, head: Head, why: Why, cause_id: str = "") -> int:
     """Record manifests of what was sealed and not vouched for yet; return the number of blocks (K2).
 
@@ -215,6 +254,30 @@ _LAST_NO = Statement(
     sa.select(sa.func.max(telemetry_block.c.block_no)).where(
         telemetry_block.c.sensor_id == sa.bindparam("sensor_id"), telemetry_block.c.day == sa.bindparam("day")
     )
+)
+_DAYS = Statement(
+    sa.select(telemetry_block.c.sensor_id, telemetry_block.c.day)
+    .where(
+        telemetry_block.c.site_id == sa.bindparam("site_id"),
+        telemetry_block.c.day >= sa.bindparam("from_day"),
+        telemetry_block.c.day <= sa.bindparam("to_day"),
+    )
+    .distinct()
+)
+_HELD = Statement(
+    sa.select(telemetry_block.c.hash).where(
+        telemetry_block.c.hash.in_(sa.bindparam("hashes", expanding=True))
+    )
+)
+_HELD_ROWS = Statement(
+    sa.select(
+        telemetry_block.c.sensor_id,
+        telemetry_block.c.day,
+        telemetry_block.c.block_no,
+        telemetry_block_body.c.body,
+    )
+    .join(telemetry_block_body, telemetry_block.c.hash == telemetry_block_body.c.hash)
+    .where(telemetry_block.c.hash.in_(sa.bindparam("hashes", expanding=True)))
 )
 _WAITING = Statement(
     sa.select(*(telemetry_block.c[name] for name in ManifestedBlock.__struct_fields__))
@@ -261,6 +324,21 @@ _SUMS = Statement(
     )
     .group_by(telemetry_block.c.sensor_id)
 )
+
+
+def blocks_held(db: Reader, hashes: Sequence[str]) -> set[str]:
+    """Return which blocks of those named are here."""
+    return {name for (name,) in db.all(_HELD, hashes=list(hashes))}
+
+
+def days_sealed(db: Reader, site_id: str, from_day: int, to_day: int) -> set[tuple[str, int]]:
+    """Return (sensor, day) of a site's blocks, both days included."""
+    return set(db.all(_DAYS, site_id=site_id, from_day=from_day, to_day=to_day))
+
+
+def blocks_named(db: Reader, hashes: Sequence[str]) -> list[tuple[str, int, int, bytes]]:
+    """Return (sensor, day, number, bytes) of the blocks with these names."""
+    return db.all(_HELD_ROWS, hashes=list(hashes))
 
 
 class BlockRow(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.kernel.tables import from_micros, to_micros
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import get_site
-from coldgrid.telemetry import annunciate, chunks, health, landing, late, silence
+from coldgrid.telemetry import annunciate, chunks, health, landing, late, parcels, silence
 from coldgrid.telemetry.engine import evaluate
 from coldgrid.telemetry.flush import Grouped
 from coldgrid.telemetry.quantities import UNIT_CODES, VALUE_E4_MAX, Floats, Ints
@@ -220,7 +220,9 @@ def roll(tx: Tx) -> None:
     watch = tx.hot(Watch)
     head = watch.head(tx.origin)
     if head.flushes:
-        chunks.roll_into_chunks(tx, landing.flushes_of(tx, tx.origin), head.landed_no)
+        flushes = landing.flushes_of(tx, tx.origin)
+        parcels.cut_parcel(tx, flushes, head.landed_no)
+        chunks.roll_into_chunks(tx, flushes, head.landed_no)
         watch.move_head(tx, landing.clear_landing(tx, tx.origin, head))
     watch.checkpoint(tx, tx.origin)
 

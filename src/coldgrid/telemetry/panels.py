@@ -10,7 +10,7 @@ import numpy as np
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import from_micros, to_micros
-from coldgrid.telemetry import alarms, landing, store
+from coldgrid.telemetry import alarms, store
 from coldgrid.telemetry.alarm_rules import STANDING, Alarm, AlarmState
 from coldgrid.telemetry.quantities import E4, Ints, to_value
 from coldgrid.telemetry.rules import LIMITED, Stage
@@ -78,7 +78,7 @@ def zone_line(
     low_e4 = np.full(count, np.iinfo(np.int64).max)
     sensors = [sensor for sensor in sensors_of_zone(db, zone_id) if sensor.active and sensor.role in LIMITED]
     if sensors:
-        flushes = landing.flushes_between(db, sensors[0].site_id, from_us, to_us)
+        flushes = store.flushes_between(db, sensors[0].site_id, from_us, to_us)
         for sensor in sensors:
             readings = readings_of(db, sensor.site_id, sensor.sensor_id, from_us, to_us, flushes)
             good = ~readings.bad

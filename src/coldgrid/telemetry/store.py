@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import from_micros, to_micros
-from coldgrid.telemetry import archive, chunks, landing
+from coldgrid.telemetry import archive, chunks, landing, parcels
 from coldgrid.telemetry.blocks import DAY_US, Readings, Summary, added, mean_kinetic_c, summarise
 from coldgrid.telemetry.landing import Flush, filled, joined, within
 from coldgrid.telemetry.quantities import E4, Floats, to_value
@@ -62,7 +62,7 @@ def readings_of(
     `flushes` spares reading those again where the caller has all that overlap the range.
     """
     if flushes is None:
-        flushes = landing.flushes_between(db, site_id, from_us, to_us)
+        flushes = flushes_between(db, site_id, from_us, to_us)
     open_parts = [
         *chunks.chunked(db, sensor_id, from_us, to_us),
         *(part for flush in flushes for part in flush.of(sensor_id)),
@@ -93,17 +93,23 @@ def last_reading(db: Reader, sensor_id: str) -> LastReading | None:
         SensorNotFound: there is no such sensor.
     """
     sensor = get_sensor(db, sensor_id)
-    flushes = landing.flushes_between(db, sensor.site_id, 0, 2**62)
+    flushes = flushes_between(db, sensor.site_id, 0, 2**62)
     return _last(db, sensor_id, flushes)
 
 
 def last_readings(db: Reader, site_id: str) -> dict[str, LastReading]:
     """Return the newest reading of every sensor of a site that ever sent one."""
-    flushes = landing.flushes_between(db, site_id, 0, 2**62)
+    flushes = flushes_between(db, site_id, 0, 2**62)
     found = (
         (sensor.sensor_id, _last(db, sensor.sensor_id, flushes)) for sensor in sensors_of_site(db, site_id)
     )
     return {sensor_id: reading for sensor_id, reading in found if reading is not None}
+
+
+def flushes_between(db: Reader, site_id: str, from_us: int, to_us: int) -> list[Flush]:
+    """Return what is not rolled yet: flushes of a site that is hosted here, parcels of one that is not."""
+    arrived = parcels.arrived_between(db, site_id, from_us, to_us)
+    return [*landing.flushes_between(db, site_id, from_us, to_us), *arrived]
 
 
 def _last(db: Reader, sensor_id: str, flushes: Sequence[Flush]) -> LastReading | None:
@@ -158,7 +164,8 @@ def _add_edges(
                     *chunks.chunked(db, sensor_id, edge_from_us, edge_to_us),
                 ]
                 summaries.append(summarise(within(joined(parts), edge_from_us, edge_to_us)))
-    for flush in landing.all_flushes_between(db, from_us, to_us):
+    arrived = parcels.all_arrived_between(db, from_us, to_us)
+    for flush in [*landing.all_flushes_between(db, from_us, to_us), *arrived]:
         for sensor_id, summary in landing.flush_sums(flush, from_us, to_us):
             if sensor_id in sums:
                 sums[sensor_id].append(summary)

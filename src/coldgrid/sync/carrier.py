@@ -1,0 +1,203 @@
+"""Carrier: turns what the engine wants into frames, and what the tower answers into facts at the node.
+
+It opens no socket and starts no thread: whoever drives it (`node`, the simulator, a test) sends each frame it
+is given, one at a time in each lane, and brings back the answer or says that there was none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from coldgrid.evidence import witness
+from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.notes import VerifierKey
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.tables import to_micros
+from coldgrid.sync import acts as a
+from coldgrid.sync import engine, following, outgoing, proofs, readings
+from coldgrid.sync import messages as m
+from coldgrid.sync.acts import Lane, State
+from coldgrid.sync.codec import pack_entries
+from coldgrid.sync.desk import Desk
+from coldgrid.sync.messages import Message, Place
+from coldgrid.sync.pace import Bucket
+from coldgrid.sync.wire import LEVEL_BACKLOG, LEVEL_LIVE, SPEAKS, Refusal, decode, encode
+
+# A batch from so many entries on is history, and worth compressing well.
+HISTORY_FROM = 100
+logger = structlog.get_logger("coldgrid.sync")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A frame to send in a lane; the answer may take `hold_ms` longer than a round trip."""
+
+    lane: Lane
+    frame: bytes
+    hold_ms: int = 0
+
+
+class Self(msgspec.Struct, frozen=True):
+    """Who talks: the site, the release, its own notary, the keys that verify the tower, its cap on bytes."""
+
+    site_id: str
+    release: str = ""
+    notary: Notary | None = None
+    tower_keys: tuple[VerifierKey, ...] = ()
+    bytes_per_s: int = 0
+
+
+class Carrier:
+    """One node's talk with its tower. Thread-safe: the engine's state changes under a lock."""
+
+    def __init__(self, desk: Desk, who: Self) -> None:
+        self._desk = desk
+        self._who = who
+        self._lock = threading.Lock()
+        self._line: m.Cosigned | None = None
+        self.state = State(site_id=who.site_id, bucket=Bucket(who.bytes_per_s))
+        self._prepare: dict[type[Any], Callable[[Reader, Any], Message | None]] = {
+            a.SayHello: self._hello,
+            a.SendFacts: self._facts,
+            a.AskFeed: self._ask_feed,
+            a.SendCosign: self._cosign,
+            a.SendParcels: self._parcels,
+            a.SendBlocks: self._blocks,
+        }
+        self._after: dict[type[Any], Callable[[Any], None]] = {
+            m.Welcome: self._keep_ticket,
+            m.FeedPart: self._follow,
+            m.ParcelsTaken: self._drop_parcels,
+            m.Cosigned: self._keep_line,
+        }
+
+    # --- what the driver calls ----------------------------------------------------
+
+    def look(self, now_us: int, parcel_no: int | None = None) -> list[Request]:
+        """Look at what waits and return what to send now: on news, and when `due_us` has come."""
+        site_id = self._who.site_id
+        known = self.state.backlog.parcel_no if parcel_no is None else parcel_no
+        with self._desk.reader() as db:
+            backlog = outgoing.backlog_of(db, site_id, self._desk.place(site_id), known)
+        return self._step(a.Looked(backlog), now_us)
+
+    def receive(self, request: Request, answer: bytes, now_us: int) -> list[Request]:
+        """Take the answer to a request; return what to send now."""
+        lane = request.lane
+        try:
+            message = decode(answer)
+            after = self._after.get(type(message))
+            if after is not None:
+                after(message)
+        except Refusal as refusal:
+            if refusal.code in engine.FOR_GOOD:  # the tower tells another history than before
+                message = m.Refused(refusal.code, refusal.why, refusal.facts)
+                return self._step(a.Answered(lane, message, len(request.frame)), now_us)
+            return self._step(a.Failed(lane, str(refusal)), now_us)
+        except Exception as error:
+            logger.exception("sync_answer_failed", site=self._who.site_id)
+            return self._step(a.Failed(lane, f"{type(error).__name__}: {error}"[:200]), now_us)
+        return self._step(a.Answered(lane, message, len(request.frame)), now_us)
+
+    def fail(self, request: Request, why: str, now_us: int) -> list[Request]:
+        """Note that a request got no answer; return what to send now."""
+        return self._step(a.Failed(request.lane, why), now_us)
+
+    @property
+    def due_us(self) -> int | None:
+        """When to `look` again though nothing happened."""
+        return engine.due_us(self.state)
+
+    def _step(self, told: a.Told, now_us: int) -> list[Request]:
+        with self._lock:
+            self.state, acts = engine.step(self.state, told, now_us)
+        requests = []
+        for act in acts:
+            with self._desk.reader() as db:
+                message = self._prepare[type(act)](db, act)
+            if message is None:  # what it was about is gone
+                failed = a.Failed(act.lane, "nothing to send")
+                with self._lock:
+                    self.state, _ = engine.step(self.state, failed, now_us)
+                continue
+            history = isinstance(act, a.SendFacts) and act.behind >= HISTORY_FROM
+            frame = encode(message, LEVEL_BACKLOG if history else LEVEL_LIVE)
+            requests.append(Request(act.lane, frame, act.hold_ms if isinstance(act, a.AskFeed) else 0))
+        return requests
+
+    # --- making messages ----------------------------------------------------------
+
+    def _hello(self, db: Reader, act: a.SayHello) -> m.Hello:
+        site_id = self._who.site_id
+        ticket = outgoing.kept(db, site_id).ticket
+        tips = outgoing.tips_of(db, site_id, self._desk.place(site_id))
+        now_us = to_micros(self._desk.now())
+        return m.Hello(list(SPEAKS), site_id, self._who.release, ticket, tips, following.followed(db), now_us)
+
+    def _facts(self, db: Reader, act: a.SendFacts) -> m.Facts | None:
+        site_id = self._who.site_id
+        entries = outgoing.facts_after(db, site_id, act.place, self._desk.place(site_id), act.entries_max)
+        return m.Facts(pack_entries(entries), outgoing.keys_sealed_in(db, entries)) if entries else None
+
+    def _ask_feed(self, db: Reader, act: a.AskFeed) -> m.FeedAsk:
+        place = following.followed(db)
+        line, self._line = self._line, None
+        seen = self._witnessed(db)
+        cosigned = line.line if line is not None and Place(line.epoch, line.size) == seen else ""
+        return m.FeedAsk(place, self.state.ticket, act.hold_ms, cosigned, seen.epoch, seen.seq)
+
+    def _witnessed(self, db: Reader) -> Place:
+        """The newest checkpoint of the network's log that this node has cosigned."""
+        notary = self._who.notary
+        if notary is None:
+            return Place()
+        lead = f"{notary.network_name}/{NETWORK_ORIGIN}/"
+        seen = [one for one in witness.witnessed(db) if one.log_name.startswith(lead)]
+        return max((Place(int(one.log_name.rpartition("/")[2]), one.size) for one in seen), default=Place())
+
+    def _cosign(self, db: Reader, act: a.SendCosign) -> m.Cosign | None:
+        epoch = self.state.backlog.checkpoint.epoch
+        request = proofs.own_checkpoint(db, self._who.site_id, epoch, act.old_size)
+        return m.Cosign(request) if request else None
+
+    def _parcels(self, db: Reader, act: a.SendParcels) -> m.Parcels:
+        return readings.parcels_to_send(db, self._who.site_id, act.after)
+
+    def _blocks(self, db: Reader, act: a.SendBlocks) -> m.Blocks:
+        return readings.blocks_to_send(db, act.hashes) if act.hashes else m.Blocks([])
+
+    # --- what answers do ----------------------------------------------------------
+
+    def _keep_ticket(self, welcome: m.Welcome) -> None:
+        with self._desk.reader() as db:
+            before = outgoing.kept(db, self._who.site_id)
+        if welcome.place < Place(before.epoch, before.seq):
+            logger.warning("tower_has_less", site=self._who.site_id, before=before.seq, now=welcome.place.seq)
+        outgoing.keep(self._desk, self._who.site_id, welcome.ticket, welcome.place)
+
+    def _follow(self, part: m.FeedPart) -> None:
+        if part.columns is not None:
+            following.follow(self._desk, part)
+        if part.checkpoint and self._who.notary is not None:
+            self._witness(self._who.notary, part.checkpoint)
+
+    def _witness(self, notary: Notary, checkpoint: bytes) -> None:
+        """Cosign the tower's checkpoint; one that only does not fit now is asked for again."""
+        try:
+            self._line = proofs.witness_tower(self._desk, notary, self._who.tower_keys, checkpoint)
+        except Refusal as refusal:
+            if refusal.code in engine.FOR_GOOD:
+                raise
+            logger.warning("not_witnessed", site=self._who.site_id, code=refusal.code, why=refusal.why)
+
+    def _drop_parcels(self, taken: m.ParcelsTaken) -> None:
+        readings.drop_sent(self._desk, self._who.site_id, taken.parcel_no)
+
+    def _keep_line(self, line: m.Cosigned) -> None:
+        keys: Sequence[VerifierKey] = self._who.tower_keys
+        proofs.keep_cosignature(self._desk, self._who.site_id, line, keys)

@@ -1,0 +1,91 @@
+"""Desk: how sync reaches a database's one decider, live from any thread or by hand in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.rejections import Unavailable
+from coldgrid.kernel.service import DeciderService
+from coldgrid.sync.messages import Code, Place
+from coldgrid.sync.wire import Refusal
+
+T = TypeVar("T")
+BUSY_WAIT_MS = 2_000
+
+
+class Desk(Protocol):
+    """Runs work on the decider, lends readers of committed facts, and tells the system clock."""
+
+    def do(self, work: Callable[[Decider], T]) -> T:
+        """Run a function on the decider, between two groups of commands, and return what it does."""
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """Lend a reader."""
+
+    def now(self) -> datetime:
+        """The host's system clock."""
+
+    def place(self, origin: str) -> Place:
+        """Where a log ends here; at once, without waiting for the decider. (0, 0): nothing of it is here."""
+
+
+class HandDesk:
+    """The desk of a decider that is driven by hand: in tests, in the simulator, in a command of the CLI."""
+
+    def __init__(self, decider: Decider, now: Callable[[], datetime]) -> None:
+        self.decider = decider
+        self.now = now
+
+    def do(self, work: Callable[[Decider], T]) -> T:
+        """Run a function and what follows from it, now."""
+        done = work(self.decider)
+        self.decider.settle()
+        return done
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Lend a reader of what is committed."""
+        yield Reads(self.decider.connection)
+
+    def place(self, origin: str) -> Place:
+        """Where a log ends here."""
+        return Place(*self.decider.heads.get(origin, (0, 0)))
+
+
+class ServiceDesk:
+    """The desk of a serving process. `within_s`: how long work may wait for the decider."""
+
+    def __init__(
+        self,
+        service: DeciderService,
+        reader: Callable[[], AbstractContextManager[Reader]],
+        now: Callable[[], datetime],
+        within_s: float = 30.0,
+    ) -> None:
+        self._service = service
+        self._within_s = within_s
+        self.reader = reader
+        self.now = now
+
+    def place(self, origin: str) -> Place:
+        """Where a log ends here, as of the last commit."""
+        return Place(*self._service.decider.heads.get(origin, (0, 0)))
+
+    def do(self, work: Callable[[Decider], T]) -> T:
+        """Run a function on the decider's thread.
+
+        Raises:
+            Refusal: the decider has too much to do, or its storage fails; what was asked may be done yet.
+        """
+        try:
+            done: T = self._service.call(work).result(self._within_s)
+        except TimeoutError:
+            raise Refusal(Code.BUSY, "the decider is busy", wait_ms=BUSY_WAIT_MS) from None
+        except Unavailable as error:
+            raise Refusal(Code.BUSY, str(error), wait_ms=BUSY_WAIT_MS) from None
+        return done

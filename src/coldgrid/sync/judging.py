@@ -1,0 +1,173 @@
+"""Judging: what a tower makes of a Hello and of a batch of facts. Pure.
+
+Invariants
+    J1  Entries follow each other without a gap, from the place that is here; what is known must be the same.
+    J2  A new epoch begins by citing the last entry here: what lies between was not lost on the way.
+    J3  A ticket is shown once: a copied or rewound disk shows an old one, and is found by that.
+    J4  A node speaks for its own site only: its origin, streams that sites own, facts about itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from coldgrid.kernel import log
+from coldgrid.kernel.events import Entry, UnknownEvent, decode
+from coldgrid.kernel.origins import OriginOpened
+from coldgrid.kernel.ownership import may_extend
+from coldgrid.sync.messages import Code, Hello, Place, Tip
+from coldgrid.sync.wire import SPEAKS, Refusal
+
+# --- Vocabulary -------------------------------------------------------------------
+
+
+class Link(msgspec.Struct, frozen=True):
+    """What the tower remembers of a node. `ticket` was handed out last, `before` the time before that."""
+
+    site_id: str
+    ticket: bytes
+    before: bytes
+    shown: bool
+    release: str
+    version: int
+    heard_at: datetime
+    ahead_us: int
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """What comes of a Hello: the version to speak, and the ticket that counts as shown from now on."""
+
+    version: int
+    shown: bytes
+
+
+# --- Decisions (pure) ---------------------------------------------------------------
+
+
+def decide_greeting(hello: Hello, link: Link | None, head: Place, leaf: bytes) -> Greeting:
+    """Return how to go on with a node whose log stands here at `head`, its last entry's leaf being `leaf`.
+
+    Raises:
+        Refusal: no common version; the node has lost its past; its disk was rewound or copied (J1, J3).
+    """
+    common = sorted(set(hello.versions) & set(SPEAKS))
+    if not common:
+        raise Refusal(Code.VERSION, "no common version of the protocol", speaks=list(SPEAKS))
+    _check_tips(hello.tips, head, leaf)
+    shown = hello.ticket
+    if link is not None and link.ticket:
+        lost = shown == link.before and not link.shown
+        if shown != link.ticket and not lost:
+            why = "another host has talked since in this node's name, or its disk was put back"
+            raise Refusal(Code.CLONED, why, here=link.ticket.hex(), there=shown.hex())
+    return Greeting(common[-1], shown)
+
+
+def _check_tips(tips: Sequence[Tip], head: Place, leaf: bytes) -> None:
+    """Hold what the node says of its log against what is here of it."""
+    if not head.seq:
+        return
+    tip = next((tip for tip in tips if tip.epoch == head.epoch), None)
+    if not tips:
+        raise Refusal(Code.PAST, "the node's log is empty: it takes its own past first", epoch=head.epoch)
+    if tip is None or tip.size < head.seq:
+        there = tip.leaf.hex() if tip else ""
+        why = "the node has less of its log than it sent before: its disk was put back"
+        raise Refusal(Code.REWOUND, why, here=leaf.hex(), there=there, size=head.seq, epoch=head.epoch)
+    if tip.size == head.seq and tip.leaf != leaf:
+        raise _forked(head.epoch, head.seq, leaf, tip.leaf)
+
+
+def decide_facts(entries: Sequence[Entry], head: Place, known: Mapping[tuple[int, int], bytes]) -> int:
+    """Return how many of a batch's first entries are here already; the rest follow without a gap (J1).
+
+    `known`: the leaves here, by epoch and seq, of those entries of the batch that lie before `head`.
+
+    Raises:
+        Refusal: gap, with the place to go on from; forked, with both hashes.
+    """
+    skip = 0
+    for entry in entries:
+        if (entry.epoch, entry.seq) >= (head.epoch, head.seq):
+            break
+        here = known.get((entry.epoch, entry.seq))
+        if here is None:
+            # A closed epoch was longer there than here: two hosts wrote it.
+            raise _forked(entry.epoch, entry.seq + 1, b"", entry.leaf)
+        if here != entry.leaf:
+            raise _forked(entry.epoch, entry.seq + 1, here, entry.leaf)
+        skip += 1
+    place = head
+    for entry in entries[skip:]:
+        place = _next_place(place, entry)
+    return skip
+
+
+def _next_place(place: Place, entry: Entry) -> Place:
+    """Return where a log stands after an entry that follows, or refuse one that does not."""
+    if (entry.epoch, entry.seq) == (place.epoch, place.seq) or (not place.epoch and _is_first(entry)):
+        return Place(entry.epoch, entry.seq + 1)
+    if (entry.epoch, entry.seq) == (place.epoch + 1, 0):
+        return Place(entry.epoch, 1)
+    raise Refusal(
+        Code.GAP,
+        f"{entry.id} does not follow what is here",
+        epoch=max(place.epoch, log.FIRST_EPOCH),
+        seq=place.seq,
+    )
+
+
+def _is_first(entry: Entry) -> bool:
+    return (entry.epoch, entry.seq) == (log.FIRST_EPOCH, 0)
+
+
+def check_opening(entry: Entry, head: Place, leaf: bytes) -> None:
+    """Hold the first entry of a new epoch against the last one here, which it must cite (J2).
+
+    Raises:
+        Refusal: gap, where what it cites is not here yet; forked, where it cites another entry.
+    """
+    opened = decode(entry.type, entry.body)
+    if not isinstance(opened, OriginOpened):
+        raise Refusal(Code.MALFORMED, f"{entry.id} begins an epoch and does not open it")
+    cited = opened.cites_entry.rpartition("/")
+    seq = int(cited[2]) if cited[2].isdigit() else -1
+    if cited[0] == f"{entry.origin}/{head.epoch}" and seq >= head.seq:
+        raise Refusal(Code.GAP, f"{opened.cites_entry} is not here yet", epoch=head.epoch, seq=head.seq)
+    if opened.cites_entry != f"{entry.origin}/{head.epoch}/{head.seq - 1}" or opened.cites_leaf != leaf.hex():
+        there = bytes.fromhex(opened.cites_leaf) if len(opened.cites_leaf) == 64 else b""
+        raise _forked(head.epoch, head.seq, leaf, there)
+
+
+def check_authority(site_id: str, entries: Sequence[Entry]) -> None:
+    """Refuse what a node may not say (J4).
+
+    Raises:
+        Refusal: not_yours; malformed, where a body is not what its type says.
+    """
+    for entry in entries:
+        if entry.origin != site_id:
+            raise Refusal(Code.NOT_YOURS, f"{entry.origin} is not {site_id}", entry=entry.id)
+        try:
+            owned = may_extend(entry.origin, entry.stream)
+        except KeyError:
+            owned = True  # a stream of a newer release: kept, and projected by nobody here
+        if not owned:
+            raise Refusal(Code.NOT_YOURS, f"{entry.stream} is the network's", entry=entry.id)
+        try:
+            event = decode(entry.type, entry.body)
+            if isinstance(event, UnknownEvent):
+                msgspec.json.decode(entry.body)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Refusal(Code.MALFORMED, f"{entry.id}: {str(error)[:150]}", entry=entry.id) from None
+        about = getattr(event, "site_id", site_id)
+        if about != site_id:
+            raise Refusal(Code.NOT_YOURS, f"{entry.id} is about {about}", entry=entry.id)
+
+
+def _forked(epoch: int, size: int, here: bytes, there: bytes) -> Refusal:
+    why = "the node's log and the copy here are different histories"
+    return Refusal(Code.FORKED, why, here=here.hex(), there=there.hex(), size=size, epoch=epoch)

@@ -1,0 +1,217 @@
+"""Post: the tower's side of every message. Frames in, frames out; who sends was settled by the transport.
+
+Invariants
+    T1  Every frame is answered with a frame, whatever it holds; what is refused is counted by site and code.
+    T2  A poll that has nothing to tell waits (`Wait`): the transport asks again when there is news for the
+        site, or when the hold is over.
+    T3  What is answered is durable.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.notes import VerifierKey
+from coldgrid.kernel import log
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.tables import to_micros
+from coldgrid.sync import feeds, proofs, readings, receiving
+from coldgrid.sync import messages as m
+from coldgrid.sync.authority import Peer
+from coldgrid.sync.codec import pack_entries
+from coldgrid.sync.desk import Desk
+from coldgrid.sync.messages import Code, Message, Pace
+from coldgrid.sync.outgoing import within_bytes
+from coldgrid.sync.wire import LEVEL_BACKLOG, LEVEL_LIVE, Refusal, decode, encode
+
+REFUSED = Counter("coldgrid_sync_refused_total", "Messages of nodes that were refused.", ["site", "code"])
+HEARD = Counter("coldgrid_sync_bytes_total", "Bytes of frames.", ["site", "direction"])
+# From so many entries on, a frame is history: worth compressing well.
+HISTORY_FROM = 100
+PAST_MAX = 1_000
+
+logger = structlog.get_logger("coldgrid.sync")
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """There is nothing to tell yet: ask again on news, or after so long, then with `final`."""
+
+    hold_ms: int
+
+
+Answer = Callable[[str, bytes], bytes]
+
+
+class Post:
+    """Answers frames. Thread-safe: all it keeps beside the database is when it heard of whom, and news."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        notary: Notary | None = None,
+        keys: Callable[[str], Sequence[VerifierKey]] = lambda site_id: (),
+        answers: dict[str, Answer] | None = None,
+        pace: Callable[[], Pace] = Pace,
+    ) -> None:
+        self._desk = desk
+        self._notary = notary
+        self._keys = keys
+        self._answers = answers or {}
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._stale_feeds = True
+        self._witnessed_at: dict[str, datetime] = {}
+        self.heard: dict[str, datetime] = {}
+        self._handlers: dict[type[Any], Callable[[str, Any, bool], Message | Wait]] = {
+            m.Hello: self._greet,
+            m.Facts: self._take_facts,
+            m.FeedAsk: self._tell_feed,
+            m.PastAsk: self._tell_past,
+            m.Cosign: self._cosign,
+            m.Parcels: self._take_parcels,
+            m.Blocks: self._take_blocks,
+            m.Ask: self._ask,
+        }
+
+    # --- frames -------------------------------------------------------------------
+
+    def answer(self, peer: Peer, frame: bytes, *, final: bool = False) -> bytes | Wait:
+        """Answer a frame (T1). `final`: answer a poll now, though there is nothing to tell."""
+        site_id = peer.site_id
+        self.heard[site_id] = self._desk.now()
+        HEARD.labels(site_id, "in").inc(len(frame))
+        try:
+            answer = self._handle(site_id, decode(frame), final)
+        except Refusal as refusal:
+            answer = self._refuse(site_id, refusal)
+        except Exception as error:
+            logger.exception("sync_fault", site=site_id)
+            answer = self._refuse(site_id, Refusal(Code.FAULT, f"{type(error).__name__}: {error}"[:200]))
+        if isinstance(answer, Wait):
+            return answer
+        sent = encode(answer, LEVEL_BACKLOG if _is_history(answer) else LEVEL_LIVE)
+        HEARD.labels(site_id, "out").inc(len(sent))
+        return sent
+
+    def on_commit(self, recorded: Sequence[tuple[Any, Any]]) -> Iterable[str]:
+        """Take notice of what was committed; return whom it is meant for: `*` for everyone."""
+        named = {name for entry, _ in recorded if entry.audience for name in entry.audience.split(",")}
+        if named:
+            self._stale_feeds = True
+        return named
+
+    def _handle(self, site_id: str, message: Message, final: bool) -> Message | Wait:
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            raise Refusal(Code.UNKNOWN, f"{type(message).__name__} is no question to a tower")
+        return handler(site_id, message, final)
+
+    def _refuse(self, site_id: str, refusal: Refusal) -> m.Refused:
+        REFUSED.labels(site_id, refusal.code).inc()
+        logger.warning("sync_refused", site=site_id, code=refusal.code, why=refusal.why, **refusal.facts)
+        return m.Refused(refusal.code, refusal.why, refusal.facts)
+
+    # --- what nodes ask -----------------------------------------------------------
+
+    def _greet(self, site_id: str, hello: m.Hello, final: bool) -> m.Welcome:
+        self._check_feed(site_id, hello.feed)
+        version, ticket, place = receiving.greet(self._desk, site_id, hello)
+        parcel_no = readings.landed_no(self._desk, site_id)
+        with self._desk.reader() as db:
+            feed_seq = feeds.feed_head(db, site_id)
+        now_us = to_micros(self._desk.now())
+        return m.Welcome(version, ticket, place, feed_seq, parcel_no, now_us, self._pace())
+
+    def _check_feed(self, site_id: str, place: m.FeedPlace) -> None:
+        """A node that was told more than is here finds a tower that was put back, before anything is sent."""
+        self._refresh()
+        with self._desk.reader() as db:
+            feeds.feed_after(db, site_id, place, 0)
+
+    def _take_facts(self, site_id: str, facts: m.Facts, final: bool) -> m.Taken:
+        place = receiving.receive_facts(self._desk, site_id, facts)
+        wanted: list[bytes] = []
+        if readings.MANIFEST in facts.columns.types:
+            with self._desk.reader() as db:
+                wanted = readings.wanted(db, site_id)
+        return m.Taken(place, wanted, self._pace())
+
+    def _refresh(self) -> None:
+        with self._lock:
+            stale, self._stale_feeds = self._stale_feeds, False
+        if stale:
+            feeds.refresh(self._desk)
+
+    def _tell_feed(self, site_id: str, ask: m.FeedAsk, final: bool) -> m.FeedPart | Wait:
+        receiving.show_ticket(self._desk, site_id, ask.ticket)
+        self._refresh()
+        with self._desk.reader() as db:
+            feed = feeds.feed_after(db, site_id, ask.place)
+            checkpoint = self._checkpoint_for(site_id, ask, db)
+        if not feed.entries:
+            if not (final or checkpoint or ask.hold_ms <= 0):
+                return Wait(ask.hold_ms)
+            return m.FeedPart(feed.first_feed_seq, None, [], False, checkpoint)
+        entries = within_bytes(feed.entries)
+        more = feed.more or len(entries) < len(feed.entries)
+        return m.FeedPart(feed.first_feed_seq, pack_entries(entries), feed.keys, more, checkpoint)
+
+    def _checkpoint_for(self, site_id: str, ask: m.FeedAsk, db: Reader) -> bytes:
+        """Keep the node's signature under our last checkpoint, and hand out the next when it is time."""
+        if self._notary is None:
+            return b""
+        if ask.cosigned:
+            line = m.Cosigned(ask.epoch, ask.size, ask.cosigned)
+            proofs.keep_cosignature(self._desk, NETWORK_ORIGIN, line, self._keys(site_id))
+        now, last = self._desk.now(), self._witnessed_at.get(site_id)
+        if last is not None and now - last < proofs.WITNESS_EVERY:
+            return b""
+        found = proofs.network_checkpoint(db, ask.epoch, ask.size)
+        if found:
+            self._witnessed_at[site_id] = now
+        return found
+
+    def _tell_past(self, site_id: str, ask: m.PastAsk, final: bool) -> m.PastPart:
+        epoch, first = max(ask.place.epoch, log.FIRST_EPOCH), ask.place.seq
+        with self._desk.reader() as db:
+            entries = log.read_origin(db, site_id, epoch, first, first + PAST_MAX)
+            if not entries:
+                entries = log.read_origin(db, site_id, epoch + 1, 0, PAST_MAX)
+            entries = within_bytes(entries)
+            keys = feeds.keys_for(db, entries)
+        return m.PastPart(pack_entries(entries), keys) if entries else m.PastPart(None)
+
+    def _cosign(self, site_id: str, asked: m.Cosign, final: bool) -> m.Cosigned:
+        if self._notary is None:
+            raise Refusal(Code.UNKNOWN, "this tower witnesses nothing")
+        return proofs.witness_for(self._desk, self._notary, self._keys(site_id), site_id, asked)
+
+    def _take_parcels(self, site_id: str, parcels: m.Parcels, final: bool) -> m.ParcelsTaken:
+        parcel_no = readings.take_parcels(self._desk, site_id, parcels)
+        with self._desk.reader() as db:
+            return m.ParcelsTaken(parcel_no, readings.wanted(db, site_id), self._pace())
+
+    def _take_blocks(self, site_id: str, blocks: m.Blocks, final: bool) -> m.BlocksTaken:
+        taken = readings.take_blocks(self._desk, site_id, blocks) if blocks.blocks else 0
+        with self._desk.reader() as db:
+            return m.BlocksTaken(taken, readings.wanted(db, site_id), self._pace())
+
+    def _ask(self, site_id: str, ask: m.Ask, final: bool) -> m.Told:
+        answer = self._answers.get(ask.kind)
+        if answer is None:
+            raise Refusal(Code.UNKNOWN, f"nobody answers {ask.kind[:40]!r} here")
+        return m.Told(ask.kind, answer(site_id, ask.body))
+
+
+def _is_history(message: Message) -> bool:
+    columns = getattr(message, "columns", None)
+    return columns is not None and len(columns.bodies) >= HISTORY_FROM

@@ -1,0 +1,249 @@
+"""Receiving: what the tower takes of a node's log, and what it refuses.
+
+Invariants
+    R1  A log is taken in order and without a gap, verbatim; what was taken is durable before it is answered.
+    R2  An entry that differs from the one here is a fork: nothing is taken, both hashes are recorded, and the
+        log is in quarantine until a person has settled it.
+    R3  A log that is hosted here, or is in quarantine, takes nothing from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from coldgrid.evidence import forks
+from coldgrid.evidence.forks import LogForked
+from coldgrid.kernel import log
+from coldgrid.kernel.authorize import SYSTEM
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.events import Entry
+from coldgrid.kernel.hosting import Hosting
+from coldgrid.kernel.origins import take_in
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.statements import Statement, upsert
+from coldgrid.kernel.tables import Instant, from_micros, metadata, to_micros
+from coldgrid.kernel.tx import Tx
+from coldgrid.sync.codec import unpack_entries
+from coldgrid.sync.desk import Desk
+from coldgrid.sync.judging import Link, check_authority, check_opening, decide_facts, decide_greeting
+from coldgrid.sync.messages import Code, Facts, Hello, Key, Place
+from coldgrid.sync.readings import note_manifests
+from coldgrid.sync.wire import Refusal
+
+T = TypeVar("T")
+# So many entries in one commit: what waits behind it, a command or another node, waits some 20 ms at most.
+TAKEN_AT_ONCE = 500
+TICKET_BYTES = 16
+CAUSE = "sync.received"
+
+# --- Table ------------------------------------------------------------------------
+
+# A service table: tickets are secrets of this connection, not facts.
+sync_link = sa.Table(
+    "sync_link",
+    metadata,
+    sa.Column("site_id", sa.Text, primary_key=True),
+    sa.Column("ticket", sa.LargeBinary, nullable=False),
+    sa.Column("before", sa.LargeBinary, nullable=False),
+    sa.Column("shown", sa.Boolean, nullable=False),
+    sa.Column("release", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("heard_at", Instant, nullable=False),
+    sa.Column("ahead_us", sa.BigInteger, nullable=False),
+    info={"service": True},
+)
+_KEEP = Statement(
+    upsert(
+        sync_link,
+        keys=["site_id"],
+        set_=["ticket", "before", "shown", "release", "version", "heard_at", "ahead_us"],
+    )
+)
+_SHOWN = Statement(
+    sync_link.update().where(sync_link.c.site_id == sa.bindparam("whose")).values(shown=sa.true())
+)
+_FORGET = Statement(sync_link.delete().where(sync_link.c.site_id == sa.bindparam("whose")))
+_ONE = Statement(sa.select(sync_link).where(sync_link.c.site_id == sa.bindparam("site_id")), into=Link)
+_ALL = Statement(sa.select(sync_link).order_by(sync_link.c.site_id), into=Link)
+
+# --- Commands -----------------------------------------------------------------------
+
+
+def greet(desk: Desk, site_id: str, hello: Hello) -> tuple[int, bytes, Place]:
+    """Greet a node; return the version, its new ticket, and what is here of its log.
+
+    Raises:
+        Refusal: see `decide_greeting`; quarantined. A finding is recorded before it is raised (R2).
+    """
+    if hello.site_id != site_id:
+        raise Refusal(Code.NOT_YOURS, f"the certificate is {site_id}'s, not {hello.site_id}'s")
+
+    def work(decider: Decider) -> tuple[int, bytes, Place]:
+        check_open(decider, site_id)
+        head = place_of(decider, site_id)
+        leaf = _leaf_at(Reads(decider.connection), site_id, head)
+
+        def keep(tx: Tx) -> tuple[int, bytes, Place]:
+            greeting = decide_greeting(hello, find_link(tx, site_id), head, leaf)
+            ticket = tx.entropy(TICKET_BYTES)
+            ahead_us = hello.now_us - to_micros(desk.now())
+            row = (site_id, ticket, greeting.shown, False, hello.release, greeting.version)
+            tx.write(_KEEP, **dict(zip(Link.__struct_fields__, (*row, desk.now(), ahead_us), strict=True)))
+            return greeting.version, ticket, head
+
+        return decider.take(site_id, keep, CAUSE)
+
+    return _reported(desk, site_id, work)
+
+
+def show_ticket(desk: Desk, site_id: str, ticket: bytes) -> None:
+    """Take note that a node has its ticket.
+
+    Raises:
+        Refusal: greet, where it is not the one handed out last: another connection was greeted since.
+    """
+    with desk.reader() as db:
+        link = find_link(db, site_id)
+    if link is None or link.ticket != ticket:
+        raise Refusal(Code.GREET, "this is not the ticket handed out last; say hello again")
+    if not link.shown:
+        desk.do(lambda decider: decider.take(site_id, lambda tx: tx.write(_SHOWN, whose=site_id), CAUSE))
+
+
+def forget_link(tx: Tx, site_id: str) -> None:
+    """Forget a node's ticket: another host takes its place."""
+    tx.write(_FORGET, whose=site_id)
+
+
+def receive_facts(desk: Desk, site_id: str, facts: Facts) -> Place:
+    """Take a batch of a node's log in; return the place after it (R1).
+
+    Raises:
+        Refusal: nothing of it, or nothing behind the place that a further Hello tells, was taken.
+    """
+    entries = unpack_entries(facts.columns)
+    check_authority(site_id, entries)
+    place = Place()
+    for start in range(0, len(entries), TAKEN_AT_ONCE):
+        chunk = entries[start : start + TAKEN_AT_ONCE]
+        work = partial(_take, site_id=site_id, entries=chunk, keys=facts.keys if start == 0 else [])
+        place = _reported(desk, site_id, work)
+    return place
+
+
+def _take(decider: Decider, site_id: str, entries: Sequence[Entry], keys: Sequence[Key]) -> Place:
+    check_open(decider, site_id)
+    head = place_of(decider, site_id)
+    reads = Reads(decider.connection)
+    skip = decide_facts(entries, head, _known(reads, site_id, entries, head))
+    new = entries[skip:]
+    _check_openings(reads, site_id, head, new)
+
+    def work(tx: Tx) -> None:
+        for key in keys:
+            tx.take_key(key.subject, key.key)
+        take_in(tx, new, live=True)
+        note_manifests(tx, new)
+
+    if new:
+        try:
+            decider.take(site_id, work, CAUSE)
+        except (LookupError, ValueError, AssertionError, TypeError) as error:
+            # A projection failed, which none does on a valid event: the commit is undone, the log waits.
+            why = f"the facts cannot be projected: {type(error).__name__}: {str(error)[:150]}"
+            raise Refusal(Code.FAULT, why, entry=new[0].id) from error
+    return place_of(decider, site_id)
+
+
+def _check_openings(db: Reader, site_id: str, head: Place, new: Sequence[Entry]) -> None:
+    leaf = _leaf_at(db, site_id, head)
+    for entry in new:
+        if entry.seq == 0 and entry.epoch > log.FIRST_EPOCH:
+            check_opening(entry, head, leaf)
+        head, leaf = Place(entry.epoch, entry.seq + 1), entry.leaf
+
+
+def _known(db: Reader, site_id: str, entries: Sequence[Entry], head: Place) -> dict[tuple[int, int], bytes]:
+    """Return the leaves here of the entries that lie before the head."""
+    before = [entry for entry in entries if (entry.epoch, entry.seq) < (head.epoch, head.seq)]
+    known: dict[tuple[int, int], bytes] = {}
+    for epoch in sorted({entry.epoch for entry in before}):
+        seqs = [entry.seq for entry in before if entry.epoch == epoch]
+        found = log.leaves(db, site_id, epoch, min(seqs), max(seqs) + 1)
+        known |= {(epoch, seq): leaf for seq, leaf in found}
+    return known
+
+
+def _reported(desk: Desk, site_id: str, work: Callable[[Decider], T]) -> T:
+    """Run work on the decider; a fork, a rewound disk or a clone is recorded before it is told (R2)."""
+    try:
+        return desk.do(work)
+    except Refusal as refusal:
+        if refusal.code in (Code.FORKED, Code.REWOUND, Code.CLONED):
+            desk.do(partial(_report, site_id=site_id, refusal=refusal))
+        raise
+
+
+def _report(decider: Decider, site_id: str, refusal: Refusal) -> None:
+    head = place_of(decider, site_id)
+    found = LogForked(
+        log_origin=site_id,
+        log_epoch=int(refusal.facts.get("epoch", head.epoch)),
+        size=int(refusal.facts.get("size", head.seq)),
+        signed=str(refusal.facts.get("here", "")),
+        found=str(refusal.facts.get("there", "")),
+        why=f"{refusal.code}: {refusal.why}",
+    )
+    decider.within(SYSTEM, NETWORK_ORIGIN, lambda tx: forks.report(tx, [found]), CAUSE)
+    decider.settle()
+
+
+# --- Queries ------------------------------------------------------------------------
+
+
+def check_open(decider: Decider, site_id: str) -> None:
+    """Refuse what is about a log that this host writes itself, or that is in quarantine.
+
+    Raises:
+        Refusal: not_yours, quarantined.
+    """
+    if decider.shared.hot[Hosting].here(site_id):
+        raise Refusal(Code.NOT_YOURS, f"{site_id} is hosted here")
+    barred = [fork for fork in forks.quarantined(Reads(decider.connection)) if fork.origin == site_id]
+    if barred:
+        raise Refusal(Code.QUARANTINED, "a person has to choose which copy is kept", log=str(min(barred)))
+
+
+def place_of(decider: Decider, origin: str) -> Place:
+    """Return where a log stands in a database; (0, 0) where nothing of it is there."""
+    epoch, seq = decider.heads.get(origin, (0, 0))
+    return Place(epoch, seq)
+
+
+def _leaf_at(db: Reader, origin: str, head: Place) -> bytes:
+    """Return the leaf of the last entry before a place; empty where there is none."""
+    if not head.seq:
+        return b""
+    found = log.leaves(db, origin, head.epoch, head.seq - 1, head.seq)
+    return found[0][1] if found else b""
+
+
+def find_link(db: Reader, site_id: str) -> Link | None:
+    """Return what is remembered of a node, or None."""
+    return db.one(_ONE, site_id=site_id)
+
+
+def links(db: Reader) -> list[Link]:
+    """Return what is remembered of every node."""
+    return db.all(_ALL)
+
+
+def heard_at(link: Link) -> datetime:
+    """Return when a node said hello, by its own clock."""
+    return from_micros(to_micros(link.heard_at) + link.ahead_us)

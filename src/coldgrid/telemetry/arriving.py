@@ -1,0 +1,230 @@
+"""Arriving: readings of a site that another host writes: sealed blocks, and parcels of what is not sealed.
+
+Invariants
+    A1  A block is taken when its bytes are those that a manifest of the site's log names; what it says of
+        itself is worked out here.
+    A2  A reading counts once, whichever of block and parcel comes first, and however often.
+    A3  A site's readings are of its own sensors: a parcel with any other is refused as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import sqlalchemy as sa
+
+from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.statements import Statement, upsert
+from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tx import Tx
+from coldgrid.telemetry import archive, chunks, parcels
+from coldgrid.telemetry.archive import BlocksManifested, ManifestedBlock
+from coldgrid.telemetry.blocks import DAY_US, Readings
+from coldgrid.telemetry.landing import joined
+from coldgrid.telemetry.parcels import Cut, ParcelHead, ParcelHeads
+from coldgrid.telemetry.sensors import sensors_of_site
+
+WANTED_MAX = 500
+# Parcels are rolled when so many, or so many readings, wait: a chart opens each of them.
+ROLL_PARCELS = 32
+ROLL_READINGS = 200_000
+# Chunks made here are numbered apart from those that this host made when it hosted the site itself.
+_ROLLS_FROM = 1 << 40
+
+Parts = Sequence[tuple[str, Readings]]
+
+
+class ForeignSensor(ValueError):
+    """The readings are of a sensor that is not the site's."""
+
+
+telemetry_wanted = sa.Table(
+    "telemetry_wanted",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("sensor_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.BigInteger, primary_key=True),
+    sa.Column("block_no", sa.BigInteger, primary_key=True),
+    sa.Column("site_id", sa.Text, nullable=False),
+    sa.Column("readings", sa.BigInteger, nullable=False),
+    sa.Column("first_us", sa.BigInteger, nullable=False),
+    sa.Column("last_us", sa.BigInteger, nullable=False),
+    info={"service": True},
+)
+sa.Index("ix_telemetry_wanted_site", telemetry_wanted.c.site_id, telemetry_wanted.c.day)
+
+_FIELDS = ("sensor_id", "day", "block_no", "hash", "readings", "first_us", "last_us")
+_WANT = Statement(upsert(telemetry_wanted, keys=["hash", "sensor_id", "day", "block_no"]))
+_HAVE = Statement(
+    telemetry_wanted.delete().where(
+        telemetry_wanted.c.hash == sa.bindparam("name"),
+        telemetry_wanted.c.sensor_id == sa.bindparam("whose"),
+        telemetry_wanted.c.day == sa.bindparam("which"),
+        telemetry_wanted.c.block_no == sa.bindparam("no"),
+    )
+)
+_WANTED = Statement(
+    sa.select(telemetry_wanted.c.hash)
+    .where(telemetry_wanted.c.site_id == sa.bindparam("site_id"))
+    .order_by(telemetry_wanted.c.day, telemetry_wanted.c.sensor_id, telemetry_wanted.c.block_no)
+    .limit(sa.bindparam("count", type_=sa.Integer))
+)
+_OF_HASHES = Statement(
+    sa.select(*(telemetry_wanted.c[name] for name in _FIELDS)).where(
+        telemetry_wanted.c.site_id == sa.bindparam("site_id"),
+        telemetry_wanted.c.hash.in_(sa.bindparam("hashes", expanding=True)),
+    ),
+    into=ManifestedBlock,
+)
+_HOW_MANY = Statement(
+    sa.select(sa.func.count(), sa.func.sum(telemetry_wanted.c.readings)).where(
+        telemetry_wanted.c.site_id == sa.bindparam("site_id")
+    )
+)
+
+
+# --- Blocks -----------------------------------------------------------------------
+
+
+def want_blocks(tx: Tx, manifest: BlocksManifested) -> None:
+    """Note the blocks of a manifest that are not here."""
+    held = archive.blocks_held(tx, [block.hash for block in manifest.blocks]) if manifest.blocks else set()
+    for block in manifest.blocks:
+        if block.hash not in held:
+            row = {name: getattr(block, name) for name in _FIELDS}
+            tx.write(_WANT, site_id=manifest.site_id, **row)
+
+
+def wanted(db: Reader, site_id: str, limit: int = WANTED_MAX) -> list[str]:
+    """Return the names of blocks of a site that are vouched for and not here, the oldest days first."""
+    return list(dict.fromkeys(name for (name,) in db.all(_WANTED, site_id=site_id, count=limit)))
+
+
+def missing(db: Reader, site_id: str) -> tuple[int, int]:
+    """Return how many blocks of a site are not here yet, and how many readings are in them."""
+    row = db.one(_HOW_MANY, site_id=site_id)
+    return (0, 0) if row is None else (int(row[0] or 0), int(row[1] or 0))
+
+
+def take_blocks(tx: Tx, site_id: str, bodies: dict[str, bytes]) -> int:
+    """Store blocks by their names, and take their readings out of what was here provisionally (A1, A2).
+
+    Names that nobody wants are passed over: they came twice.
+
+    Raises:
+        BlockDamaged: the bytes are not those that were vouched for.
+    """
+    found = tx.all(_OF_HASHES, site_id=site_id, hashes=sorted(bodies))
+    if found and parcels.waiting(tx, site_id)[0]:
+        roll_arrived(tx, site_id)
+    provisional = _days_in_chunks(tx, site_id, found)
+    for block in found:
+        readings = archive.land_block(tx, site_id, block, bodies[block.hash])
+        if (block.sensor_id, block.day) in provisional:
+            _take_out(tx, site_id, block, readings)
+        tx.write(_HAVE, name=block.hash, whose=block.sensor_id, which=block.day, no=block.block_no)
+    return len(found)
+
+
+def _days_in_chunks(tx: Tx, site_id: str, found: Sequence[ManifestedBlock]) -> set[tuple[str, int]]:
+    if not found:
+        return set()
+    upto = max(block.day for block in found)
+    return set(chunks.waiting_days(tx, site_id, upto, 1_000_000))
+
+
+def _take_out(tx: Tx, site_id: str, block: ManifestedBlock, sealed: Readings) -> None:
+    """Leave of a sensor's day in chunks what is in no block."""
+    from_us = block.day * DAY_US
+    there = joined(chunks.chunked(tx, block.sensor_id, from_us, from_us + DAY_US))
+    rest = _without(there, sealed)
+    if len(rest) == len(there):
+        return
+    chunks.drop_chunks(tx, block.sensor_id, block.day)
+    if len(rest):
+        chunks.roll_into_chunks(tx, [parcels.as_flush([(block.sensor_id, rest)])], _next_roll(tx, site_id))
+
+
+def _without(readings: Readings, other: Readings) -> Readings:
+    keep = ~np.isin(readings.at_us, other.at_us)
+    if keep.all():
+        return readings
+    return Readings(readings.at_us[keep], readings.value_e4[keep], readings.bad[keep])
+
+
+# --- Parcels ----------------------------------------------------------------------
+
+
+def take_parcel(tx: Tx, site_id: str, parcel_no: int, body: bytes) -> bool:
+    """Store a parcel; return whether it was new.
+
+    Raises:
+        ParcelDamaged: the bytes are none.
+        ForeignSensor: see A3.
+    """
+    head = arrived_head(tx, site_id)
+    if parcel_no <= head.parcel_no:
+        return False
+    parts = parcels.unpack_parcel(body)
+    own = {sensor.sensor_id for sensor in sensors_of_site(tx, site_id)}
+    strange = next((name for name, _ in parts if name not in own), None)
+    if strange is not None:
+        raise ForeignSensor(f"{strange[:80]} is no sensor of {site_id}")
+    parcels.put_parcel(tx, Cut(parcel_no, True), parts, body)
+    parcels.move_head(tx, site_id, ParcelHead(parcel_no, head.landed_no))
+    return True
+
+
+def settle_parcels(tx: Tx, site_id: str) -> None:
+    """Roll what arrived where much of it waits, or where some of its days are sealed already."""
+    count, readings = parcels.waiting(tx, site_id)
+    if not count:
+        return
+    if count >= ROLL_PARCELS or readings >= ROLL_READINGS or _meets_blocks(tx, site_id):
+        roll_arrived(tx, site_id)
+
+
+def _meets_blocks(tx: Tx, site_id: str) -> bool:
+    waiting = parcels.parcels_after(tx, site_id, -1, ROLL_PARCELS)
+    first, last = min(one.first_us for one in waiting), max(one.last_us for one in waiting)
+    return bool(archive.days_sealed(tx, site_id, first // DAY_US, last // DAY_US))
+
+
+def roll_arrived(tx: Tx, site_id: str) -> None:
+    """Move the readings of a site's parcels into chunks, but for those that are in blocks (A2)."""
+    waiting = parcels.parcels_after(tx, site_id, -1, 1_000_000)
+    if not waiting:
+        return
+    first, last = min(one.first_us for one in waiting), max(one.last_us for one in waiting)
+    sealed = archive.days_sealed(tx, site_id, first // DAY_US, last // DAY_US)
+    found: dict[str, list[Readings]] = {}
+    for parcel in waiting:
+        for sensor_id, readings in parcels.unpack_parcel(parcel.body):
+            found.setdefault(sensor_id, []).append(readings)
+    parts = [(sensor_id, joined(listed)) for sensor_id, listed in sorted(found.items())]
+    parts = [(sensor_id, _unsealed(tx, sensor_id, readings, sealed)) for sensor_id, readings in parts]
+    parts = [(sensor_id, readings) for sensor_id, readings in parts if len(readings)]
+    if parts:
+        chunks.roll_into_chunks(tx, [parcels.as_flush(parts)], _next_roll(tx, site_id))
+    parcels.drop_parcels(tx, site_id, waiting[-1].parcel_no)
+
+
+def _unsealed(tx: Tx, sensor_id: str, readings: Readings, sealed: set[tuple[str, int]]) -> Readings:
+    first, last = int(readings.at_us[0]) // DAY_US, int(readings.at_us[-1]) // DAY_US
+    if not any((sensor_id, day) in sealed for day in range(first, last + 1)):
+        return readings
+    for block in archive.sealed(tx, sensor_id, first, last)[1]:
+        readings = _without(readings, block)
+    return readings
+
+
+def arrived_head(tx: Tx, site_id: str) -> ParcelHead:
+    """Return how far a site's parcels have arrived. `landed_no` counts the rolls made of them here."""
+    return tx.hot(ParcelHeads).of.get(site_id) or ParcelHead(0, _ROLLS_FROM)
+
+
+def _next_roll(tx: Tx, site_id: str) -> int:
+    head = arrived_head(tx, site_id)
+    parcels.move_head(tx, site_id, ParcelHead(head.parcel_no, head.landed_no + 1))
+    return head.landed_no + 1
