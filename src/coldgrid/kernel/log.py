@@ -23,6 +23,7 @@ from coldgrid.kernel.tables import Instant, metadata, to_micros
 
 if TYPE_CHECKING:
     from coldgrid.kernel.batch import Batch
+    from coldgrid.kernel.driver import Connection
     from coldgrid.kernel.reading import Reader
 
 event_log = sa.Table(
@@ -65,6 +66,13 @@ _AFTER = Statement(
         sa.bindparam("count", type_=sa.Integer)
     ),
     into=Entry,
+)
+# For a replay: everything that an entry's projection sees, as it is stored.
+_ROWS_AFTER = Statement(
+    sa.select(*(column for column in event_log.c if column.name != "leaf"))
+    .order_by(event_log.c.position)
+    .where(event_log.c.position > sa.bindparam("after"))
+    .limit(sa.bindparam("count", type_=sa.Integer))
 )
 _AFTER_OF_TYPES = Statement(
     _SELECT.where(event_log.c.position > sa.bindparam("after"))
@@ -229,6 +237,12 @@ def read(db: Reader, after: int, limit: int, types: Sequence[str] = ()) -> list[
     if types:
         return db.all(_AFTER_OF_TYPES, after=after, count=limit, types=list(types))
     return db.all(_AFTER, after=after, count=limit)
+
+
+def read_rows(connection: Connection, after: int, limit: int) -> list[tuple[Any, ...]]:
+    """Return the rows behind a position as they are stored: an entry's fields, but for the leaf."""
+    params = _ROWS_AFTER.bind(connection.dialect, {"after": after, "count": limit})
+    return connection.query(_ROWS_AFTER, params)
 
 
 def read_all(db: Reader, after: int = -1, types: Sequence[str] = (), chunk: int = 2000) -> Iterator[Entry]:

@@ -6,33 +6,47 @@ and never runs a reaction.
 
 from __future__ import annotations
 
+import gc
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel import log
-from coldgrid.kernel.authorize import Principal
-from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.database import Connection, SqliteConnection, schema_statements
 from coldgrid.kernel.decider import Decider
-from coldgrid.kernel.events import Entry, UnknownEvent, decode
+from coldgrid.kernel.events import Entry, UnknownEvent, decoder_of
 from coldgrid.kernel.personal import Keyring
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.registry import hot_states, projections
+from coldgrid.kernel.replay import ReplayBatch, ReplayTx
 from coldgrid.kernel.statements import SQLITE, Statement
-from coldgrid.kernel.tables import is_projection, metadata
+from coldgrid.kernel.tables import from_micros, is_projection, metadata
 from coldgrid.kernel.tx import Shared, Tx
 
-CHUNK = 5000
+CHUNK = 500  # what a processor's cache holds
 # A crash may spoil the file: it is made anew.
-SCRATCH_PRAGMAS = ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", "cache_size=-65536")
+SCRATCH_PRAGMAS = (
+    "synchronous=OFF",
+    "journal_mode=OFF",
+    "locking_mode=EXCLUSIVE",
+    "cache_size=-65536",
+)
 
-Plan = Sequence[Callable[[Any, Any], None]]
+_RECORDED, _TYPE = 5, 7  # where a row of the log has them
+
+
+class Plan(NamedTuple):
+    """How entries of one type are projected; nobody projects a type that this release does not know."""
+
+    decode: Callable[[bytes], Any]
+    projections: tuple[Callable[[Any, Any], None], ...]
+    watched: bool
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -67,37 +81,77 @@ def replay(
         _no_entropy,
         _no_commands,
     )
+    batch = ReplayBatch(target)
+    tx = ReplayTx(batch, shared)
+    tx.rebuilding = watch is None
     plans: dict[str, Plan] = {}
     done, after = 0, -1
-    while entries := log.read(source, after, CHUNK):
-        batch = Batch(target, {}, 0)
-        target.command("BEGIN")
-        for entry in entries:
-            plan = plans.get(entry.type)
-            if plan is None:
-                plan = plans[entry.type] = _plan_of(entry)
-            if not plan and watch is None:
-                continue  # nobody projects it, or this release does not know it
-            event = decode(entry.type, entry.body)
-            tx = Tx(batch, shared, entry.origin, Principal(entry.actor), entry.recorded_at, entry.cause)
-            tx.entry = entry
-            tx.rebuilding = watch is None
-            for projection in plan:
-                projection(tx, event)
-            if watch is not None and not isinstance(event, UnknownEvent):
-                watch(tx, event)
-        batch.flush()
-        target.command("COMMIT")
-        done += len(entries)
-        after = entries[-1].position
-        tell(done)
+    target.command("BEGIN")
+    with _no_collector():
+        while rows := log.read_rows(source.connection, after, CHUNK):
+            for row in rows:
+                plan = plans.get(row[_TYPE]) or plans.setdefault(row[_TYPE], _plan_of(row, watch is not None))
+                if plan.projections or plan.watched:
+                    entry = _entry(row)
+                    event = plan.decode(entry.body)
+                    tx.turn_to(entry, row[_RECORDED])
+                    for projection in plan.projections:
+                        projection(tx, event)
+                    if watch is not None and plan.watched:
+                        watch(tx, event)
+            batch.flush_large()
+            done += len(rows)
+            after = rows[-1][0]
+            tell(done)
+    batch.flush()
+    target.command("COMMIT")
     return done
 
 
-def _plan_of(entry: Entry) -> Plan:
-    """Return the projections of an entry's type, which is looked up once for each type."""
-    event = decode(entry.type, entry.body)
-    return () if isinstance(event, UnknownEvent) else projections.get(type(event), ())
+def _entry(row: tuple[Any, ...]) -> Entry:
+    position, origin, epoch, seq, occurred, recorded, stream, type_, actor, cause, audience, body = row
+    at = _instant(recorded)
+    return Entry(
+        position,
+        origin,
+        epoch,
+        seq,
+        at if occurred == recorded else _instant(occurred),
+        at,
+        stream,
+        type_,
+        actor,
+        cause,
+        audience,
+        body,
+        b"",  # as when it was recorded: a projection does not see the leaf
+    )
+
+
+# Entries of one command, and of commands in one group, have their instant in common.
+_instant = lru_cache(1024)(from_micros)
+
+
+def _plan_of(row: tuple[Any, ...], watching: bool) -> Plan:
+    """Return what a type's entries need, which is looked up once for each type."""
+    type_, body = row[_TYPE], row[-1]
+    decoder = decoder_of(type_)
+    event = decoder(body)
+    if isinstance(event, UnknownEvent):
+        return Plan(decoder, (), watched=False)
+    return Plan(decoder, tuple(projections.get(type(event), ())), watched=watching)
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Keep Python from looking for cycles: a replay makes millions of rows and next to none of those."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _no_entropy(count: int) -> bytes:
@@ -136,7 +190,8 @@ def scratch(decider: Decider) -> Iterator[Connection]:
 
 def _with_tables(connection: Connection) -> Connection:
     for text in schema_statements(list(metadata.sorted_tables), connection.dialect):
-        connection.command(text)
+        if "CREATE TABLE" in text:  # a replay adds indexes where it needs them
+            connection.command(text)
     return connection
 
 

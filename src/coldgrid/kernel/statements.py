@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast, overload
 
 import sqlalchemy as sa
@@ -33,13 +35,15 @@ _ARRAY_OF = {
     sa.Boolean: "boolean[]",
     sa.LargeBinary: "bytea[]",
 }
+# Some 1000 parameters for the widest tables; SQLite takes 32,766 since 3.32.
+ROWS_IN_BLOCK = 50
 _EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
 
 class Sql:
     """One statement in one dialect: text, parameter names in order, and a text that takes whole columns."""
 
-    __slots__ = ("_mark", "bulk", "expanding", "names", "text")
+    __slots__ = ("_mark", "block", "bulk", "expanding", "names", "text")
 
     def __init__(self, dialect: str, compiled: SQLCompiler, bulk: str | None) -> None:
         self._mark = "?" if dialect == SQLITE else "%s"
@@ -47,6 +51,7 @@ class Sql:
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         self.expanding = frozenset(_EXPANDING.findall(self.text))
         self.bulk = bulk
+        self.block = _block(self.text) if dialect == SQLITE and not self.expanding else None
 
     def expand(self, values: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
         """Spell out list parameters: one placeholder for each member; an empty list matches nothing."""
@@ -76,14 +81,16 @@ class Statement(Generic[R]):
     __slots__ = (
         "_decoders",
         "_defaults",
-        "_plans",
+        "_encoders",
+        "_pick",
         "barrier",
+        "construct",
         "into",
         "is_write",
         "names",
         "sql",
         "table",
-        "text",
+        "upsert",
     )
 
     @overload
@@ -97,6 +104,8 @@ class Statement(Generic[R]):
             name: cast(SQLCompiler, by_dialect[name].compile(dialect=dialect))
             for name, dialect in _DIALECTS.items()
         }
+        self.construct = first
+        self.upsert = construct if isinstance(construct, Upsert) else None
         self.into = into
         self.is_write = not first.is_select
         self.table = first.table.name if self.is_write else ""
@@ -115,10 +124,15 @@ class Statement(Generic[R]):
         binds = compiled[SQLITE].binds
         self._defaults = {name: bind.value for name, bind in binds.items() if bind.value is not None}
         encoders = {name: _encoder_of(bind.type) for name, bind in binds.items() if not bind.expanding}
-        self._plans = {
-            dialect: tuple((name, encoders.get(name)) for name in sql.names)
+        self._encoders = {
+            dialect: tuple(
+                (index, encoder)
+                for index, name in enumerate(sql.names)
+                if (encoder := encoders.get(name)) is not None
+            )
             for dialect, sql in self.sql.items()
         }
+        self._pick = {dialect: picker(sql.names) for dialect, sql in self.sql.items()}
         selected = list(first.selected_columns) if first.is_select else []
         self._decoders = tuple(
             (index, decoder)
@@ -132,17 +146,27 @@ class Statement(Generic[R]):
         Raises:
             KeyError: a parameter is missing.
         """
-        plan = self._plans[dialect]
         if self._defaults:
             params = {**self._defaults, **params}
-        return tuple([params[name] if encoder is None else encoder(params[name]) for name, encoder in plan])
+        picked = self._pick[dialect](params)
+        encoders = self._encoders[dialect]
+        if not encoders:
+            return picked
+        values = list(picked)
+        for index, encoder in encoders:
+            value = values[index]
+            if value is not None:
+                values[index] = encoder(value)
+        return tuple(values)
 
     def row(self, raw: Sequence[Any]) -> R:
         """Build one result from a raw row."""
         if self._decoders:
             values = list(raw)
             for index, decoder in self._decoders:
-                values[index] = decoder(values[index])
+                value = values[index]
+                if value is not None:
+                    values[index] = decoder(value)
             raw = values
         return self.into(*raw) if self.into is not None else cast(R, tuple(raw))
 
@@ -153,14 +177,32 @@ class Statement(Generic[R]):
         return [self.row(raw) for raw in raws]
 
 
+def picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes these keys out of a mapping, or these places out of a sequence: always a tuple."""
+    if len(keys) > 1:
+        return cast("Callable[[Any], tuple[Any, ...]]", itemgetter(*keys))
+    if keys:
+        only = keys[0]
+        return lambda values: (values[only],)
+    return lambda values: ()
+
+
+class Upsert(dict[str, Any]):
+    """An upsert in both dialects, with what it does: see `upsert`."""
+
+    def __init__(self, keys: Sequence[str], set_: Sequence[str], add: Sequence[str]) -> None:
+        super().__init__()
+        self.keys_, self.set_, self.add = tuple(keys), tuple(set_), tuple(add)
+
+
 def upsert(
     table: sa.Table, *, keys: Sequence[str], set_: Sequence[str] = (), add: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> Upsert:
     """Return an insert of all columns that, where the keys exist, replaces `set_` and adds to `add`.
 
     With neither, the existing row stays as it is.
     """
-    built: dict[str, Any] = {}
+    built = Upsert(keys, set_, add)
     for name, insert in ((SQLITE, sqlite.insert), (POSTGRESQL, postgresql.insert)):
         construct: Any = insert(table)
         change = {column: construct.excluded[column] for column in set_}
@@ -179,22 +221,20 @@ def _base(type_: Any) -> Any:
 
 def _encoder_of(type_: Any) -> Codec | None:
     if isinstance(type_, sa.TypeDecorator):
-        return lambda value: type_.process_bind_param(value, _DIALECTS[SQLITE])
+        return partial(type_.process_bind_param, dialect=_DIALECTS[SQLITE])
     return None
 
 
 def _decoder_of(type_: Any) -> Codec | None:
     if isinstance(type_, sa.TypeDecorator):
-        return lambda value: type_.process_result_value(value, _DIALECTS[SQLITE])
+        return partial(type_.process_result_value, dialect=_DIALECTS[SQLITE])
     if isinstance(type_, sa.Boolean):
-        return lambda value: None if value is None else bool(value)
+        return bool
     if isinstance(type_, sa.LargeBinary):
-        return lambda value: None if value is None else bytes(value)
-    if isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float):
-        # PostgreSQL sums bigints to numeric; we only ever sum integers.
-        return lambda value: None if value is None else int(value)
-    if isinstance(type_, sa.Integer):
-        return lambda value: None if value is None else int(value)
+        return bytes
+    # PostgreSQL sums bigints to numeric; we only ever sum integers.
+    if isinstance(type_, sa.Integer) or (isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float)):
+        return int
     return None
 
 
@@ -210,6 +250,15 @@ def _reads_others(construct: Any) -> bool:
         isinstance(part, sa.Select | sa.ScalarSelect | sa.Exists)
         for part in sa.sql.visitors.iterate(construct)
     )
+
+
+def _block(text: str) -> str | None:
+    """Return an insert of `ROWS_IN_BLOCK` rows, where the text is one of a single row."""
+    head, values, tail = text.partition(" VALUES ")
+    row, end, rest = tail.partition(")")
+    if not values or not re.fullmatch(r"\((\?(, )?)+", row):
+        return None
+    return f"{head} VALUES {', '.join([row + end] * ROWS_IN_BLOCK)}{rest}"
 
 
 def _bulk_insert(construct: Any, text: str) -> str | None:

@@ -74,7 +74,11 @@ class Named(sa.TypeDecorator[Any]):
 
     def process_bind_param(self, value: StrEnum | None, dialect: sa.Dialect) -> str | None:
         """Encode; a string that is no member is a bug."""
-        return None if value is None else str(self.enumeration(value).value)
+        if value is None:
+            return None
+        if type(value) is self.enumeration:
+            return str.__str__(value)
+        return str(self.enumeration(value).value)
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> StrEnum | None:
         """Decode."""

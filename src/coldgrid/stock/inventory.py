@@ -94,6 +94,7 @@ _ADD = Statement(
     .where(*_ONE)
     .values(qty=_C.qty + sa.bindparam("more"), weight_g=_C.weight_g + sa.bindparam("more_g"))
 )
+assert _ADD.names == ("more", "more_g", "of_site", "of_sscc"), "its rows are written in this order"
 _HOLD = Statement(
     stock_unit.update()
     .where(*_ONE)
@@ -159,7 +160,7 @@ def take_out_unit(tx: Tx, site_id: str, sscc: str, location_id: str, at: datetim
 
 def add_to_unit(tx: Tx, site_id: str, sscc: str, qty: int, weight_g: int | None) -> None:
     """Write that goods came to a unit, or with a negative quantity left it."""
-    tx.write(_ADD, of_site=site_id, of_sscc=sscc, more=qty, more_g=weight_g or 0)
+    tx.write_row(_ADD, (qty, weight_g or 0, site_id, sscc))
 
 
 def count_hold(tx: Tx, site_id: str, sscc: str, more: int, sellable: bool) -> None:

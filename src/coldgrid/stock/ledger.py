@@ -83,6 +83,7 @@ stock_balance = sa.Table(
     sa.Index("ix_stock_balance_product", "product_id", "owner"),
     info={"origin": "site"},
 )
+_KINDS = {kind: kind.value for kind in MovementKind}
 _B = stock_balance.c
 _M = stock_movement.c
 _INSERT = Statement(stock_movement.insert())
@@ -102,13 +103,13 @@ class Posting(msgspec.Struct, frozen=True):
 def enter(tx: Tx, site_id: str, posting: Posting, line: Line, n: int, other_sscc: str = "") -> None:
     """Write one movement and both its balances; from projections only. `n`: its place in the event."""
     # Encoded here, in the columns' order: this is the row that a rebuild writes most often.
-    origin, target = line.origin, line.target
+    origin, target, entry = line.origin, line.target, tx.entry
     row = (
         site_id,
-        tx.entry.epoch,
-        tx.entry.seq,
+        entry.epoch,
+        entry.seq,
         n,
-        posting.kind.value,
+        _KINDS[posting.kind],
         posting.reference,
         posting.order_id,
         line.sscc,
@@ -122,14 +123,22 @@ def enter(tx: Tx, site_id: str, posting: Posting, line: Line, n: int, other_sscc
         origin.zone_id,
         target.location_id,
         target.zone_id,
-        to_micros(tx.entry.occurred_at),
+        occurred_us(tx),
         tx.actor,
     )
     tx.write_row(_INSERT, row)
     if line.qty and origin.location_id != target.location_id:
-        goods = (line.owner, line.product_id, line.lot_id)
-        tx.write_row(_ADD, (site_id, origin.location_id, *goods, origin.zone_id, -line.qty))
-        tx.write_row(_ADD, (site_id, target.location_id, *goods, target.zone_id, line.qty))
+        owner, product_id, lot_id = line.owner, line.product_id, line.lot_id
+        left = (site_id, origin.location_id, owner, product_id, lot_id, origin.zone_id, -line.qty)
+        reached = (site_id, target.location_id, owner, product_id, lot_id, target.zone_id, line.qty)
+        tx.write_row(_ADD, left)
+        tx.write_row(_ADD, reached)
+
+
+def occurred_us(tx: Tx) -> int:
+    """Return when the fact that is projected happened, as it is stored."""
+    at = tx.entry.occurred_at
+    return tx.stamp.micros if at is tx.now else to_micros(at)
 
 
 # --- Queries --------------------------------------------------------------------

@@ -154,7 +154,9 @@ _P = stock_promise.c
 _IS_OPEN = _P.open_qty > sa.literal_column("0")
 # Only open promises are looked up by place, so only they are in the index. In the order of promising, so that all
 # orders of a commit share its last page: every order pays for the index, few look through it.
-sa.Index("ix_stock_promise_open", _P.epoch, _P.seq, _P.zone_id, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN)
+sa.Index(
+    "ix_stock_promise_open", _P.epoch, _P.seq, _P.zone_id, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN
+)
 
 _INSERT = Statement(stock_promise.insert())
 _FREE = Statement(
@@ -167,6 +169,7 @@ _FREE = Statement(
     )
     .values(open_qty=_P.open_qty - sa.bindparam("less"))
 )
+assert _FREE.names == ("less", "of_order", "of_epoch", "of_seq", "of_n"), "its rows are written in this order"
 
 
 def _insert_rows(tx: Tx, order_id: str, allocations: Sequence[Allocation]) -> None:
@@ -195,7 +198,7 @@ def _insert_rows(tx: Tx, order_id: str, allocations: Sequence[Allocation]) -> No
 
 def _free_rows(tx: Tx, order_id: str, freed: Sequence[Freed]) -> None:
     for part in freed:
-        tx.write(_FREE, of_order=order_id, of_epoch=part.epoch, of_seq=part.seq, of_n=part.n, less=part.qty)
+        tx.write_row(_FREE, (part.qty, order_id, part.epoch, part.seq, part.n))
 
 
 @projects(Promised)

@@ -10,6 +10,7 @@ A stay names a location and its zone: goods take the worst sensor that covers th
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, metadata, to_micros
 from coldgrid.kernel.tx import Tx
+from coldgrid.stock.ledger import occurred_us
 from coldgrid.stock.units import Line
 
 # --- Table and writes -----------------------------------------------------------
@@ -59,11 +61,13 @@ _CLOSE = Statement(
     )
 )
 _RESIZE = Statement(stock_stay.update().where(*_IS_OPEN).values(qty=_S.qty + sa.bindparam("more")))
+assert _RESIZE.names == ("more", "of_site", "of_sscc"), "its rows are written in this order"
 
 
 def open_stay(tx: Tx, site_id: str, line: Line, n: int, arrived_at: datetime) -> None:
     """Write that the goods of a line stand at its target; from projections only."""
-    _insert(tx, site_id, line, n, _Stood(line.target.zone_id, line.target.location_id, arrived_at, None, ""))
+    arrived_us, target = to_micros(arrived_at), line.target
+    _insert(tx, site_id, line, n, _Stood(target.zone_id, target.location_id, arrived_us, None, "", ""))
 
 
 def close_stay(tx: Tx, site_id: str, line: Line, by: str, order_id: str = "") -> None:
@@ -82,45 +86,46 @@ def close_stay(tx: Tx, site_id: str, line: Line, by: str, order_id: str = "") ->
 def part_stay(tx: Tx, site_id: str, line: Line, n: int, by: str, order_id: str = "") -> None:
     """Write the stay of a part that left a unit, and that the unit holds less."""
     resize_stay(tx, site_id, line.sscc, -line.qty)
-    arrived_at = line.since or tx.entry.occurred_at
-    stood = _Stood(
-        line.origin.zone_id, line.origin.location_id, arrived_at, tx.entry.occurred_at, by, order_id
-    )
+    left_us, origin = occurred_us(tx), line.origin
+    arrived_us = to_micros(line.since) if line.since else left_us
+    stood = _Stood(origin.zone_id, origin.location_id, arrived_us, left_us, by, order_id)
     _insert(tx, site_id, line, n, stood)
 
 
 def resize_stay(tx: Tx, site_id: str, sscc: str, more: int) -> None:
     """Write that a unit holds more, or less, where it stands."""
-    tx.write(_RESIZE, of_site=site_id, of_sscc=sscc, more=more)
+    tx.write_row(_RESIZE, (more, site_id, sscc))
 
 
-class _Stood(msgspec.Struct, frozen=True):
+class _Stood(NamedTuple):
     zone_id: str
     location_id: str
-    arrived_at: datetime
-    left_at: datetime | None
+    arrived_us: int
+    left_us: int | None
     by: str
-    order_id: str = ""
+    order_id: str
 
 
 def _insert(tx: Tx, site_id: str, line: Line, n: int, stood: _Stood) -> None:
+    entry = tx.entry
+    zone_id, location_id, arrived_us, left_us, by, order_id = stood
     row = (
         site_id,
         line.sscc,
-        tx.entry.epoch,
-        tx.entry.seq,
+        entry.epoch,
+        entry.seq,
         n,
-        stood.zone_id,
-        stood.location_id,
+        zone_id,
+        location_id,
         line.owner,
         line.product_id,
         line.lot_id,
         line.qty,
-        to_micros(stood.arrived_at),
-        to_micros(stood.left_at) if stood.left_at else None,
-        line.target.location_id if stood.left_at else "",
-        stood.by,
-        stood.order_id,
+        arrived_us,
+        left_us,
+        "" if left_us is None else line.target.location_id,
+        by,
+        order_id,
     )
     tx.write_row(_INSERT, row)
 
