@@ -12,6 +12,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from coldgrid.access import people, reads
+from coldgrid.access.account import browser_name
 from coldgrid.access.door import KNOWN_FOR, LOGIN_FAILURES, THROTTLE_WINDOW
 from coldgrid.access.roles import Role
 from coldgrid.access.sessions import Limits
@@ -410,3 +411,30 @@ class TestFirstRun:
 def test_the_house_knows_its_people(house: House) -> None:
     names = house.decider.call(lambda d: people.names(Reads(d.connection))).result(timeout=10)
     assert names == {"ana": "Ana Ortiz", "ben": "Ben Ortiz", "cleo": "Cleo Ortiz"}
+
+
+@pytest.mark.parametrize(
+    ("client_said", "shown"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/120.0 Safari/537.36",
+            "Chrome on Linux",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/120.0 Safari/537.36 Edg/120.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Safari/604.1",
+            "Safari on iOS",
+        ),
+        (
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:120.0) Firefox/120.0",
+            "Firefox on macOS",
+        ),
+        ("curl/8.4.0", "curl/8.4.0"),
+        ("", ""),
+    ],
+)
+def test_a_session_is_shown_by_the_name_that_people_call_its_browser(client_said: str, shown: str) -> None:
+    assert browser_name(client_said) == shown

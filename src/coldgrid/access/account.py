@@ -22,6 +22,23 @@ from coldgrid.webkit.shell import page
 from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
+# The first that a browser names itself by counts: every one names several, for the sake of old servers.
+BROWSERS = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
+SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "iOS",
+    "iPad": "iPadOS",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "Linux": "Linux",
+}
+
+
+def browser_name(client: str) -> str:
+    """Return what people call a browser: "Firefox on Linux"; a client that is none by its own first word."""
+    browser = next((name for sign, name in BROWSERS.items() if f"{sign}/" in client), "")
+    system = next((name for sign, name in SYSTEMS.items() if sign in client), "")
+    return f"{browser} on {system}" if browser and system else client.partition(" ")[0][:40]
 
 
 @get("/account", opt={"action": "access.use_account"}, include_in_schema=False, sync_to_thread=True)
@@ -44,6 +61,7 @@ def _account(request: Req, db: Reader, form: Form) -> Response[str]:
         duties=[(label(role), DUTIES[Role(role)]) for role in person.roles],
         sessions=sessions.sessions_of(db, person.person_id, now, door.limits),
         system_now=now,
+        browser_name=browser_name,
         form=form,
     )
 

@@ -28,6 +28,7 @@ from coldgrid.orchestration.decisions import (
     list_decisions,
 )
 from coldgrid.orchestration.escalation import alarm_budgets
+from coldgrid.orchestration.incidents import IncidentNotFound, get_incident
 from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.orchestration.visibility import timezone_of
 from coldgrid.webkit.commands import submit_form
@@ -123,7 +124,7 @@ def _decision(request: Req, db: Reader, decision_id: str, form: Form) -> Respons
         rows=views.shown_alternatives(kept.decision, visitor.unit),
         facts_told=views.flat_facts(kept.decision.facts, visitor.unit),
         state_of=STATUSES[kept.status],
-        about=_about(kept.subject),
+        about=_about(db, kept.subject),
         names=names(db),
         may_override=of_site
         and kept.status is DecisionStatus.MADE
@@ -132,11 +133,17 @@ def _decision(request: Req, db: Reader, decision_id: str, form: Form) -> Respons
     )
 
 
-def _about(subject: str) -> tuple[str, str]:
+def _about(db: Reader, subject: str) -> tuple[str, str]:
     """Where a decision's subject is shown, and what it is called."""
     kind, _, id_ = subject.partition("/")
-    addresses = {"incident": f"/incidents/{id_}", "order": f"/orders/{id_}"}
-    return addresses.get(kind, ""), subject
+    if kind == "order":
+        return f"/orders/{id_}", f"Order {id_}"
+    if kind != "incident":
+        return "", subject
+    try:
+        return f"/incidents/{id_}", get_incident(db, id_).title
+    except IncidentNotFound:
+        return "", subject
 
 
 @post("/decisions/{decision_id:path}", include_in_schema=False)

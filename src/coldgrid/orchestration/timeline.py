@@ -199,6 +199,6 @@ def _measured(name: str, value: float, currency: str, unit: str) -> str:
         return formats.temperature(value, unit)
     if name.endswith("_min"):
         return formats.duration(value)
-    if name.endswith("_cents"):
+    if name.endswith(("_cents", "_cents_per_pallet")):
         return formats.cents(round(value), currency)
     return formats.count(value) if float(value).is_integer() else formats.number(value)

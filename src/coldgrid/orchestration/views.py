@@ -119,14 +119,35 @@ def flat_facts(facts: Mapping[str, Any], unit: str = "c") -> list[tuple[str, str
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             found.append((_label(name), f"{len(value)} entries"))
         else:
-            found.append((_label(name), told_fact(name, value, facts, unit) or "–"))
+            found.append((_label(name), told_fact(name, value, facts, unit) or "—"))
     return found
+
+
+# What a fact's name, cut of its unit, does not say by itself.
+_LABELS = {
+    "zone_id": "zone",
+    "site_id": "site",
+    "moves": "goods move",
+    "crosses": "limit crossed in",
+    "recovered": "cold again in",
+    "repair": "repair in",
+    "pallets_per_h": "pallets an hour",
+    "people_ready": "people there in",
+    "dock": "air at the dock",
+    "load": "loading takes",
+    "pull_down": "cooling down takes",
+    "truck_ready": "truck there in",
+    "trailer_ready": "trailer there in",
+    "dry_ice_ready": "dry ice there in",
+    "move_cents_per_pallet": "a pallet moved costs",
+    "dry_ice_cents_per_pallet": "dry ice for a pallet costs",
+}
 
 
 def _label(name: str) -> str:
     for suffix in ("_c_per_h", "_cents", "_min", "_c", "_at"):
         name = name.removesuffix(suffix)
-    return name.replace("_", " ")
+    return _LABELS.get(name) or name.replace("_", " ")
 
 
 def time_left(incident: Incident, now: datetime) -> tuple[float, str, str] | None:
