@@ -163,7 +163,7 @@ def issue_token(tx: Tx, command: IssueToken) -> dict[str, str]:
         sites=None if command.sites is None else sorted(set(command.sites)),
         expires_at=command.expires_at,
     )
-    tx.record(f"token/{command.token_id}", event)
+    tx.record(f"token/{command.token_id}", event, audience=event.sites or ())
     return {"token_id": command.token_id}
 
 
@@ -174,7 +174,8 @@ def revoke_token(tx: Tx, command: RevokeToken) -> None:
     if token is None:
         raise TokenNotFound(token_id=command.token_id)
     if token.revoked_at is None:
-        tx.record(f"token/{command.token_id}", TokenRevoked(token_id=command.token_id, reason=command.reason))
+        event = TokenRevoked(token_id=command.token_id, reason=command.reason)
+        tx.record(f"token/{command.token_id}", event, audience=token.sites or ())
 
 
 _COLUMNS = sa.select(*(access_token.c[name] for name in ApiToken.__struct_fields__))

@@ -55,8 +55,8 @@ AUDIENCES: dict[str, Told] = {
     "access.password_set": Told.NAMED,
     "access.person_suspended": Told.NAMED,
     "access.person_reinstated": Told.NAMED,
-    "access.token_issued": Told.NOBODY,
-    "access.token_revoked": Told.NOBODY,
+    "access.token_issued": Told.NAMED,  # the sites that a machine is bound to: it goes on with the WAN down
+    "access.token_revoked": Told.NAMED,
     "personal.erased": Told.EVERYONE,  # an opaque id; who never had the data learns nothing from it
     # master data
     "network.change_drafted": Told.NOBODY,
@@ -90,6 +90,15 @@ AUDIENCES: dict[str, Told] = {
     "stock.shortfall": Told.SITE,
     "stock.stock_protected": Told.SITE,
     "stock.staleness_noted": Told.NOBODY,
+    # who may sync, and who hosts what: the tower's book, but for what a node is asked to do
+    "sync.code_issued": Told.NOBODY,
+    "sync.code_withdrawn": Told.NOBODY,
+    "sync.node_enrolled": Told.NOBODY,
+    "sync.certificate_renewed": Told.NOBODY,
+    "sync.certificate_taken_up": Told.NOBODY,
+    "sync.clone_suspected": Told.NOBODY,
+    "sync.node_revoked": Told.NOBODY,
+    "sync.site_called_back": Told.SITE,
     # facts of sites: the tower hears them all; another site only of goods on their way between them
     "stock.transfer_shipped": Told.NAMED,
     "stock.transfer_received": Told.NAMED,

@@ -140,7 +140,7 @@ kernel_outbox = sa.Table(
     sa.Column("next_at", Instant, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("why", sa.Text, nullable=False),
-    info={"service": True, "carried_by": "origin"},
+    info={"service": True, "carried_by": "origin", "waits": True},
 )
 sa.Index("ix_kernel_outbox_next", kernel_outbox.c.status, kernel_outbox.c.next_at)
 

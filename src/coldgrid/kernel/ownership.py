@@ -43,6 +43,7 @@ STREAM_OWNERS: dict[str, Owner] = {
     "notice": Owner.NETWORK,
     "enrolment": Owner.NETWORK,
     "node": Owner.NETWORK,
+    "handover": Owner.NETWORK,
     # a site's
     "lot": Owner.SITE,
     "unit": Owner.SITE,

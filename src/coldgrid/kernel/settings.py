@@ -62,6 +62,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_every_s: Annotated[float, Told("Seconds between checkpoints while there is news")] = 10.0
     session_idle_min: Annotated[int, Told("Minutes after which an unused session ends")] = 60
     session_max_h: Annotated[int, Told("Hours after which any session ends")] = 12
+    network: Annotated[
+        str, Told("Name of the network, in every certificate and checkpoint; it stays for ever")
+    ] = "coldgrid"
+    sync_host: Annotated[str, Told("Address that the tower listens on for nodes")] = "127.0.0.1"
+    sync_port: Annotated[int, Told("Port that the tower listens on for nodes, TLS; 0: none")] = 8443
+    sync_url: Annotated[
+        str, Told("Address that nodes reach the tower at, https://host:port; empty: the one it listens on")
+    ] = ""
+    authority_key: Annotated[
+        str, Told("File of the key that certifies nodes; made when missing, kept as safe as the signing key")
+    ] = ".coldgrid/authority.pem"
+    sync_bytes_per_s: Annotated[
+        int, Told("Most bytes a second that a node sends to its tower; 0: no limit")
+    ] = 0
+    parcel_every_s: Annotated[
+        float, Told("Seconds between a node's parcels of readings while nothing is wrong")
+    ] = 300.0
     secure_cookies: Annotated[bool, Told("Send cookies over TLS only; set it behind a TLS proxy")] = False
 
 

@@ -47,7 +47,7 @@ kernel_timer = sa.Table(
     sa.Column("payload", Json(dict[str, Any]), nullable=False),
     sa.Column("on_outage", sa.Text, nullable=False),
     sa.Column("set_at", Instant, nullable=False),
-    info={"service": True, "carried_by": "origin"},
+    info={"service": True, "carried_by": "origin", "waits": True},
 )
 sa.Index("ix_kernel_timer_due", kernel_timer.c.due_at)
 

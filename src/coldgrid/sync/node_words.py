@@ -85,6 +85,13 @@ class NodeRevoked(Event, frozen=True, tag="sync.node_revoked"):
     reason: str
 
 
+class SiteCalledBack(Event, frozen=True, tag="sync.site_called_back"):
+    """A site's node was asked to close its log, so that another host can go on with it."""
+
+    site_id: str
+    reason: str
+
+
 # --- Commands ---------------------------------------------------------------------
 
 
@@ -103,6 +110,13 @@ class WithdrawCode(Command, frozen=True, tag="sync.withdraw_code"):
 
     code_id: str
     reason: str = ""
+
+
+class CallBackSite(Command, frozen=True, tag="sync.call_back_site"):
+    """Ask a site's node to close its log and hand over what waits."""
+
+    site_id: str
+    reason: str
 
 
 class EnrolNode(Command, frozen=True, tag="sync.enrol_node"):

@@ -1,0 +1,108 @@
+"""Errands: what an operator at this machine asks a running host to do, by files in a folder of its own.
+
+Invariants
+    E1  The folder is open to its owner alone: who may write there could stop the host and take its key.
+    E2  An errand is done at most once: its file is taken away before it is begun.
+
+No port, no password: the way in is the one that the host's own files have.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from coldgrid.kernel.rejections import Rejected
+from coldgrid.kernel.settings import Settings
+
+EVERY_S = 0.2
+Asked = dict[str, str]
+logger = structlog.get_logger("coldgrid.errands")
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What came of an errand: what to say, and whether it was done."""
+
+    ok: bool
+    text: str
+
+
+class NobodyThere(Exception):
+    """No running host took the errand."""
+
+
+def errands_folder(settings: Settings) -> Path:
+    """Return a host's folder for errands: beside its signing key."""
+    return Path(settings.signing_key).parent / "errands"
+
+
+class Errands:
+    """Does errands while the host serves. `doing`: for each kind, the function that does it."""
+
+    def __init__(self, folder: Path, doing: Mapping[str, Callable[[Asked], str]]) -> None:
+        self._folder = folder
+        self._doing = doing
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="errands", daemon=True)
+
+    def start(self) -> None:
+        """Look into the folder from now on; what lay there was meant for a host that is gone."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        for old in self._folder.iterdir():
+            old.unlink(missing_ok=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the present one."""
+        self._stopping.set()
+        self._thread.join(timeout=5)
+
+    def _loop(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            for path in sorted(self._folder.glob("*.ask")):
+                self._do(path)
+
+    def _do(self, path: Path) -> None:
+        try:
+            asked = msgspec.json.decode(path.read_bytes(), type=Asked)
+            path.unlink()
+            answer = Answered(True, self._doing[asked.pop("errand")](asked))
+        except Rejected as rejected:
+            answer = Answered(False, f"{rejected} {rejected.todo}".strip())
+        except Exception as error:
+            logger.exception("errand_failed", errand=path.name)
+            answer = Answered(False, f"{type(error).__name__}: {error}")
+        written = path.with_suffix(".new")
+        written.write_bytes(msgspec.json.encode(answer))
+        written.replace(path.with_suffix(".answer"))
+
+
+def ask(folder: Path, errand: str, within_s: float = 60.0, **asked: str) -> Answered:
+    """Ask the host whose folder this is, and wait for its answer.
+
+    Raises:
+        NobodyThere: there is no such folder, or nobody answered.
+    """
+    if not folder.is_dir():
+        raise NobodyThere(f"no host serves from {folder.parent}")
+    name = secrets.token_hex(8)
+    written = folder / f"{name}.new"
+    written.write_bytes(msgspec.json.encode({"errand": errand, **asked}))
+    question, answer = folder / f"{name}.ask", folder / f"{name}.answer"
+    written.replace(question)
+    ends_s = time.monotonic() + within_s
+    while time.monotonic() < ends_s:
+        if answer.exists():
+            told = msgspec.json.decode(answer.read_bytes(), type=Answered)
+            answer.unlink()
+            return told
+        time.sleep(EVERY_S / 2)
+    question.unlink(missing_ok=True)
+    raise NobodyThere(f"the host of {folder.parent} does not answer; is it serving?")
