@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from coldgrid.node.parts import Parts
 
 SEED_BYTES = 32
-NETWORK_NAME = "coldgrid"
 # The broker's gateway may post readings and nothing else.
 GATEWAY = Principal("gateway:mqtt", frozenset({"integrator"}))
 OVERVIEW_EVERY_S = 2.0
@@ -110,7 +109,7 @@ def open_notary(settings: Settings, signer_name: str, home: str) -> Notary:
     key_file = Path(settings.signing_key)
     key_file.parent.mkdir(parents=True, exist_ok=True)
     signer = open_signer(key_file, signer_name, secrets.token_bytes(SEED_BYTES))
-    return Notary(signer=signer, network_name=NETWORK_NAME, home=home)
+    return Notary(signer=signer, network_name=settings.network, home=home)
 
 
 def no_orders(db: Reader) -> dict[str, int]:
@@ -222,6 +221,7 @@ def mqtt_readings(parts: Parts) -> MqttIngest | None:
             password=broker.password,
             tls=broker.tls,
             client_id=settings.mqtt_client_id,
+            group=settings.mqtt_client_id,  # else installations on one broker would split its stream
             connections=settings.mqtt_connections,
         ),
         lambda command: parts.service.submit(command, GATEWAY),

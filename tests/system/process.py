@@ -1,0 +1,81 @@
+"""The tower as its operator starts it: a process of its own, on a seeded database, behind a port."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from coldgrid.access.sessions import OpenSession
+from coldgrid.access.tokens import hash_token
+from coldgrid.kernel.database import open_database
+from tests.conftest import Kernel
+from tests.system.served import TOKEN, seed
+
+READY_WITHIN_S = 60
+SESSION = "a-session-of-the-tests"
+MACHINE = {"authorization": f"Bearer {TOKEN}"}
+ADMIN = {"cookie": f"coldgrid_session={SESSION}", "accept": "text/html"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def tower_process(database: Path, keys: Path, **settings: str) -> Iterator[httpx.Client]:
+    """Seed a database, serve it from a process of its own, and yield a client.
+
+    Its requests go with the headers of a `MACHINE` or of an `ADMIN` who is signed in."""
+    kernel = Kernel(open_database(str(database)))
+    seed(kernel)
+    now = datetime.now(UTC)
+    opening = OpenSession(
+        token_hash=hash_token(SESSION), person_id="ben", at=now, idle_since=now, opened_before=now
+    )
+    kernel.do(opening)
+    kernel.close()
+    port = free_port()
+    environment = os.environ | {
+        "COLDGRID_DATABASE": str(database),
+        "COLDGRID_SIGNING_KEY": str(keys / "signing.key"),
+        "COLDGRID_PORT": str(port),
+        **{f"COLDGRID_{name.upper()}": value for name, value in settings.items()},
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "coldgrid.cli", "serve"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+    try:
+        _wait_until_ready(client, process)
+        yield client
+    finally:
+        client.close()
+        process.kill()
+        process.wait(timeout=10)
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    until_s = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < until_s:
+        assert process.poll() is None, "the server ended by itself"
+        try:
+            if client.get("/healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail("the server never answered")
