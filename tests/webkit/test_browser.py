@@ -127,6 +127,7 @@ def test_on_a_phone_the_bottom_bar_has_room_for_a_thumb(browser: Browser, addres
         assert all(box and box["height"] >= 44 and box["width"] >= 44 for box in boxes)
         page.click(".tabbar >> text=Menu")
         expect(page.get_by_role("navigation", name="All places")).to_be_visible()
+        expect(page.get_by_role("search", name="Everything, from here")).to_be_visible()
 
 
 def test_without_javascript_the_forms_still_work(browser: Browser, address: str) -> None:

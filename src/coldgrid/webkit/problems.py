@@ -149,7 +149,7 @@ def todo_of(status: int) -> str:
     said = {
         400: "Go back to the page you came from and try again.",
         403: "Ask an admin of your network whether your role should allow it.",
-        404: "Check the address, or look for the order, lot, label or site with the search above.",
+        404: "Check the address, or search for the order, lot, label or site by its number.",
         405: "Go back to the page you came from and use its buttons.",
         409: "Go back, look at how it stands now, and decide again.",
         413: "Send less at once.",
