@@ -13,6 +13,7 @@ from coldgrid.evidence.parts import (
     PackTable,
     SubjectKind,
 )
+from coldgrid.orchestration.incidents import OpenIncident, Severity
 from coldgrid.quality.dispositions import Outcome, SignDisposition
 from coldgrid.quality.excursions import get_excursion
 from coldgrid.quality.hand_readings import RecordHandReading
@@ -49,18 +50,50 @@ def test_it_names_goods_temperatures_limits_and_signatures(kernel: Kernel, kind:
     incident_id = get_excursion(kernel.reader(), "x1").incident_id
     subject = PackSubject(kind, {"incident": incident_id, "unit": PALLET, "lot": LOT}[kind], SITE)
     parts = contribute(kernel.reader(), subject)
-    streams = next(part.streams for part in parts if isinstance(part, PackStreams))
+    streams = [stream for part in parts if isinstance(part, PackStreams) for stream in part.streams]
     assert {"excursion/x1", "disposition/dp-1", "measurement/hr-1"} <= set(streams)
-    exposed, shipped, signed = [part for part in parts if isinstance(part, PackTable)]
+    exposed, shipped, signed, by_hand = [part for part in parts if isinstance(part, PackTable)]
     assert len(exposed.rows) == 3
     assert shipped.rows[0][:4] == (PALLET, ICE, LOT, 40)
     assert signed.rows[0][5:7] == ("quinn", "quality")
     assert all(len(row) == len(table.columns) for table in (exposed, shipped, signed) for row in table.rows)
+    assert by_hand.rows[0][5:8] == (-20.5, "PROBE-7", "olga")
     (series,) = [part for part in parts if isinstance(part, PackSeries)]
     assert series.values[-1] == pytest.approx(-22, abs=0.2)
     assert len(series.low) == len(series.values) == len(series.at_s)
     assert {part.source for part in parts if isinstance(part, PackLimit)} >= {"stability study 7"}
     assert [part.title for part in parts if isinstance(part, PackMoment)] == [f"{ZONE}: -20.5 °C by hand"]
+
+
+def test_what_was_measured_for_an_incident_is_in_its_pack_also_where_nothing_was_exposed(
+    kernel: Kernel,
+) -> None:
+    open_freezer(kernel)
+    opened = OpenIncident(
+        site_id=SITE,
+        incident_id="i-probe",
+        severity=Severity.OPERATOR_ACTIONABLE,
+        title="A probe is silent",
+        zone_id=ZONE,
+    )
+    kernel.do(opened, at=30)
+    for number, at in enumerate((31, 200)):
+        reading = RecordHandReading(
+            site_id=SITE,
+            reading_id=f"hr-{number}",
+            zone_id=ZONE,
+            probe_id="PROBE-7",
+            value_c=-20.5,
+            photo_hash="ab" * 32,
+        )
+        kernel.do(reading, actor="olga", at=at)
+    parts = contribute(kernel.reader(), PackSubject("incident", "i-probe", SITE))
+    streams = [stream for part in parts if isinstance(part, PackStreams) for stream in part.streams]
+    assert streams == ["measurement/hr-0", "measurement/hr-1"]
+    (table,) = [part for part in parts if isinstance(part, PackTable)]
+    assert [row[7:9] for row in table.rows] == [("olga", "ab" * 32)] * 2
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert len([part for part in parts if isinstance(part, PackMoment)]) == 2
 
 
 def test_a_subject_without_an_excursion_adds_nothing(kernel: Kernel) -> None:

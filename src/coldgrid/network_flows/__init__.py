@@ -5,6 +5,6 @@ Sites' facts become new sourcing of the orders that counted on them, and word to
 
 from __future__ import annotations
 
-from coldgrid.network_flows import forks, notices, resourcing, telling
+from coldgrid.network_flows import forks, notices, pack, resourcing, telling
 
-__all__ = ["forks", "notices", "resourcing", "telling"]
+__all__ = ["forks", "notices", "pack", "resourcing", "telling"]

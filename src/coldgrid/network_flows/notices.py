@@ -182,6 +182,11 @@ _WAITING = Statement(
     into=Notice,
 )
 
+_FOR_APPROVAL = Statement(
+    _COLUMNS.where(network_flows_notice.c.approval_id == sa.bindparam("approval_id")).order_by(*_BY_AGE),
+    into=Notice,
+)
+
 
 def find_notice(db: Reader, notice_id: str) -> Notice | None:
     """Return one notice, or None."""
@@ -191,6 +196,11 @@ def find_notice(db: Reader, notice_id: str) -> Notice | None:
 def notices_of(db: Reader, order_id: str) -> list[Notice]:
     """Return what an order's customer was, or will be, told; oldest first."""
     return db.all(_OF_ORDER, order_id=order_id)
+
+
+def notices_for_approval(db: Reader, approval_id: str) -> list[Notice]:
+    """Return the notices that an approval is, or was, about; oldest first."""
+    return db.all(_FOR_APPROVAL, approval_id=approval_id)
 
 
 def waiting_notices(db: Reader, approval_id: str, limit: int = 1_000) -> list[Notice]:

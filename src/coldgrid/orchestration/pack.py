@@ -16,13 +16,13 @@ from coldgrid.evidence.parts import (
 )
 from coldgrid.kernel.events import encode
 from coldgrid.kernel.reading import Reader
-from coldgrid.network.sites import get_site
 from coldgrid.orchestration.approvals import approvals_of
 from coldgrid.orchestration.decisions import Decision, decisions_about
 from coldgrid.orchestration.incidents import Incident, IncidentNotFound, get_incident
 from coldgrid.orchestration.page_book import chains_of, pages_of
 from coldgrid.orchestration.runs import runs_of
 from coldgrid.orchestration.timeline import Tone, in_words, timeline_of
+from coldgrid.orchestration.visibility import timezone_of
 
 TONES: dict[Tone, State] = {
     Tone.ALARM: "crit",
@@ -62,7 +62,7 @@ def _streams(db: Reader, incident: Incident) -> PackStreams:
 
 
 def _moments(db: Reader, incident: Incident) -> Iterable[PackMoment]:
-    timezone = get_site(db, incident.site_id).timezone
+    timezone = timezone_of(db, incident.site_id)
     for line in timeline_of(db, incident, incident.closed_at or incident.changed_at):
         words = in_words(line.text, line.facts, "c", timezone)
         yield PackMoment(line.occurred_at, words, "", TONES[line.tone], line.actor, line.entry_id)

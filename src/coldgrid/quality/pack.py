@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from coldgrid.evidence.parts import (
 )
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.zones import get_zone
+from coldgrid.orchestration.incidents import IncidentNotFound, get_incident
 from coldgrid.quality.assessing import Goods, goods_of
 from coldgrid.quality.calibration import rejudge_of
 from coldgrid.quality.deviations import deviation_of
@@ -39,6 +40,7 @@ from coldgrid.quality.zone_air import Body, ZoneAir
 # More points than this make a chart no clearer.
 POINTS_MAX = 500
 BEFORE = timedelta(hours=1)
+NO_END = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def contribute(db: Reader, subject: PackSubject) -> list[Part]:
@@ -48,7 +50,13 @@ def contribute(db: Reader, subject: PackSubject) -> list[Part]:
     for excursion in excursions:
         parts += [_exposed(db, excursion), _shipped(db, excursion), _signed(db, excursion)]
         parts += _temperatures(db, excursion)
-        parts += [_moment(reading) for reading in _hand_readings(db, excursion)]
+    measured = {reading.reading_id: reading for one in excursions for reading in _hand_readings(db, one)}
+    if subject.kind == "incident":
+        measured |= {reading.reading_id: reading for reading in _measured_for(db, subject.id)}
+    if measured:
+        by_time = sorted(measured.values(), key=lambda reading: (reading.taken_at, reading.reading_id))
+        parts += [PackStreams(streams=[f"measurement/{one.reading_id}" for one in by_time])]
+        parts += [_by_hand(by_time), *(_moment(reading) for reading in by_time)]
     return parts
 
 
@@ -88,6 +96,16 @@ def _records(db: Reader, excursion: Excursion) -> Iterator[str]:
 def _hand_readings(db: Reader, excursion: Excursion) -> list[HandReading]:
     until_at = (excursion.closed_at or excursion.until_at) + BEFORE
     return hand_readings_of(db, excursion.zone_id, excursion.from_at - BEFORE, until_at)
+
+
+def _measured_for(db: Reader, incident_id: str) -> list[HandReading]:
+    """What was measured by hand in an incident's zone while it was open, also where nothing was exposed."""
+    try:
+        incident = get_incident(db, incident_id)
+    except IncidentNotFound:
+        return []
+    until_at = incident.closed_at or NO_END
+    return hand_readings_of(db, incident.zone_id, incident.opened_at - BEFORE, until_at)
 
 
 # --- Tables ---------------------------------------------------------------------
@@ -180,6 +198,29 @@ def _signed(db: Reader, excursion: Excursion) -> PackTable:
             for one in dispositions_of(db, excursion.excursion_id)
         ],
         note="Signed unit by unit, never by who authorised the rescue or placed the hold.",
+    )
+
+
+def _by_hand(readings: Sequence[HandReading]) -> PackTable:
+    return PackTable(
+        title="Measured by hand",
+        columns=("At", "Zone", "Location", "SSCC", "What", "°C", "Probe", "By", "Photo, SHA-256", "Note"),
+        rows=[
+            (
+                one.taken_at.isoformat(),
+                one.zone_id,
+                one.location_id,
+                one.sscc,
+                one.target.value,
+                one.value_c,
+                one.probe_id,
+                one.taken_by,
+                one.photo_hash,
+                one.note,
+            )
+            for one in readings
+        ],
+        note="A photo is known by its hash: whoever keeps the file can show that it is the one.",
     )
 
 
