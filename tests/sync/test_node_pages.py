@@ -158,6 +158,16 @@ def test_a_tower_without_the_port_says_so(tower: TowerPort) -> None:
         assert (asked.status_code, asked.json()["code"]) == (503, "no_port")
 
 
+def test_the_command_names_an_address_that_leads_here(shop: tuple[TowerPort, Client]) -> None:
+    tower, _ = shop
+    port = tower.port.server.address[1]
+    assert tower.port.url_for("tower.example") == f"https://127.0.0.1:{port}"
+    tower.port.server.address = ("0.0.0.0", 8443)
+    assert tower.port.url_for("tower.example") == "https://tower.example:8443"
+    assert tower.port.url_for("2001:db8::1") == "https://[2001:db8::1]:8443"
+    tower.port.server.address = ("127.0.0.1", port)
+
+
 def test_a_network_of_many_nodes_fits_the_page(shop: tuple[TowerPort, Client], tmp_path: Path) -> None:
     tower, client = shop
     for number in range(12):

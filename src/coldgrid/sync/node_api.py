@@ -130,7 +130,8 @@ async def give_code(request: Req, site_id: str, node_id: str) -> CodeGiven:
         code_id=port.draw_id(), site_id=site_id, secret_hash=code.secret_hash, at=at, node_id=node_id
     )
     await run(request, command)
-    typed = f"coldgrid node join {port.url} --code {code.encode()}"
+    url = port.url_for(request.url.hostname or "localhost")
+    typed = f"coldgrid node join {url} --code {code.encode()}"
     return CodeGiven(command.code_id, code.encode(), typed, at + CODE_LIFE)
 
 

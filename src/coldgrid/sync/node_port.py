@@ -17,6 +17,7 @@ from coldgrid.sync.registrar import Registrar
 from coldgrid.sync.tls_server import Limits, TlsPort, server_context
 
 CHAIN_SUFFIX = ".tower"
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,10 +72,13 @@ class NodePort:
         self.app.refusals = self.server.refusals
         self.gate.on_cut(self.server.cut)
 
-    @property
-    def url(self) -> str:
-        """The address that nodes join at."""
-        return self.settings.url or f"https://{self.server.address[0]}:{self.server.address[1]}"
+    def url_for(self, host: str) -> str:
+        """Return the address that nodes join at; `host` is what this tower is called where it is asked."""
+        if self.settings.url:
+            return self.settings.url
+        bound, port = self.server.address
+        name = host if bound in EVERYWHERE else bound
+        return f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}"
 
     def start(self) -> None:
         """Listen. Raises OSError where the address is taken."""
