@@ -103,7 +103,7 @@ def replay(
             done += len(rows)
             after = rows[-1][0]
             tell(done)
-    batch.flush()
+        batch.flush()
     target.command("COMMIT")
     return done
 

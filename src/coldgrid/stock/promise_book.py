@@ -152,8 +152,8 @@ stock_promise = sa.Table(
 _P = stock_promise.c
 # A literal, not a parameter: only then does a planner see that the partial index answers.
 _IS_OPEN = _P.open_qty > sa.literal_column("0")
-# Only open promises are looked up by place, so only they are in the index. In the order of promising, so that all
-# orders of a commit share its last page: every order pays for the index, few look through it.
+# Only open promises are looked up by place, so only they are in the index. In the order of promising, so that
+# all orders of a commit share its last page: every order pays for the index, few look through it.
 sa.Index(
     "ix_stock_promise_open", _P.epoch, _P.seq, _P.zone_id, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN
 )
