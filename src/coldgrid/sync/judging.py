@@ -102,26 +102,21 @@ def decide_facts(entries: Sequence[Entry], head: Place, known: Mapping[tuple[int
         skip += 1
     place = head
     for entry in entries[skip:]:
-        place = _next_place(place, entry)
+        if not _follows(place, entry):
+            raise Refusal(
+                Code.GAP,
+                f"{entry.id} does not follow what is here",
+                epoch=max(head.epoch, log.FIRST_EPOCH),
+                seq=head.seq,
+            )
+        place = Place(entry.epoch, entry.seq + 1)
     return skip
 
 
-def _next_place(place: Place, entry: Entry) -> Place:
-    """Return where a log stands after an entry that follows, or refuse one that does not."""
-    if (entry.epoch, entry.seq) == (place.epoch, place.seq) or (not place.epoch and _is_first(entry)):
-        return Place(entry.epoch, entry.seq + 1)
-    if (entry.epoch, entry.seq) == (place.epoch + 1, 0):
-        return Place(entry.epoch, 1)
-    raise Refusal(
-        Code.GAP,
-        f"{entry.id} does not follow what is here",
-        epoch=max(place.epoch, log.FIRST_EPOCH),
-        seq=place.seq,
-    )
-
-
-def _is_first(entry: Entry) -> bool:
-    return (entry.epoch, entry.seq) == (log.FIRST_EPOCH, 0)
+def _follows(place: Place, entry: Entry) -> bool:
+    if not place.epoch:
+        return (entry.epoch, entry.seq) == (log.FIRST_EPOCH, 0)
+    return (entry.epoch, entry.seq) in ((place.epoch, place.seq), (place.epoch + 1, 0))
 
 
 def check_opening(entry: Entry, head: Place, leaf: bytes) -> None:
