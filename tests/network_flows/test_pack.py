@@ -1,4 +1,4 @@
-"""What customers were told stands in the pack of the incident that was the cause, and who they are does not."""
+"""What customers were told stands in the pack of the incident behind it, and who they are does not."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_pack_verifies_and_names_no_customer_in_clear(kernel: Kernel) -> Non
     assert b"web-1" in everything
     assert b"Ann Example" not in everything
     assert b"ann@example.com" not in everything
-    assert not [finding for finding in verify_pack(pack).findings if not finding.ok]
+    assert verify_pack(pack).findings == []
 
 
 def test_what_another_cause_did_is_not_in_it(kernel: Kernel) -> None:

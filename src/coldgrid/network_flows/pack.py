@@ -1,4 +1,4 @@
-"""What the customers' side adds to an incident's evidence pack: which orders it cost, who was told what, and when.
+"""What an incident's pack says of the customers: which orders it cost, who was told what, and when.
 
 Orders stand there by their number; names and addresses are personal data and stand nowhere in clear.
 """
