@@ -146,6 +146,28 @@ def test_the_api_issues_lists_and_revokes(shop: tuple[TowerPort, Client], tmp_pa
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("at", "9999-12-31T23:59:59Z"),
+        ("at", "0001-01-01T00:00:00Z"),
+        ("at", "2026-03-01T08:00:00"),
+        ("secret_hash", "secret"),
+        ("code_id", "../.."),
+        ("code_id", ""),
+    ],
+)
+def test_a_code_that_makes_no_sense_is_refused_with_the_field(
+    shop: tuple[TowerPort, Client], field: str, value: str
+) -> None:
+    body = {"code_id": "code-1", "site_id": "ATL1", "secret_hash": "ab" * 32, "at": "2026-03-01T08:00:00Z"}
+    answer = shop[1].post(
+        "/api/v1/commands/sync.issue_code", json=body | {field: value}, headers={"x-csrf-token": CSRF}
+    )
+    assert answer.status_code == 422
+    assert field in answer.text
+
+
 def test_a_tower_without_the_port_says_so(tower: TowerPort) -> None:
     with Client(app_of(tower, with_port=False)) as client:
         client.headers.update(PAGE)

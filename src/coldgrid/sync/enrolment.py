@@ -47,6 +47,7 @@ CODE_LIFE = timedelta(hours=1)
 # Two processes of one tower may disagree a little about the time.
 EARLY = timedelta(minutes=5)
 LISTED_MAX = 200
+YEARS = (2020, 2200)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -157,8 +158,8 @@ def check_code(code: Code | None, key_hash: str, at: datetime) -> Code:
     return code
 
 
-def decide_issue(command: IssueCode, node: Node | None) -> CodeIssued:
-    """Return what issuing records, or reject; `node` is the one to bring back, if any."""
+def _check(command: IssueCode) -> None:
+    """Reject what no code may be; all problems at once."""
     problems = []
     if not _ID.fullmatch(command.code_id):
         problems.append(Problem(field="code_id", message="needs 1 to 100 letters, digits, dots or dashes"))
@@ -166,10 +167,17 @@ def decide_issue(command: IssueCode, node: Node | None) -> CodeIssued:
         problems.append(Problem(field="secret_hash", message="is no SHA-256 in hexadecimal"))
     if command.at.tzinfo is None:
         problems.append(Problem(field="at", message="has no offset from UTC"))
+    elif not YEARS[0] <= command.at.year < YEARS[1]:
+        problems.append(Problem(field="at", message="is no instant of a system clock"))
     if not _ID.fullmatch(command.site_id):
         problems.append(Problem(field="site_id", message="cannot stand in a certificate's name"))
     if problems:
         raise Invalid(problems)
+
+
+def decide_issue(command: IssueCode, node: Node | None) -> CodeIssued:
+    """Return what issuing records, or reject; `node` is the one to bring back, if any."""
+    _check(command)
     if node is not None and node.revoked_at is not None:
         raise NodeCutOff(node_id=node.node_id, reason=node.reason)
     if node is not None and node.site_id != command.site_id:
