@@ -167,6 +167,12 @@ def _run_away(tx: Tx, event: Echoed) -> None:
         tx.run(Bump(site_id=event.site_id, name="deep"))
 
 
+@reacts(Echoed, name="toy.explain", later=True)
+def _explain(tx: Tx, event: Echoed) -> None:
+    if event.name == "urgent":
+        tx.run(Bump(site_id=event.site_id, name="explained"))
+
+
 def count_of(db: Reader, name: str) -> int:
     return int(db.value(_COUNT, which=name) or 0)
 

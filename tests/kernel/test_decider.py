@@ -270,6 +270,18 @@ def test_the_database_of_a_node_extends_its_own_site_only(kernel: Kernel) -> Non
     assert rooms.told_of(kernel.reader(), "a") == 0, "what runs from cursors is the network's"
 
 
+def test_what_explains_follows_in_the_next_commit_at_its_own_origin_on_a_node_as_well(kernel: Kernel) -> None:
+    kernel.decider.take("ATL1", lambda tx: hosting.host_only(tx, "ATL1"), "test")
+    kernel.restart()
+    kernel.do(Bump(site_id="ATL1", name="a"))
+    kernel.decider.execute([Call(Bump(site_id="ATL1", name="urgent"))])
+    assert rooms.count_of(kernel.reader(), "explained") == 0
+    kernel.restart()  # the process died between the two commits
+    kernel.decider.settle()
+    assert rooms.count_of(kernel.reader(), "explained") == 1
+    assert {entry.origin for entry in log.read_all(kernel.reader())} == {"ATL1"}
+
+
 def test_facts_taken_in_live_set_off_what_the_network_does_about_them(kernel: Kernel) -> None:
     with sqlite_kernel() as node:
         node.do(Bump(site_id="ATL1", name="a"))

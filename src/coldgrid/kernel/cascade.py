@@ -41,7 +41,7 @@ def run_reactions(batch: Batch, unit: Unit, first: int) -> None:
         for index in range(first, end):
             entry, event = batch.recorded[index]
             for reaction in reactions.get(type(event), ()):
-                if reaction.cursor:
+                if reaction.queued:
                     continue
                 if depth == CASCADE_MAX:
                     _park(batch, unit, reaction, entry, event, f"cascade deeper than {CASCADE_MAX}")
@@ -123,25 +123,30 @@ def retry_parked(tx: Tx, command: RetryParked) -> dict[str, int]:
 class Pump:
     """Feeds cursor reactions: from memory while the process lives, from the log after a restart."""
 
-    def __init__(self, reads: Reads, last_position: int, *, active: bool = True) -> None:
+    def __init__(
+        self, reads: Reads, last_position: int, here: Callable[[str], bool] = lambda origin: True
+    ) -> None:
         self.pending: deque[tuple[Reaction, Entry, Any]] = deque()
-        # They write to the network's log: where that is not hosted, its host runs them.
-        self._active = active
+        # Those across origins write to the network's log, the others to their event's: its host runs them.
+        self._here = here
         self._new: set[str] = set()
         self._start = last_position
-        if active:
-            self._recover(reads, last_position)
+        self._recover(reads, last_position)
+
+    def _is_ours(self, reaction: Reaction, origin: str) -> bool:
+        return reaction.queued and self._here(NETWORK_ORIGIN if reaction.cursor else origin)
 
     def _recover(self, reads: Reads, last_position: int) -> None:
         """Queue what the cursors have not read. A reaction new in this release starts at the log's end."""
         read_to = parking.cursors(reads)
-        self._new = {
-            reaction.name
+        ours = {
+            reaction.name: reaction
             for reaction in reactions_by_name.values()
-            if reaction.cursor and reaction.name not in read_to
+            if reaction.later or (reaction.cursor and self._here(NETWORK_ORIGIN))
         }
-        cursor_types = {tag_of(event) for event, found in reactions.items() if any(r.cursor for r in found)}
-        known = [read_to[name] for name in read_to if name in reactions_by_name]
+        self._new = {name for name in ours if name not in read_to}
+        cursor_types = {tag_of(reaction.event) for reaction in ours.values()}
+        known = [read_to[name] for name in read_to if name in ours]
         if not cursor_types or not known or min(known) >= last_position:
             return
         for entry in log.read_all(reads, min(known), sorted(cursor_types)):
@@ -149,16 +154,17 @@ class Pump:
             if isinstance(event, UnknownEvent):
                 continue
             for reaction in reactions.get(type(event), ()):
-                if reaction.cursor and read_to.get(reaction.name, last_position) < entry.position:
+                if (
+                    self._is_ours(reaction, entry.origin)
+                    and read_to.get(reaction.name, last_position) < entry.position
+                ):
                     self.pending.append((reaction, entry, event))
 
     def feed(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Queue the reactions to what a commit recorded."""
-        if not self._active:
-            return
         for entry, event in recorded:
             for reaction in reactions.get(type(event), ()):
-                if reaction.cursor:
+                if self._is_ours(reaction, entry.origin):
                     self.pending.append((reaction, entry, event))
 
     def run(self, batch: Batch, unit: Unit, limit: int) -> None:
@@ -172,9 +178,10 @@ class Pump:
             batch.undo(lambda: setattr(self, "_new", new))
         for reaction, entry, event in taken:
             queued = len(batch.recorded)
-            run_one(batch, unit, reaction, entry, event, NETWORK_ORIGIN)
+            run_one(batch, unit, reaction, entry, event, NETWORK_ORIGIN if reaction.cursor else entry.origin)
             run_reactions(batch, unit, queued)
             read_to[reaction.name] = entry.position
-        tx = unit(batch, NETWORK_ORIGIN, system("cursor"), "cursor")
+        home = NETWORK_ORIGIN if self._here(NETWORK_ORIGIN) else taken[-1][1].origin
+        tx = unit(batch, home, system("cursor"), "cursor")
         for name, position in read_to.items():
             parking.move_cursor(tx, name, position)

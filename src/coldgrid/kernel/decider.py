@@ -101,7 +101,7 @@ class Decider:
             if last is not None and last.type == tag_of(OriginClosed):
                 self.hosting.told[origin] = False
         self.next_due_at = timers.next_due_at(reads, self.hosting.elsewhere)
-        self.pump = cascade.Pump(reads, self.position - 1, active=self.hosting.here(NETWORK_ORIGIN))
+        self.pump = cascade.Pump(reads, self.position - 1, self.hosting.here)
 
     # --- entry points ------------------------------------------------------------
 

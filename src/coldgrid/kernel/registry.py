@@ -45,6 +45,7 @@ class Reaction(msgspec.Struct, frozen=True):
 
     `safety`: when it fails, what `scope` names is blocked until it was repaired (fails closed).
     `cursor`: runs from a durable cursor after the commit, because another origin owns its output.
+    `later`: runs so as well, at its own origin: what explains must not hold up what is safe.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Reaction(msgspec.Struct, frozen=True):
     safety: bool
     cursor: bool
     scope: Callable[[Any], str]
+    later: bool = False
+
+    @property
+    def queued(self) -> bool:
+        """Whether it runs from a durable cursor."""
+        return self.cursor or self.later
 
 
 projections: dict[type[Event], list[Callable[[Any, Any], None]]] = {}
@@ -93,6 +100,7 @@ def reacts(
     name: str,
     safety: bool = False,
     cursor: bool = False,
+    later: bool = False,
     scope: Callable[[E], str] = lambda event: str(
         getattr(event, "zone_id", "") or getattr(event, "site_id", "")
     ),
@@ -101,7 +109,7 @@ def reacts(
 
     def register(function: Callable[[Tx, E], None]) -> Callable[[Tx, E], None]:
         assert name not in reactions_by_name, f"{name} is already registered"
-        reaction = Reaction(name, event_type, function, safety, cursor, scope)
+        reaction = Reaction(name, event_type, function, safety, cursor, scope, later)
         reactions.setdefault(event_type, []).append(reaction)
         reactions_by_name[name] = reaction
         return function

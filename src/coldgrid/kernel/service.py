@@ -18,11 +18,14 @@ from typing import Any, TypeAlias
 import structlog
 
 from coldgrid.kernel.authorize import SYSTEM, Principal
+from coldgrid.kernel.cascade import CURSOR_CHUNK
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.decider import GROUP_MAX, Call, Decider, Outcome
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.metrics import QUEUE, TIMERS_FROZEN
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.rejections import Unavailable
+from coldgrid.kernel.tx import Tx
 
 logger = structlog.get_logger("coldgrid.service")
 
@@ -124,7 +127,7 @@ class DeciderService:
                 self._carry_out(group)
             for job in jobs:
                 job()
-            self.decider.settle()
+            self._settle()
             may_fire = self._timers_run()
             TIMERS_FROZEN.set(0 if may_fire else 1)
             if may_fire:
@@ -132,6 +135,23 @@ class DeciderService:
         except Exception:
             logger.exception("turn_failed")
         return running
+
+    def _settle(self) -> None:
+        """Run cursor reactions until none is left, or a command waits: at least one, however busy it is.
+
+        What a commit set going must not keep the next commit waiting longer than one reaction takes.
+        """
+        while self.decider.pump.pending:
+            self.decider.take(NETWORK_ORIGIN, self._run_some, "cursor")
+            if not self._jobs.empty():
+                return
+
+    def _run_some(self, tx: Tx) -> None:
+        pump = self.decider.pump
+        for _ in range(CURSOR_CHUNK):
+            pump.run(tx.batch, self.decider.unit, 1)
+            if not pump.pending or not self._jobs.empty():
+                return
 
     def _gather(self) -> tuple[list[tuple[Call, Waiter]], list[Callable[[], None]], bool]:
         group: list[tuple[Call, Waiter]] = []
