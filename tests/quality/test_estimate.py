@@ -27,7 +27,7 @@ from coldgrid.quality.estimate import (
     time_left,
 )
 from coldgrid.quality.fit import fit_lag
-from coldgrid.quality.lag import advance_c, follow_c, reach_min, settle_min
+from coldgrid.quality.lag import advance_c, end_c, follow_c, reach_min, settle_min
 from tests.quality.samples import T0, at, known_curve, series, trip
 
 PALLET = lag_of(240)
@@ -88,6 +88,7 @@ class TestASeries:
         for (before_min, before_c), (after_min, after_c) in pairwise(zip(at_min, air_c, strict=True)):
             one_by_one.append(advance_c(one_by_one[-1], before_c, after_c, after_min - before_min, lag_min))
         assert follow_c(at_min, air_c, start_c, lag_min).tolist() == pytest.approx(one_by_one, abs=1e-6)
+        assert end_c(at_min, air_c, start_c, lag_min) == pytest.approx(one_by_one[-1], abs=1e-6)
 
     @given(st.lists(celsius, min_size=2, max_size=40), st.floats(0.5, 600))
     def test_reading_by_reading_matches_the_band_of_the_whole(

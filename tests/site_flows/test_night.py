@@ -23,12 +23,13 @@ from coldgrid.orchestration.incidents import (
     open_incident_of,
 )
 from coldgrid.orchestration.playbooks import AnswerStep
-from coldgrid.orchestration.runs import runs_of
+from coldgrid.orchestration.runs import RunAdvanced, runs_of
 from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.quality.calibration import RejudgeSince
 from coldgrid.quality.dispositions import Outcome, SignDisposition, undecided_units_of_incident
 from coldgrid.quality.excursions import (
     ExcursionOpened,
+    ExcursionUpdated,
     exposed_units,
     list_excursions,
     open_excursion_of,
@@ -189,6 +190,27 @@ class TestTheNight:
         assert get_incident(kernel.reader(), incident_id).status is Status.CLOSED
         assert open_holds_of(kernel.reader(), SITE, [PALLET, SECOND, THIRD]) == []
         assert parked_events(kernel.reader()) == []
+        kernel.rebuild()
+
+    def test_what_is_safe_is_one_commit_and_what_explains_it_is_the_next(self, kernel: Kernel) -> None:
+        commits: list[list[Any]] = []
+        kernel.decider.listeners.append(lambda told: commits.append([event for _, event in told]))
+        open_freezer(kernel)
+        tell(kernel, steady, 0, 60)
+        tell(kernel, failing(60, 2.0), 60, 90)
+        (at,) = [n for n, events in enumerate(commits) if any(isinstance(e, ExcursionOpened) for e in events)]
+        safe, after = commits[at], commits[at + 1]
+        (opened,) = [event for event in safe if isinstance(event, ExcursionOpened)]
+        assert {unit.verdict for unit in opened.units} == {Verdict.UNKNOWN}
+        assert [event.reason for event in safe if isinstance(event, ZonePaused)][-1] == PauseReason.EXCURSION
+        (hold,) = [event for event in safe if isinstance(event, HoldPlaced)]
+        assert {unit.sscc for unit in hold.units} == {PALLET, SECOND, THIRD}
+        assert not any(isinstance(event, RunAdvanced) for event in safe)
+        (judged,) = [event for event in after if isinstance(event, ExcursionUpdated)]
+        assert {unit.sscc for unit in judged.units} == {PALLET, SECOND, THIRD}
+        assert all(unit.peak_c is not None for unit in judged.units)
+        assert any(isinstance(event, RunAdvanced) for event in after)
+        assert incident_of(kernel)
         kernel.rebuild()
 
     def test_a_rescue_waits_for_its_approver_and_moves_under_hold(self, kernel: Kernel) -> None:

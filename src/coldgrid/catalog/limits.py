@@ -26,8 +26,9 @@ import sqlalchemy as sa
 
 from coldgrid.catalog.products import Product, Regime, get_product
 from coldgrid.kernel.events import Event
+from coldgrid.kernel.kept import Kept
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.registry import projects
+from coldgrid.kernel.registry import hot_state, projects
 from coldgrid.kernel.rejections import NotFound, Problem
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Named, metadata
@@ -118,8 +119,14 @@ catalog_limit = sa.Table(
 _DEFINE = Statement(upsert(catalog_limit, keys=["limit_id"], set_=StorageLimit.__struct_fields__[1:]))
 
 
+@hot_state
+class KeptLimits(Kept[list[StorageLimit]]):
+    """The rows that count of each product that the decider asked for."""
+
+
 @projects(LimitDefined)
 def _keep_limit(tx: Tx, event: LimitDefined) -> None:
+    KeptLimits.drop(tx, event.limit.product_id)
     tx.write(_DEFINE, **msgspec.structs.asdict(event.limit))
 
 
@@ -236,7 +243,7 @@ def get_limit(db: Reader, limit_id: str) -> StorageLimit:
 
 def limits_of(db: Reader, product_id: str) -> list[StorageLimit]:
     """Return a product's rows that count, by id."""
-    return db.all(_OF_PRODUCT, product_id=product_id)
+    return KeptLimits.row(db, product_id, lambda: db.all(_OF_PRODUCT, product_id=product_id))
 
 
 def ranges_of(db: Reader, product_ids: Sequence[str]) -> dict[str, tuple[float | None, float | None]]:

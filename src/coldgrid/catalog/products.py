@@ -21,8 +21,9 @@ import sqlalchemy as sa
 
 from coldgrid.catalog.gtins import gtin_14, gtin_problems
 from coldgrid.kernel.events import Event
+from coldgrid.kernel.kept import Kept
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.registry import projects
+from coldgrid.kernel.registry import hot_state, projects
 from coldgrid.kernel.rejections import NotFound, Problem
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Json, Named, metadata
@@ -182,9 +183,15 @@ _DROP_GTINS = Statement(catalog_gtin.delete().where(catalog_gtin.c.product_id ==
 _ADD_GTIN = Statement(upsert(catalog_gtin, keys=["gtin"], set_=["product_id"]))
 
 
+@hot_state
+class KeptProducts(Kept[Product]):
+    """Products that the decider asked for."""
+
+
 @projects(ProductDefined)
 def _keep_product(tx: Tx, event: ProductDefined) -> None:
     product = event.product
+    KeptProducts.drop(tx, product.product_id)
     tx.write(_DEFINE, **msgspec.structs.asdict(product))
     tx.write(_DROP_GTINS, whose=product.product_id)
     for gtin in gtins_of(product):
@@ -301,6 +308,10 @@ def get_product(db: Reader, product_id: str) -> Product:
     Raises:
         ProductNotFound: there is none of this id.
     """
+    return KeptProducts.row(db, product_id, lambda: _read(db, product_id))
+
+
+def _read(db: Reader, product_id: str) -> Product:
     product = db.one(_GET, product_id=product_id)
     if product is None:
         raise ProductNotFound(product_id=product_id)

@@ -20,8 +20,9 @@ import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.events import Event
+from coldgrid.kernel.kept import Kept
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.registry import projects
+from coldgrid.kernel.registry import hot_state, projects
 from coldgrid.kernel.rejections import NotFound, Problem
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Named, metadata
@@ -166,8 +167,14 @@ _DEFINE_LOCATION = Statement(
 )
 
 
+@hot_state
+class KeptZones(Kept[Zone]):
+    """Zones that the decider asked for."""
+
+
 @projects(ZoneDefined)
 def _keep_zone(tx: Tx, event: ZoneDefined) -> None:
+    KeptZones.drop(tx, event.zone_id)
     tx.write(_DEFINE_ZONE, **msgspec.structs.asdict(event.zone))
 
 
@@ -304,6 +311,10 @@ def get_zone(db: Reader, zone_id: str) -> Zone:
     Raises:
         ZoneNotFound: there is none of this id.
     """
+    return KeptZones.row(db, zone_id, lambda: _read_zone(db, zone_id))
+
+
+def _read_zone(db: Reader, zone_id: str) -> Zone:
     zone = db.one(_ZONE, zone_id=zone_id)
     if zone is None:
         raise ZoneNotFound(zone_id=zone_id)

@@ -145,7 +145,7 @@ def _open_row(tx: Tx, event: IncidentOpened) -> None:
     tx.write(
         _OPEN_ROW,
         **msgspec.structs.asdict(event),
-        place=event.zone_id or f"asset/{event.asset_id}",
+        place=_place(event.zone_id, event.asset_id),
         status=Status.OPEN,
         owner=None,
         opened_at=tx.now,
@@ -153,6 +153,10 @@ def _open_row(tx: Tx, event: IncidentOpened) -> None:
         changed_at=tx.now,
         closed_at=None,
     )
+
+
+def _place(zone_id: str, asset_id: str) -> str:
+    return zone_id or f"asset/{asset_id}"
 
 
 @projects(IncidentJoined)
@@ -288,6 +292,14 @@ _OPEN_AT = Statement(
     _SELECT.where(_is_open, orchestration_incident.c.site_id == sa.bindparam("site_id")).order_by(*_NEWEST),
     into=Incident,
 )
+_OPEN_AT_PLACE = Statement(
+    _SELECT.where(
+        _is_open,
+        orchestration_incident.c.site_id == sa.bindparam("site_id"),
+        orchestration_incident.c.place == sa.bindparam("place"),
+    ),
+    into=Incident,
+)
 _CLOSED = Statement(
     _SELECT.where(orchestration_incident.c.closed_at.is_not(None))
     .order_by(orchestration_incident.c.closed_at.desc(), orchestration_incident.c.incident_id)
@@ -324,10 +336,7 @@ def closed_incidents(db: Reader, limit: int = 50) -> list[Incident]:
 
 def open_incident_of(db: Reader, site_id: str, zone_id: str = "", asset_id: str = "") -> Incident | None:
     """The open incident of a zone; without a zone, of an asset (I1)."""
-    for one in open_incidents(db, site_id):
-        if one.zone_id == zone_id and (zone_id or one.asset_id == asset_id):
-            return one
-    return None
+    return db.one(_OPEN_AT_PLACE, site_id=site_id, place=_place(zone_id, asset_id))
 
 
 def incidents_of_zone(db: Reader, zone_id: str) -> list[Incident]:

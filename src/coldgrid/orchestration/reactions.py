@@ -21,13 +21,13 @@ from coldgrid.orchestration.playbooks import AdvanceRun, SignalRuns, StartRun, r
 from coldgrid.orchestration.runs import runs_of
 
 
-@reacts(IncidentOpened, name="orchestration.start_playbook")
+@reacts(IncidentOpened, name="orchestration.start_playbook", later=True)
 def _opened(tx: Tx, event: IncidentOpened) -> None:
     if event.playbook:
         _start(tx, event.site_id, event.incident_id, event.playbook)
 
 
-@reacts(IncidentJoined, name="orchestration.join_playbook")
+@reacts(IncidentJoined, name="orchestration.join_playbook", later=True)
 def _joined(tx: Tx, event: IncidentJoined) -> None:
     """A further alarm may need another playbook, or the same one once more when it was over."""
     earlier = [run for run in runs_of(tx, event.incident_id) if run.playbook == event.playbook]
@@ -39,7 +39,7 @@ def _joined(tx: Tx, event: IncidentJoined) -> None:
         _signal(tx, event, "relapsed")
 
 
-@reacts(IncidentUpdated, name="orchestration.tell_severity")
+@reacts(IncidentUpdated, name="orchestration.tell_severity", later=True)
 def _updated(tx: Tx, event: IncidentUpdated) -> None:
     if event.raised:
         _signal(tx, event, f"severity_{event.severity}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ from coldgrid.stock.inventory import get_units
 from coldgrid.stock.stays import Stay, units_present
 from coldgrid.stock.units import Unit, Virtual
 
+BEING_JUDGED = "its readings are being judged"
 INSTANT = timedelta(microseconds=1)
 CUSTOMER, TRANSIT = Virtual.CUSTOMER.value, Virtual.TRANSIT.value
 
@@ -82,12 +84,7 @@ def assess(
         named: Units that were named before: they stay named though they left since.
         corrections_c: What to add to a sensor's readings, by sensor id.
     """
-    present = [
-        stay
-        for stay in units_present(db, scope.zone_id, scope.from_at, until_at + INSTANT)
-        if not scope.locations or stay.location_id in scope.locations
-    ]
-    stays = [stay for stay in present if stay.product_id and _counts(stay, named)]
+    stays = _stays(db, scope, until_at, named)
     if not stays:
         return Assessed((), ())
     judge = _Judge(db, scope, until_at, stays, besides, corrections_c or {})
@@ -95,7 +92,7 @@ def assess(
     units = [
         _exposed(judge, sscc, own, exposures[sscc])
         for sscc, own in _by_unit(stays).items()
-        if sscc in named or any(stay.gone_to not in (CUSTOMER, TRANSIT) for stay in own)
+        if sscc in named or _in_building(own)
     ]
     shipped = [
         _shipped(stay, exposures[stay.sscc])
@@ -103,6 +100,42 @@ def assess(
         if stay.gone_to in (CUSTOMER, TRANSIT) and stay.left_at is not None
     ]
     return Assessed(tuple(units), tuple(shipped))
+
+
+def named_units(db: Reader, scope: Scope, until_at: datetime) -> tuple[ExposedUnit, ...]:
+    """Name the units that stood in a place, and are not gone, without judging their readings yet."""
+    by_unit = {
+        sscc: own for sscc, own in _by_unit(_stays(db, scope, until_at, ())).items() if _in_building(own)
+    }
+    units = get_units(db, scope.site_id, sorted(by_unit))
+    return tuple(
+        _unit(
+            unit,
+            by_unit[unit.sscc],
+            get_product(db, by_unit[unit.sscc][-1].product_id),
+            verdict=exposure.Verdict.UNKNOWN,
+            why=BEING_JUDGED,
+            outside_min=0.0,
+            outside_longest_min=0.0,
+            peak_c=None,
+            coldest_c=None,
+        )
+        for unit in units
+    )
+
+
+def _stays(db: Reader, scope: Scope, until_at: datetime, named: Collection[str]) -> list[Stay]:
+    return [
+        stay
+        for stay in units_present(db, scope.zone_id, scope.from_at, until_at + INSTANT)
+        if (not scope.locations or stay.location_id in scope.locations)
+        and stay.product_id
+        and _counts(stay, named)
+    ]
+
+
+def _in_building(stays: Iterable[Stay]) -> bool:
+    return any(stay.gone_to not in (CUSTOMER, TRANSIT) for stay in stays)
 
 
 def currency_of(db: Reader, assessed: Assessed) -> str:
@@ -229,18 +262,10 @@ def no_limits(sscc: str) -> Exposure:
 
 def _exposed(judge: _Judge, sscc: str, own: Sequence[Stay], seen: Exposure) -> ExposedUnit:
     goods = judge.goods[own[0].product_id]
-    unit = judge.units[sscc]
-    last = own[-1]
-    qty = unit.qty if unit.present else last.qty
-    return ExposedUnit(
-        sscc=sscc,
-        product_id=last.product_id,
-        lot_id=last.lot_id,
-        owner=last.owner,
-        qty=qty,
-        location_id=last.location_id,
-        arrived_at=own[0].arrived_at,
-        left_at=last.left_at,
+    return _unit(
+        judge.units[sscc],
+        own,
+        goods.product,
         verdict=seen.verdict,
         why=seen.why,
         outside_min=_tenths(seen.outside_min),
@@ -251,7 +276,23 @@ def _exposed(judge: _Judge, sscc: str, own: Sequence[Stay], seen: Exposure) -> E
         unknown_min=_tenths(seen.unknown_min),
         thawed_at=seen.thawed_at,
         spent_min=spent_in(seen, goods.limits, judge.spent_of(sscc)),
-        value_cents=qty * goods.product.value_cents,
+    )
+
+
+def _unit(unit: Unit, own: Sequence[Stay], product: Product, **numbers: Any) -> ExposedUnit:
+    last = own[-1]
+    qty = unit.qty if unit.present else last.qty
+    return ExposedUnit(
+        sscc=unit.sscc,
+        product_id=last.product_id,
+        lot_id=last.lot_id,
+        owner=last.owner,
+        qty=qty,
+        location_id=last.location_id,
+        arrived_at=own[0].arrived_at,
+        left_at=last.left_at,
+        value_cents=qty * product.value_cents,
+        **numbers,
     )
 
 

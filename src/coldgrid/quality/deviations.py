@@ -315,7 +315,7 @@ def close_deviation(tx: Tx, command: CloseDeviation) -> None:
     tx.record(f"deviation/{command.deviation_id}", event)
 
 
-@reacts(ExcursionOpened, name="quality.open_deviation")
+@reacts(ExcursionOpened, name="quality.open_deviation", later=True)
 def _open_with_excursion(tx: Tx, event: ExcursionOpened) -> None:
     deviation_id = derive_id("deviation", event.excursion_id)
     tx.run(OpenDeviation(site_id=event.site_id, deviation_id=deviation_id, excursion_id=event.excursion_id))

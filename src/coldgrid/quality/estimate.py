@@ -16,13 +16,14 @@ Units: instants in UTC, times in minutes, temperatures in degrees Celsius.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from math import exp, expm1
 
 import msgspec
 import numpy as np
 
 from coldgrid.quality.curves import US_PER_MIN, Curve, Series, instant_of
-from coldgrid.quality.lag import advance_c, follow_c, reach_min
+from coldgrid.quality.lag import advance_c, end_c, follow_c, reach_min
 
 # A lag that no probe was fitted to is a rule of thumb: the outer cases of a pallet follow the air about twice
 # as fast as the mean, the core at two thirds of its pace. House rule; a mapping study or a fit replaces it.
@@ -77,6 +78,7 @@ def lag_of(zone_lag_min: float, pack_level: str = "pallet", fill: float = 1.0) -
 WORST_RISE_C_PER_MIN = 0.5
 
 
+@lru_cache(4_096)
 def grace_min(product_c: float, limit_c: float, lag: Lag) -> float:
     """Return how long silence is bridged: the time to the limit if the air had begun to rise at its worst.
 
@@ -284,8 +286,7 @@ def estimate_at_end(air: Curve, lag: Lag, probes: Series | None = None) -> Estim
     air_c = air.hot_c[first:]
     start_c = float(air_c[0]) if known_c is None else known_c
     product_c, quick_c, slow_c = (
-        float(follow_c(at_min, air_c, start_c, each)[-1])
-        for each in (lag.lag_min, lag.quick_min, lag.slow_min)
+        end_c(at_min, air_c, start_c, each) for each in (lag.lag_min, lag.quick_min, lag.slow_min)
     )
     return Estimate(
         instant_of(int(air.at_us[-1])),

@@ -156,7 +156,8 @@ class ExcursionHasIncident(Conflict):
 class OpenExcursion(Command, frozen=True, kw_only=True, tag="quality.open_excursion"):
     """Ask to name what stood in a zone since `from_at`; widens the zone's open excursion where there is one.
 
-    `locations`: what the alarmed sensor covers; empty for the whole zone.
+    `locations`: what the alarmed sensor covers; empty for the whole zone. `judged_later`: only name the
+    units, so that they are held at once; whoever asks so has them judged (`UpdateExcursion`) right after.
     """
 
     site_id: str
@@ -168,6 +169,7 @@ class OpenExcursion(Command, frozen=True, kw_only=True, tag="quality.open_excurs
     cause_id: str = ""
     incident_id: str = ""
     locations: tuple[str, ...] = ()
+    judged_later: bool = False
 
 
 class UpdateExcursion(Command, frozen=True, kw_only=True, tag="quality.update_excursion"):

@@ -11,7 +11,7 @@ from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles
 from coldgrid.kernel.tx import Tx
-from coldgrid.quality.assessing import assess, currency_of
+from coldgrid.quality.assessing import assess, currency_of, named_units
 from coldgrid.quality.excursion_book import (
     Exposed,
     excursions_of_incident,
@@ -104,7 +104,7 @@ def open_excursion(tx: Tx, command: OpenExcursion) -> Opened:
     current = open_excursion_of(tx, command.zone_id)
     if current is not None:
         scope = widened(current, command.from_at, command.locations)
-        _update(tx, current, scope, command.why)
+        _update(tx, current, scope, command.why, judged_later=command.judged_later)
         return Opened(current.excursion_id, joined=True)
     scope = Scope(
         site_id=command.site_id,
@@ -112,6 +112,8 @@ def open_excursion(tx: Tx, command: OpenExcursion) -> Opened:
         locations=command.locations,
         from_at=command.from_at,
     )
+    if command.judged_later:
+        return open_assessed(tx, command, Assessed(named_units(tx, scope, tx.now), ()))
     assessed = assess(tx, scope, tx.now, besides=command.excursion_id)
     return open_assessed(tx, command, assessed)
 
@@ -136,9 +138,13 @@ def update_excursion(tx: Tx, command: UpdateExcursion) -> None:
     _update(tx, current, current.scope, command.why)
 
 
-def _update(tx: Tx, current: Excursion, scope: Scope, why: str) -> None:
+def _update(tx: Tx, current: Excursion, scope: Scope, why: str, *, judged_later: bool = False) -> None:
     known = _known(tx, current.excursion_id)
-    assessed = assess(tx, scope, tx.now, besides=current.excursion_id, named=known.units)
+    if judged_later:
+        new = [unit for unit in named_units(tx, scope, tx.now) if unit.sscc not in known.units]
+        assessed = Assessed(tuple(new), ())
+    else:
+        assessed = assess(tx, scope, tx.now, besides=current.excursion_id, named=known.units)
     event = decide_update(current, scope, known, assessed, tx.now, why)
     if event is not None:
         tx.record(f"excursion/{current.excursion_id}", event)

@@ -54,11 +54,7 @@ def follow_c(at_min: Floats, air_c: Floats, start_c: float, lag_min: float) -> F
     """
     if lag_min <= 0:
         return np.concatenate([[start_c], air_c[1:]])
-    ratio = np.diff(at_min) / lag_min
-    kept = np.exp(-ratio)
-    safe = np.where(ratio > _SMALL, ratio, 1.0)
-    mean = np.where(ratio > _SMALL, -np.expm1(-ratio) / safe, 1 - ratio / 2)
-    added = np.maximum(mean - kept, 0.0) * air_c[:-1] + np.maximum(1 - mean, 0.0) * air_c[1:]
+    kept, added = _steps(at_min, air_c, lag_min)
     factor = kept
     span = 1
     while span < len(kept):
@@ -66,6 +62,28 @@ def follow_c(at_min: Floats, air_c: Floats, start_c: float, lag_min: float) -> F
         factor = np.concatenate([factor[:span], factor[span:] * factor[:-span]])
         span *= 2
     return np.concatenate([[start_c], factor * start_c + added])
+
+
+def end_c(at_min: Floats, air_c: Floats, start_c: float, lag_min: float) -> float:
+    """Return the product's temperature at the last instant of a piecewise-linear air: the end of `follow_c`.
+
+    What each step added has faded since by its distance from the end.
+    """
+    if lag_min <= 0 or len(at_min) < 2:
+        return float(air_c[-1]) if lag_min <= 0 and len(at_min) > 1 else start_c
+    _, added = _steps(at_min, air_c, lag_min)
+    faded = np.exp((at_min - at_min[-1]) / lag_min)
+    return float(start_c * faded[0] + (added * faded[1:]).sum())
+
+
+def _steps(at_min: Floats, air_c: Floats, lag_min: float) -> tuple[Floats, Floats]:
+    """What each step keeps of the temperature before it, and what it adds."""
+    ratio = np.diff(at_min) / lag_min
+    kept = np.exp(-ratio)
+    safe = np.where(ratio > _SMALL, ratio, 1.0)
+    mean = np.where(ratio > _SMALL, -np.expm1(-ratio) / safe, 1 - ratio / 2)
+    added = np.maximum(mean - kept, 0.0) * air_c[:-1] + np.maximum(1 - mean, 0.0) * air_c[1:]
+    return kept, added
 
 
 def settle_min(product_c: float, target_c: float, air_c: float, lag_min: float) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from coldgrid.quality.estimate import Lag
-from coldgrid.quality.lag import advance_c
+from coldgrid.quality.lag import weights
 
 # A pallet in the open, its wrap disturbed, follows the air faster than in a stack. House rule of thumb.
 HANDLING_QUICKER = 0.7
@@ -169,13 +169,19 @@ def _course(failure: Failure, legs: Sequence[Leg], start_c: float, limit_c: floa
     peak_c, crossed_min = start_c, 0.0 if start_c > limit_c else None
     for leg in legs:
         from_c = leg.air_c if leg.at_once else air_c
-        for step in range(_STEPS):
-            before_c = from_c + (leg.air_c - from_c) * step / _STEPS
-            after_c = from_c + (leg.air_c - from_c) * (step + 1) / _STEPS
-            product_c = advance_c(product_c, before_c, after_c, leg.minutes / _STEPS, lag_min * leg.quicker)
-            peak_c = max(peak_c, product_c)
-            if crossed_min is None and product_c > limit_c:
-                crossed_min = at_min + leg.minutes * (step + 1) / _STEPS
+        kept, before, after = weights(leg.minutes / _STEPS, lag_min * leg.quicker)
+        end_c = leg.air_c + (product_c - leg.air_c) * kept**_STEPS
+        if from_c == leg.air_c and (crossed_min is not None or max(product_c, end_c) <= limit_c):
+            # Along level air the product only nears it, so its ends tell all there is to tell.
+            product_c, peak_c = end_c, max(peak_c, end_c)
+        else:
+            rise_c = (leg.air_c - from_c) / _STEPS
+            for step in range(_STEPS):
+                before_c = from_c + rise_c * step
+                product_c = kept * product_c + before * before_c + after * (before_c + rise_c)
+                peak_c = max(peak_c, product_c)
+                if crossed_min is None and product_c > limit_c:
+                    crossed_min = at_min + leg.minutes * (step + 1) / _STEPS
         air_c, at_min = leg.air_c, at_min + leg.minutes
     return Course(peak_c, crossed_min)
 

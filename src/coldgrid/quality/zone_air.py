@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import TemperatureClass
 from coldgrid.network.zones import Zone
 from coldgrid.quality.curves import US_PER_MIN, Curve, Series, bridged, micros, worst_curve
@@ -34,6 +35,7 @@ from coldgrid.telemetry.quantities import E4, Quantity
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor, sensors_of_zone
 from coldgrid.telemetry.store import flushes_between, readings_of
+from coldgrid.telemetry.watch import Watch
 
 # The warmest that air without any cooling gets: a dock or a loading bay in summer.
 WORST_AIR_C = 30.0
@@ -79,26 +81,18 @@ class ZoneAir:
         self.start_at = from_at - min(timedelta(minutes=WARM_UP_LAGS * zone.lag_min), WARM_UP_MAX)
         self._db = db
         self._corrections_c = corrections_c or {}
-        self.sensors = [
-            sensor
-            for sensor in sensors_of_zone(db, zone.zone_id)
-            if sensor.active and sensor.quantity is Quantity.TEMPERATURE
-        ]
+        self.sensors = _thermometers(db, zone.zone_id)
         self._hand = hand_readings_of(db, zone.zone_id, self.start_at, until_at)
         # The last instant itself counts; what waits to be rolled is read once for all sensors.
         self._first_us, self._end_us = micros(self.start_at), micros(until_at) + 1
         self._flushes = flushes_between(db, zone.site_id, self._first_us, self._end_us)
         self._series: dict[str, Series] = {}
         self._air: dict[tuple[tuple[str, ...], float], Curve] = {}
+        self._estimates: dict[tuple[str, str, Lag, float], Estimate | None] = {}
 
     def sensors_at(self, location_id: str) -> list[Sensor]:
         """The air sensors that goods at a location are judged by (Z1, Z2)."""
-        for roles in (OWN_AIR, OTHER_AIR):
-            of_role = [sensor for sensor in self.sensors if sensor.role in roles]
-            covering = [sensor for sensor in of_role if not sensor.covers or location_id in sensor.covers]
-            if of_role:
-                return covering or of_role
-        return []
+        return air_sensors(self.sensors, location_id)
 
     def cover_of(self, location_id: str) -> str:
         """What is known of a location, by name: places of the same cover have the same temperatures."""
@@ -138,11 +132,18 @@ class ZoneAir:
     def estimate(self, location_id: str, body: Body, sscc: str = "") -> Estimate | None:
         """What is known of goods at a location at the last instant; None where nobody knows the air now."""
         grace = self.grace_min(location_id, body)
+        # Goods under the same sensors that follow the air alike share an estimate.
+        key = (self.cover_of(location_id), sscc, body.lag, round(grace, 1))
+        if key not in self._estimates:
+            self._estimates[key] = self._estimate(location_id, body.lag, grace, sscc)
+        return self._estimates[key]
+
+    def _estimate(self, location_id: str, lag: Lag, grace: float, sscc: str) -> Estimate | None:
         taken = _as_series([reading for reading in self._hand if reading.is_about(location_id, sscc)])
         air = bridged(self.air(location_id, grace), taken.at_us, grace)
         if not air.known[-1]:
             return None
-        state = estimate_at_end(air, body.lag, taken)
+        state = estimate_at_end(air, lag, taken)
         probes = [self.readings_of(probe) for probe in self._probes_at(location_id)]
         heard = [probe.value_c[-1] for probe in probes if len(probe.at_us)]
         return probed(state, float(max(heard))) if heard else state
@@ -169,17 +170,50 @@ class ZoneAir:
         return self._series[sensor.sensor_id]
 
 
+def _thermometers(db: Reader, zone_id: str) -> list[Sensor]:
+    return [
+        sensor
+        for sensor in sensors_of_zone(db, zone_id)
+        if sensor.active and sensor.quantity is Quantity.TEMPERATURE
+    ]
+
+
+def air_sensors(sensors: Sequence[Sensor], location_id: str) -> list[Sensor]:
+    """Return the air sensors that goods at a location are judged by (Z1, Z2)."""
+    for roles in (OWN_AIR, OTHER_AIR):
+        of_role = [sensor for sensor in sensors if sensor.role in roles]
+        covering = [sensor for sensor in of_role if not sensor.covers or location_id in sensor.covers]
+        if of_role:
+            return covering or of_role
+    return []
+
+
+def is_out_of_band(tx: Tx, zone: Zone, now: datetime) -> bool:
+    """Tell from the rules' memory alone whether a zone's air surely is out of its band.
+
+    False: it is not, or only its readings can tell (`zone_now`).
+    """
+    memory, now_us, low_c = tx.hot(Watch).memory, micros(now), band_low_c(zone)
+    for sensor in air_sensors(_thermometers(tx, zone.zone_id), ""):
+        row = memory.row_of[sensor.sensor_id]
+        heard_us, value_c = int(memory.good_at[row]), int(memory.good_e4[row]) / E4
+        is_fresh = 0 <= now_us - heard_us <= GRACE_LEAST_MIN * US_PER_MIN
+        if is_fresh and (value_c > zone.high_c or (low_c is not None and value_c < low_c)):
+            return True
+    return False
+
+
 def band_low_c(zone: Zone) -> float | None:
     """The coldest that a zone's air may be; cold harms no frozen goods."""
     return None if zone.temperature_class is TemperatureClass.FROZEN else zone.low_c
 
 
-def in_band_min(db: Reader, zone: Zone, now: datetime, back: timedelta) -> float:
-    """How long a zone has been in its band without a break, minutes, as far `back` as is asked.
+def in_band_min(known: ZoneAir) -> float:
+    """How long a zone has been in its band without a break, minutes, as far back as was asked about.
 
-    Zero where nobody knows its air now: cold that is not measured is not proven.
+    Zero where nobody knows its air at the end: cold that is not measured is not proven.
     """
-    air = ZoneAir(db, zone, now - back, now).air("", GRACE_LEAST_MIN)
+    air, zone, back = known.air("", GRACE_LEAST_MIN), known.zone, known.until_at - known.from_at
     low_c = band_low_c(zone)
     warm = (air.hot_c[1:] > zone.high_c) | (air.hot_c[:-1] > zone.high_c)
     cold = np.zeros_like(warm) if low_c is None else (air.cold_c[1:] < low_c) | (air.cold_c[:-1] < low_c)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -13,7 +13,7 @@ from coldgrid.network.zones import Zone, get_zone
 from coldgrid.quality.assessing import Goods, goods_of
 from coldgrid.quality.curves import Curve
 from coldgrid.quality.estimate import Estimate, Lag, TimeLeft, lag_of, slope_c_per_min, time_left
-from coldgrid.quality.zone_air import WORST_AIR_C, Body, ZoneAir, band_low_c
+from coldgrid.quality.zone_air import WORST_AIR_C, Body, ZoneAir, band_low_c, in_band_min
 from coldgrid.stock.inventory import units_in_zone
 from coldgrid.stock.units import Unit
 
@@ -90,12 +90,7 @@ def zone_now(db: Reader, zone_id: str, now: datetime) -> ZoneNow:
     groups = _groups(known, units_in_zone(db, zone_id))
     goods = {product_id: goods_of(db, product_id) for product_id in sorted({key[0] for key in groups})}
     products = [_product(zone, known, units, goods[key[0]]) for key, units in groups.items()]
-    usual = Body(lag_of(zone.lag_min), zone.setpoint_c + _USUAL_HEADROOM_C)
-    graces = [
-        known.grace_min(units[0].location_id, _body(zone, units[0].pack_level.value, goods[key[0]]))
-        for key, units in groups.items()
-    ]
-    grace = min(graces, default=known.grace_min("", usual))
+    grace = _grace(zone, known, groups, goods)
     air = known.air("", grace)
     seen = bool(air.known[-1])
     lefts = [one.left_min for one in products if one.left_min is not None]
@@ -121,7 +116,49 @@ def zone_now(db: Reader, zone_id: str, now: datetime) -> ZoneNow:
     )
 
 
+class ZoneSpace(msgspec.Struct, frozen=True, kw_only=True):
+    """A zone as a place to bring goods to: its air, how long it has been in its band, and what it holds."""
+
+    air_c: float | None
+    in_band_min: float
+    pallets: float
+
+
+def zone_space(db: Reader, zone: Zone, now: datetime, back: timedelta) -> ZoneSpace:
+    """Look at a zone's air and its pallets only: no estimate is needed to tell whether there is room."""
+    known = ZoneAir(db, zone, now - back, now)
+    groups = _groups(known, units_in_zone(db, zone.zone_id))
+    goods = {product_id: goods_of(db, product_id) for product_id in {key[0] for key in groups}}
+    air = known.air("", _grace(zone, known, groups, goods))
+    return ZoneSpace(
+        air_c=round(float(air.hot_c[-1]), 2) if air.known[-1] else None,
+        in_band_min=in_band_min(known),
+        pallets=sum(_pallets(units, goods[key[0]]) for key, units in groups.items()),
+    )
+
+
 Key = tuple[str, str, str]
+
+
+def _grace(
+    zone: Zone, known: ZoneAir, groups: Mapping[Key, Sequence[Unit]], goods: Mapping[str, Goods]
+) -> float:
+    """How long silence is bridged for the most delicate goods of a zone, minutes."""
+    usual = Body(lag_of(zone.lag_min), zone.setpoint_c + _USUAL_HEADROOM_C)
+    graces = [
+        known.grace_min(units[0].location_id, _body(zone, units[0].pack_level.value, goods[key[0]]))
+        for key, units in groups.items()
+    ]
+    return min(graces, default=known.grace_min("", usual))
+
+
+def _pallets(units: Sequence[Unit], goods: Goods) -> float:
+    """How many pallet places units of one product, packed alike, take."""
+    levels = goods.product.pack_levels
+    per_pallet = next((level.qty for level in levels if level.name.value == "pallet"), 0)
+    if units[0].pack_level.value == "pallet" or not per_pallet:
+        return float(len(units))
+    return round(sum(unit.qty for unit in units) / per_pallet, 2)
 
 
 def _groups(known: ZoneAir, units: Sequence[Unit]) -> dict[Key, list[Unit]]:
@@ -146,15 +183,13 @@ def _product(zone: Zone, known: ZoneAir, units: Sequence[Unit], goods: Goods) ->
     qty = sum(unit.qty for unit in units)
     left = _left(state, body.lag, goods.limit_c)
     product = goods.product
-    per_pallet = next((level.qty for level in product.pack_levels if level.name.value == "pallet"), 0)
-    whole = pack_level == "pallet" or not per_pallet
     return ProductNow(
         product_id=product.product_id,
         location_id=location_id,
         temperature_class=product.temperature_class,
         units=len(units),
         qty=qty,
-        pallets=float(len(units)) if whole else round(qty / per_pallet, 2),
+        pallets=_pallets(units, goods),
         value_cents=qty * product.value_cents,
         product_c=round(state.product_c, 2) if state else None,
         low_c=round(state.low_c, 2) if state else None,

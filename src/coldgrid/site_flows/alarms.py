@@ -3,32 +3,47 @@
     pre-alarm or excursion   → the zone stops promising (safety: fails closed)
     any                      → an incident with asset, goods and money at stake, time left and next step
     excursion                → the goods that stood there since the last good reading are named (safety)
+    excursion, right after   → what the readings say of those goods, and how much time is left
     returned                 → the incident's playbook hears of it once nothing else stands
 
 A fault (a silent or stuck sensor) opens an incident whose temperature is unknown and holds nothing: missing
 data is never good data, and never bad data either. What a door or a defrost explains never gets here.
+
+An excursion that is told as it happens is urgent: its commit does what is safe (no promises, an incident,
+the goods held) and nothing that needs the zone's history. That follows in the next commit, before anybody is
+paged.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.registry import reacts
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.zones import Zone, get_zone
-from coldgrid.orchestration.incidents import OpenIncident, open_incident_of
+from coldgrid.orchestration.incidents import OpenIncident, UpdateIncident, open_incident_of
 from coldgrid.orchestration.playbooks import SignalRuns
+from coldgrid.orchestration.severity import Severity, goods_at, severity_of
 from coldgrid.orchestration.severity import Stage as Seriousness
-from coldgrid.quality.excursions import OpenExcursion, open_excursion_of
+from coldgrid.quality.excursions import OpenExcursion, UpdateExcursion, open_excursion_of
 from coldgrid.site_flows.pausing import pause
-from coldgrid.site_flows.situation import FAULT_PLAYBOOK, PLAYBOOKS, Situation, bridges, situation
+from coldgrid.site_flows.situation import (
+    FAULT_PLAYBOOK,
+    PLAYBOOKS,
+    RESPONSE_MIN,
+    Situation,
+    bridges,
+    goods_at_stake,
+    situation,
+)
 from coldgrid.site_flows.watch import watch_zone
 from coldgrid.stock.pauses import PauseReason
 from coldgrid.telemetry.alarm_rules import STANDING, AlarmRaised, AlarmReturned, SensorRestored
 from coldgrid.telemetry.alarms import open_alarms_of_zone
 from coldgrid.telemetry.rules import Role, Rule, Stage
-from coldgrid.telemetry.sensors import get_sensor
+from coldgrid.telemetry.sensors import get_sensor, sensors_of_zone
 
 REASONS = {Stage.PRE_ALARM: PauseReason.PRE_ALARM, Stage.EXCURSION: PauseReason.EXCURSION}
 # A backfilled alarm tells of the past; its incident watches the zone only if it still is warm.
@@ -50,24 +65,14 @@ def pause_zone(tx: Tx, event: AlarmRaised) -> None:
 def open_incident(tx: Tx, event: AlarmRaised) -> None:
     """Open the zone's incident, or let the alarm join it."""
     zone = get_zone(tx, event.zone_id)
-    seen = situation(tx, zone, tx.now)
-    fault = event.stage is Stage.FAULT
-    facts = {**seen.facts(), "fault": event.why, "alarm_id": event.alarm_id, "sensor_id": event.sensor_id}
-    facts["next_step"] = _check_sensor(tx, event, seen) if fault else _first_moves(zone)
-    if not fault:
-        facts["trend_c_per_h"] = facts["trend_c_per_h"] or event.rate_c_per_h
-    if not fault or not seen.known:
-        facts["last_good_at"] = event.last_good_at
+    facts, severity = _first_look(tx, event, zone) if is_urgent(event) else _whole_look(tx, event, zone)
+    facts |= {"fault": event.why, "alarm_id": event.alarm_id, "sensor_id": event.sensor_id}
     opened = tx.run(
         OpenIncident(
             site_id=event.site_id,
             incident_id=derive_id("incident", event.alarm_id),
-            severity=seen.severity(Seriousness(event.stage.value)),
-            title=f"{event.sensor_id} cannot be trusted"
-            if fault
-            else f"{zone.name} is too warm"
-            if event.stage is Stage.EXCURSION
-            else f"{zone.name} is warming up",
+            severity=severity,
+            title=_TITLES[event.stage].format(zone=zone.name, sensor=event.sensor_id),
             zone_id=event.zone_id,
             asset_id=zone.asset_id,
             facts=facts,
@@ -76,6 +81,40 @@ def open_incident(tx: Tx, event: AlarmRaised) -> None:
         )
     )
     watch_zone(tx, event.site_id, event.zone_id, opened.incident_id)
+
+
+_TITLES = {
+    Stage.PRE_ALARM: "{zone} is warming up",
+    Stage.EXCURSION: "{zone} is too warm",
+    Stage.FAULT: "{sensor} cannot be trusted",
+}
+
+
+def is_urgent(event: AlarmRaised) -> bool:
+    """Tell whether goods are being harmed now: what is safe comes first, what explains it right after."""
+    return event.stage is Stage.EXCURSION and not event.backfilled
+
+
+def _first_look(tx: Tx, event: AlarmRaised, zone: Zone) -> tuple[dict[str, Any], Severity]:
+    """What an urgent alarm and the stock say, without the zone's history; `tell_picture` adds the rest."""
+    facts = goods_at_stake(tx, zone.zone_id)
+    facts |= {"value_c": event.value_c, "temperature_known": True, "zone_released": False}
+    facts |= {"trend_c_per_h": event.rate_c_per_h, "last_good_at": event.last_good_at}
+    facts["next_step"] = _first_moves(zone)
+    # How much time is left does not matter any more: in an excursion goods are at risk, where there are any.
+    goods = goods_at(facts["units"], None, RESPONSE_MIN)
+    return facts, severity_of(Seriousness.EXCURSION, goods)
+
+
+def _whole_look(tx: Tx, event: AlarmRaised, zone: Zone) -> tuple[dict[str, Any], Severity]:
+    seen = situation(tx, zone, tx.now)
+    facts, fault = seen.facts(), event.stage is Stage.FAULT
+    facts["next_step"] = _check_sensor(tx, event, seen) if fault else _first_moves(zone)
+    if not fault:
+        facts["trend_c_per_h"] = facts["trend_c_per_h"] or event.rate_c_per_h
+    if not fault or not seen.known:
+        facts["last_good_at"] = event.last_good_at
+    return facts, seen.severity(Seriousness(event.stage.value))
 
 
 def _playbook(tx: Tx, event: AlarmRaised, zone: Zone) -> str:
@@ -117,9 +156,37 @@ def open_excursion(tx: Tx, event: AlarmRaised) -> None:
             why=event.why,
             alarm_id=event.alarm_id,
             incident_id=incident.incident_id if incident is not None else "",
-            locations=tuple(sorted(get_sensor(tx, event.sensor_id).covers)),
+            locations=tuple(sorted(_covers(tx, event))),
+            judged_later=is_urgent(event),
         )
     )
+
+
+def _covers(tx: Tx, event: AlarmRaised) -> list[str]:
+    sensors = sensors_of_zone(tx, event.zone_id)
+    return next((one.covers for one in sensors if one.sensor_id == event.sensor_id), [])
+
+
+@reacts(AlarmRaised, name="site_flows.judge_exposed", later=True)
+def judge_exposed(tx: Tx, event: AlarmRaised) -> None:
+    """Judge the goods that an urgent alarm named, and name those that were shipped meanwhile."""
+    if not is_urgent(event):
+        return
+    excursion = open_excursion_of(tx, event.zone_id)
+    if excursion is not None:
+        tx.run(UpdateExcursion(site_id=excursion.site_id, excursion_id=excursion.excursion_id))
+
+
+@reacts(AlarmRaised, name="site_flows.tell_picture", later=True)
+def tell_picture(tx: Tx, event: AlarmRaised) -> None:
+    """Put into the incident of an urgent alarm what the zone's history says: trend, estimate, time left."""
+    if not is_urgent(event):
+        return
+    incident = open_incident_of(tx, event.site_id, event.zone_id)
+    if incident is not None:
+        facts, _ = _whole_look(tx, event, get_zone(tx, event.zone_id))
+        update = UpdateIncident(site_id=event.site_id, incident_id=incident.incident_id, facts=facts)
+        tx.run(update)
 
 
 @reacts(AlarmReturned, name="site_flows.tell_returned")

@@ -1,7 +1,8 @@
 """Excursions: what follows from goods that were out of their limits.
 
 opened, widened       → the exposed units are held, medicines for the Responsible Person (safety)
-opened                → the zone stops promising (safety); the incident says what is exposed and shipped
+opened                → the zone stops promising (safety)
+opened, right after   → the incident says what is exposed and shipped, its playbook hears of it
 goods arrive there    → they are named and held as well (safety)
 closed                → the incident's numbers
 a logger tells of harm → the goods that travelled with it are held (safety)
@@ -34,6 +35,7 @@ from coldgrid.quality.excursions import (
 )
 from coldgrid.quality.exposure import Verdict
 from coldgrid.quality.journeys import JourneyRecorded
+from coldgrid.quality.zone_air import is_out_of_band
 from coldgrid.quality.zone_now import zone_now
 from coldgrid.site_flows.pausing import pause
 from coldgrid.site_flows.situation import PLAYBOOKS
@@ -86,20 +88,26 @@ def _hold(tx: Tx, site_id: str, excursion_id: str, units: Iterable[ExposedUnit])
 @reacts(ExcursionOpened, name="site_flows.pause_excursion", safety=True)
 def pause_excursion(tx: Tx, event: ExcursionOpened) -> None:
     """Stop new promises from the zone while goods are exposed there; late news of cold air stops nothing."""
-    if not event.over and zone_now(tx, event.zone_id, tx.now).in_range is not True:
+    if event.over:
+        return
+    zone = get_zone(tx, event.zone_id)
+    if is_out_of_band(tx, zone, tx.now) or zone_now(tx, event.zone_id, tx.now).in_range is not True:
         pause(tx, event.site_id, event.zone_id, PauseReason.EXCURSION, event.excursion_id)
 
 
-@reacts(ExcursionOpened, name="site_flows.tell_excursion")
+@reacts(ExcursionOpened, name="site_flows.tell_excursion", later=True)
 def tell_excursion(tx: Tx, event: ExcursionOpened) -> None:
     """Put into the incident what is exposed and what was shipped; without one, open it."""
+    # By now its units were judged, and those that were shipped are named.
+    exposed = len(exposed_units(tx, event.excursion_id))
+    shipped = len(shipped_units(tx, event.excursion_id))
     facts = {
         "excursion_id": event.excursion_id,
-        "exposed_units": len(event.units),
-        "shipped_units": len(event.shipped),
-        "at_stake_cents": event.at_stake_cents,
+        "exposed_units": exposed,
+        "shipped_units": shipped,
+        "at_stake_cents": get_excursion(tx, event.excursion_id).at_stake_cents,
         "currency": event.currency,
-        "undecided_units": len(event.units),
+        "undecided_units": exposed,
     }
     incident_id = event.incident_id
     if not incident_id:
@@ -110,7 +118,7 @@ def tell_excursion(tx: Tx, event: ExcursionOpened) -> None:
                 site_id=event.site_id,
                 incident_id=incident_id,
                 facts=facts,
-                severity=Severity.EXCURSION_RISK if _speaks_of_harm(event) else None,
+                severity=Severity.EXCURSION_RISK if _speaks_of_harm(event, exposed + shipped) else None,
             )
         )
     tx.run(
@@ -120,23 +128,24 @@ def tell_excursion(tx: Tx, event: ExcursionOpened) -> None:
             signal="excursion_opened",
             data={
                 "excursion_id": event.excursion_id,
-                "units": len(event.units),
-                "shipped": len(event.shipped),
+                "units": exposed,
+                "shipped": shipped,
             },
             signal_id=f"{tx.cause}/excursion_opened",
         )
     )
 
 
-def _speaks_of_harm(event: ExcursionOpened) -> bool:
+def _speaks_of_harm(event: ExcursionOpened, named: int) -> bool:
     """Whether something measured is behind it: an alarm of the air, or goods that were beyond a limit.
 
     Goods are held as well when nobody could say in time how warm they are, but silence is no evidence.
     """
     if event.alarm_id:
-        return bool(event.units or event.shipped)
+        return named > 0
     beyond = any(unit.outside_min > 0 for unit in event.units)
-    return beyond or any(one.verdict is Verdict.ASSESS for one in (*event.units, *event.shipped))
+    verdicts = [unit.verdict for unit in event.units] + [gone.verdict for gone in event.shipped]
+    return beyond or Verdict.ASSESS in verdicts
 
 
 def _incident(tx: Tx, event: ExcursionOpened, facts: dict[str, object]) -> str:

@@ -23,8 +23,7 @@ from coldgrid.orchestration.incidents import Incident
 from coldgrid.quality.estimate import Lag
 from coldgrid.quality.outlook import ColdSpace, Cover, Failure, Goods, Hands
 from coldgrid.quality.stay_or_move import Advice, Option, stay_or_move
-from coldgrid.quality.zone_air import in_band_min
-from coldgrid.quality.zone_now import ProductNow, ZoneNow, zone_now
+from coldgrid.quality.zone_now import ProductNow, ZoneNow, zone_now, zone_space
 
 # How far back a zone must show that it keeps its band; more proves no more.
 PROOF = timedelta(hours=3)
@@ -187,14 +186,13 @@ def _places(
 
 
 def _space(db: Reader, zone: Zone, now: datetime, name: str, policy: Policy) -> ColdSpace:
-    seen = zone_now(db, zone.zone_id, now)
-    taken = sum(one.pallets for one in seen.products)
+    seen = zone_space(db, zone, now, PROOF)
     return ColdSpace(
         name=name,
         temperature_class=zone.temperature_class.value,
         air_c=zone.setpoint_c if seen.air_c is None else seen.air_c,
-        in_band_min=in_band_min(db, zone, now, PROOF),
-        free_pallets=max(zone.capacity_pallets - taken, 0.0),
+        in_band_min=seen.in_band_min,
+        free_pallets=max(zone.capacity_pallets - seen.pallets, 0.0),
         ready_min=0.0,
         load_min=policy.load_min,
         transit_min=0.0,

@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
+from coldgrid.catalog.products import get_product
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import TemperatureClass
 from coldgrid.network.zones import Zone
 from coldgrid.orchestration.severity import Goods, Severity, Stage, goods_at, severity_of
 from coldgrid.quality.zone_air import sensors_heard
 from coldgrid.quality.zone_now import ZoneNow, zone_now
+from coldgrid.stock.inventory import units_in_zone
 from coldgrid.telemetry.alarm_rules import STANDING
 from coldgrid.telemetry.alarms import open_alarms_of_zone
 from coldgrid.telemetry.rules import Stage as Fault
@@ -70,6 +72,18 @@ class Situation(msgspec.Struct, frozen=True):
             "temperature_known": self.known,
             "zone_released": False,
         }
+
+
+def goods_at_stake(db: Reader, zone_id: str) -> dict[str, Any]:
+    """What stands in a zone and what it is worth, under the names of `Situation.facts`."""
+    units = [unit for unit in units_in_zone(db, zone_id) if unit.qty > 0]
+    products = {product_id: get_product(db, product_id) for product_id in {unit.product_id for unit in units}}
+    return {
+        "units": len(units),
+        "products": sorted(products),
+        "at_stake_cents": sum(unit.qty * products[unit.product_id].value_cents for unit in units),
+        "currency": products[min(products)].currency if products else "USD",
+    }
 
 
 def bridges(db: Reader, zone: Zone, at: datetime) -> dict[str, list[str]]:

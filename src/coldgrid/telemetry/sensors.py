@@ -21,8 +21,9 @@ import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.events import Event
+from coldgrid.kernel.kept import Kept
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.registry import projects
+from coldgrid.kernel.registry import hot_state, projects
 from coldgrid.kernel.rejections import NotFound, Problem
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Json, metadata
@@ -121,9 +122,16 @@ telemetry_sensor = sa.Table(
 _PUT = Statement(upsert(telemetry_sensor, keys=["sensor_id"], set_=["site_id", "zone_id", "definition"]))
 
 
+@hot_state
+class KeptZoneSensors(Kept[list[Sensor]]):
+    """The sensors of each zone that the decider asked for."""
+
+
 @projects(SensorDefined)
 def _put_row(tx: Tx, event: SensorDefined) -> None:
     sensor = event.sensor
+    # It may come from another zone, whose list holds it still.
+    KeptZoneSensors.drop_all(tx)
     tx.write(
         _PUT, sensor_id=sensor.sensor_id, site_id=sensor.site_id, zone_id=sensor.zone_id, definition=sensor
     )
@@ -247,7 +255,7 @@ def get_sensor(db: Reader, sensor_id: str) -> Sensor:
 
 def sensors_of_zone(db: Reader, zone_id: str) -> list[Sensor]:
     """Return a zone's sensors, by id, the inactive ones too."""
-    return db.all(_OF_ZONE, zone_id=zone_id)
+    return KeptZoneSensors.row(db, zone_id, lambda: db.all(_OF_ZONE, zone_id=zone_id))
 
 
 def sensors_of_site(db: Reader, site_id: str) -> list[Sensor]:
