@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -64,7 +65,7 @@ def name() -> str:
 
 @contextmanager
 def consuming(
-    submit: Any, port: int | None = None, connections: int = 3, prefix: str = ""
+    submit: Any, port: int | None = None, connections: int = 3, prefix: str = "", **more: Any
 ) -> Iterator[MqttIngest]:
     host, own_port = broker()
     settings = MqttSettings(
@@ -76,7 +77,7 @@ def consuming(
         connections=connections,
         keepalive_s=2,
     )
-    ingest = MqttIngest(settings, submit, time.monotonic)
+    ingest = MqttIngest(settings, submit, time.monotonic, **more)
     ingest.start()
     try:
         eventually(lambda: ingest.connected == connections)
@@ -213,6 +214,37 @@ def test_readings_become_durable_on_a_real_decider() -> None:
 def _count(decider: Any) -> tuple[int, int]:
     reads, now = Reads(decider.connection), datetime(2027, 1, 1, tzinfo=UTC)
     return len(store.series(reads, AIR, T0, now)[0]), len(store.series(reads, AIR_2, T0, now)[0])
+
+
+def test_a_reading_that_calls_for_haste_goes_at_once_whatever_is_under_way() -> None:
+    desk, prefix = Desk(), name()
+    desk.hold = True
+    with consuming(desk.submit, prefix=prefix, urgent=lambda site, sensor, told: told.value > 0):
+        publish(prefix, [-22.0])
+        eventually(lambda: desk.values == [-22.0])
+        publish(prefix, [-21.0], AIR_2)
+        publish(prefix, [-20.0], site_id="DFW1")
+        time.sleep(0.3)
+        assert desk.values == [-22.0], "the others wait until what is under way is durable"
+        publish(prefix, [5.0])
+        eventually(lambda: desk.values == [-22.0, -21.0, 5.0])
+        for _, future in list(desk.got):
+            future.set_result(None)
+        eventually(lambda: desk.values == [-22.0, -21.0, 5.0, -20.0])
+
+
+def test_a_link_that_is_still_being_opened_is_not_taken_for_silent() -> None:
+    ingest: Any = MqttIngest(MqttSettings(keepalive_s=2), Desk().submit, lambda: 1_000.0)
+    inside = vars(ingest)
+    ours, theirs = socket.socketpair()
+    (link, *_) = inside["_links"]
+    link.sock = ours
+    for part in ("_keep_alive", "_take_over"):
+        getattr(ingest, part)()
+    assert link.sock is ours
+    assert ingest.connected == 0
+    for one in (ours, theirs, inside["_wake_in"], inside["_wake_out"], inside["_selector"]):
+        one.close()
 
 
 class TestPackets:

@@ -10,10 +10,12 @@ Invariants
         come again for ever. One whose topic or site is unknown is counted and logged.
     M3  While nothing can be stored nothing is acknowledged; the broker keeps it and delivers it again.
     M4  What was waiting when a link broke is stored, comes again, and is told as a duplicate.
+    M5  A reading that calls for haste is flushed at once, with what waits of its site, whatever is under way.
 
-A flush is taken whenever none is under way, so it is as small as the decider is idle and as large as it is
-busy. A fixed second instead would let a broker with its default window (20 unacknowledged messages for
-each link, 1,000 queued) drop most of a fast stream.
+Other readings are flushed whenever no flush is under way, at most every `PACE_S` unless half a window waits:
+a flush of every single message would keep the decider, and this machine, busy for nothing, and what is urgent
+would wait behind it. A fixed second instead would let a broker with its default window (20 unacknowledged
+messages for each link, 1,000 queued) drop most of a fast stream.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -38,6 +40,9 @@ from coldgrid.telemetry.decoding import Payload, decode_payload, micros_of, unit
 from coldgrid.telemetry.ingest import IngestReadings, Poisoned
 
 FLUSH_MAX = 10_000
+PACE_S = 0.02
+# Messages that a broker with its default settings delivers on one link before it waits for us.
+WINDOW = 20
 RETRY_S = 0.5
 WAIT_MAX_S = 1.0
 TOPICS_KNOWN_MAX = 100_000
@@ -47,8 +52,21 @@ MESSAGES = Counter(
 logger = structlog.get_logger("coldgrid.mqtt")
 
 Submit = Callable[[IngestReadings], "Future[Any]"]
-# A message that waits: its link, the link's generation, its packet id.
+# Tells whether a reading of a site's sensor calls for haste. A hint: it is asked on this room's thread.
+Urgent = Callable[[str, str, Payload], bool]
+# A message that is not acknowledged: its link, the link's generation, its packet id.
 Owed = tuple[Link, int, bytes]
+
+
+class Arrived(NamedTuple):
+    """A message that waits: the site and sensor it is of ("" where it names none), and its reading."""
+
+    link: Link
+    message: packets.Message
+    site_id: str
+    sensor_id: str
+    payload: Payload | None
+    why: str
 
 
 class Batch:
@@ -61,6 +79,15 @@ class Batch:
         self.payloads: list[Payload] = []
         self.poisoned: list[Poisoned] = []
         self.owed: list[Owed] = []
+
+    def add(self, arrived: Arrived) -> None:
+        """Sort a message in."""
+        self.owed.append((arrived.link, arrived.link.generation, arrived.message.packet_id))
+        if arrived.payload is not None:
+            self.payloads.append(arrived.payload)
+            self.sensor_no.append(self.number.setdefault(arrived.sensor_id, len(self.number)))
+        elif arrived.site_id:
+            self.poisoned.append(_poison(arrived.message, arrived.why))
 
     def command(self) -> IngestReadings:
         """Return the command that stores it."""
@@ -83,12 +110,20 @@ class MqttIngest:
         settings: Where the broker is.
         submit: Queues a command; its future is done after the commit.
         monotonic: Seconds of a clock that never steps.
+        urgent: Tells whether a reading calls for haste.
     """
 
-    def __init__(self, settings: MqttSettings, submit: Submit, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        submit: Submit,
+        monotonic: Callable[[], float],
+        urgent: Urgent = lambda site_id, sensor_id, payload: False,
+    ) -> None:
         self.settings = settings
         self._submit = submit
         self._monotonic = monotonic
+        self._urgent = urgent
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -97,11 +132,17 @@ class MqttIngest:
         self._opened: list[Link] = []
         self._done: list[tuple[Batch, Future[Any]]] = []
         self._guard = threading.Lock()
-        self._waiting: list[tuple[Link, packets.Message]] = []
+        self._waiting: list[Arrived] = []
+        # Sites whose waiting readings call for haste.
+        self._hasty: set[str] = set()
+        self._flush_at_s = 0.0
+        self._soon = settings.connections * WINDOW // 2
         self._topics: dict[bytes, tuple[str, str] | None] = {}
         self._under_way = 0
         self._retry_at_s = 0.0
         self._stopping = False
+        # Links that were taken over from the opener.
+        self._up: set[Link] = set()
         self._links = [Link(number) for number in range(settings.connections)]
         self._opener = Opener(settings, self._hand_over)
         self._thread = threading.Thread(target=self._loop, name="mqtt", daemon=True)
@@ -109,7 +150,7 @@ class MqttIngest:
     @property
     def connected(self) -> int:
         """How many links are up: for the health page."""
-        return sum(link.sock is not None for link in self._links)
+        return len(self._up)
 
     def start(self) -> None:
         """Start consuming."""
@@ -153,7 +194,9 @@ class MqttIngest:
                     self._read(key.data)
             self._take_over()
             self._keep_alive()
-            if self._waiting and not self._under_way and self._monotonic() >= self._retry_at_s:
+            if self._hasty and self._monotonic() >= self._retry_at_s:
+                self._flush_hasty()
+            if self._waiting and not self._under_way and self._wait_s() <= 0:
                 self._flush()
         for link in self._links:
             self._drop(link, again=False)
@@ -163,8 +206,13 @@ class MqttIngest:
 
     def _patience_s(self) -> float:
         if self._waiting and not self._under_way:
-            return min(WAIT_MAX_S, max(0.0, self._retry_at_s - self._monotonic()))
+            return min(WAIT_MAX_S, max(0.0, self._wait_s()))
         return WAIT_MAX_S
+
+    def _wait_s(self) -> float:
+        """How long the next flush still has to wait, in seconds."""
+        paced_at_s = 0.0 if len(self._waiting) >= self._soon else self._flush_at_s
+        return max(paced_at_s, self._retry_at_s) - self._monotonic()
 
     def _read(self, link: Link) -> None:
         try:
@@ -174,13 +222,36 @@ class MqttIngest:
             self._drop(link)
             return
         link.heard_s = self._monotonic()
-        self._waiting += [(link, message) for message in messages]
+        self._take_in(link, messages)
+
+    def _take_in(self, link: Link, messages: Sequence[packets.Message]) -> None:
+        """Read messages and let them wait."""
+        for message in messages:
+            arrived = self._arrive(link, message)
+            self._waiting.append(arrived)
+            if arrived.payload is not None and self._urgent(
+                arrived.site_id, arrived.sensor_id, arrived.payload
+            ):
+                self._hasty.add(arrived.site_id)
+
+    def _arrive(self, link: Link, message: packets.Message) -> Arrived:
+        place = self._place(message.topic)
+        if place is None:
+            return Arrived(link, message, "", "", None, "")
+        try:
+            payload = decode_payload(message.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return Arrived(link, message, *place, None, str(error))
+        if payload.unit and unit_codes([payload])[1]:
+            return Arrived(link, message, *place, None, f"{payload.unit!r} is no unit known here")
+        return Arrived(link, message, *place, payload, "")
 
     def _drop(self, link: Link, *, again: bool = True) -> None:
-        if link.sock is not None:
+        if link in self._up and link.sock is not None:
+            self._up.remove(link)
             self._selector.unregister(link.sock)
             link.drop()
-            self._waiting = [(of, message) for of, message in self._waiting if of is not link]
+            self._waiting = [arrived for arrived in self._waiting if arrived.link is not link]
             if again:
                 self._opener.want(link)
 
@@ -193,7 +264,8 @@ class MqttIngest:
             assert link.sock is not None, "a link is handed over when it is up"
             link.heard_s = link.pinged_s = self._monotonic()
             self._selector.register(link.sock, selectors.EVENT_READ, link)
-            self._waiting += [(link, message) for message in link.early]
+            self._up.add(link)
+            self._take_in(link, link.early)
             link.early = []
         for batch, future in done:
             self._under_way -= 1
@@ -201,8 +273,8 @@ class MqttIngest:
 
     def _keep_alive(self) -> None:
         now_s = self._monotonic()
-        for link in self._links:
-            if link.sock is None or now_s - link.pinged_s < self.settings.keepalive_s / 2:
+        for link in list(self._up):
+            if now_s - link.pinged_s < self.settings.keepalive_s / 2:
                 continue
             if now_s - link.heard_s > 1.5 * self.settings.keepalive_s:
                 logger.warning("link_silent", link=link.number)
@@ -220,12 +292,26 @@ class MqttIngest:
 
     # --- Flushes --------------------------------------------------------------------
 
+    def _flush_hasty(self) -> None:
+        """Submit what waits of the sites that call for haste, in its order (M5)."""
+        hasty, self._hasty = self._hasty, set()
+        taken = [arrived for arrived in self._waiting if arrived.site_id in hasty]
+        self._waiting = [arrived for arrived in self._waiting if arrived.site_id not in hasty]
+        self._submit_all(taken)
+
     def _flush(self) -> None:
         """Submit what waits, a command for each site."""
         taken, self._waiting = self._waiting[:FLUSH_MAX], self._waiting[FLUSH_MAX:]
+        self._flush_at_s = self._monotonic() + PACE_S
+        self._submit_all(taken)
+
+    def _submit_all(self, taken: Sequence[Arrived]) -> None:
         batches: dict[str, Batch] = {}
-        for link, message in taken:
-            self._sort_in(batches, link, message)
+        for arrived in taken:
+            batch = batches.get(arrived.site_id)
+            if batch is None:
+                batch = batches[arrived.site_id] = Batch(arrived.site_id)
+            batch.add(arrived)
         nowhere = batches.pop("", None)
         if nowhere is not None:
             MESSAGES.labels("refused").inc(len(nowhere.owed))
@@ -235,26 +321,6 @@ class MqttIngest:
             self._under_way += 1
             future = self._submit(batch.command())
             future.add_done_callback(lambda done, batch=batch: self._finished(batch, done))  # type: ignore[misc]
-
-    def _sort_in(self, batches: dict[str, Batch], link: Link, message: packets.Message) -> None:
-        place = self._place(message.topic)
-        site_id, sensor_id = place or ("", "")
-        batch = batches.get(site_id)
-        if batch is None:
-            batch = batches[site_id] = Batch(site_id)
-        batch.owed.append((link, link.generation, message.packet_id))
-        if place is None:
-            return
-        try:
-            payload = decode_payload(message.payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            batch.poisoned.append(_poison(message, str(error)))
-            return
-        if payload.unit and unit_codes([payload])[1]:
-            batch.poisoned.append(_poison(message, f"{payload.unit!r} is no unit known here"))
-            return
-        batch.payloads.append(payload)
-        batch.sensor_no.append(batch.number.setdefault(sensor_id, len(batch.number)))
 
     def _place(self, topic: bytes) -> tuple[str, str] | None:
         """Return the site and the sensor that a topic names; None: it names none."""

@@ -226,4 +226,8 @@ def mqtt_readings(parts: Parts) -> MqttIngest | None:
         ),
         lambda command: parts.service.submit(command, GATEWAY),
         time.monotonic,
+        # The rules' memory belongs to the decider; that it may be changing while we look harms no hint.
+        lambda site_id, sensor_id, told: parts.decider.shared.hot[Watch].calls_for_haste(
+            site_id, sensor_id, told.value, told.unit
+        ),
     )

@@ -23,7 +23,7 @@ from coldgrid.telemetry import landing
 from coldgrid.telemetry.engine import evaluate
 from coldgrid.telemetry.landing import Head
 from coldgrid.telemetry.memory import Memory
-from coldgrid.telemetry.quantities import E4, UNIT_CODES, UNITS_OF, Ints, Unit
+from coldgrid.telemetry.quantities import E4, SPELLINGS, UNIT_CODES, UNITS_OF, Ints, Unit
 from coldgrid.telemetry.rules import Band, Tuning, tune
 from coldgrid.telemetry.sensors import Sensor, SensorDefined, list_sensors
 
@@ -123,6 +123,19 @@ class Watch:
                 self.zones[zone.zone_id] = old
 
         return undo
+
+    def calls_for_haste(self, site_id: str, sensor_id: str, value: float, unit: str = "") -> bool:
+        """Tell whether a reading lies where a limit may be broken: a hint, which any thread may ask for.
+
+        `unit`: as it was told, "" for the sensor's own. Nothing is decided by this but what goes first.
+        """
+        row = self.listening.get(site_id, {}).get(sensor_id)
+        if row is None:
+            return False
+        if self.fahrenheit[row] if not unit else SPELLINGS.get(unit) is Unit.FAHRENHEIT:
+            value = (value - 32.0) * (5.0 / 9.0)
+        tuned = self.memory.tuned
+        return not tuned["low_e4"][row] <= value * E4 <= tuned["approach_e4"][row]
 
     def active_rows(self, site_id: str) -> Ints:
         """Return the rows of a site's sensors that are listened to."""

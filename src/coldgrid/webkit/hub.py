@@ -11,7 +11,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import NamedTuple
@@ -59,7 +58,7 @@ class Client:
     def __init__(self, topics: frozenset[str]) -> None:
         self.topics = topics
         self.waiting: OrderedDict[object, Message] = OrderedDict()
-        self.woken = asyncio.Event()
+        self._asleep: asyncio.Future[None] | None = None
         self.lost = 0
         self._serial = 0
 
@@ -73,13 +72,34 @@ class Client:
             self.lost += len(self.waiting)
             self.waiting.clear()
             self.waiting[0] = RESYNC
-        self.woken.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let who waits go on."""
+        if self._asleep is not None and not self._asleep.done():
+            self._asleep.set_result(None)
+
+    async def wait(self, at_most_s: float) -> None:
+        """Wait until something is to be sent, or as long as is allowed.
+
+        One future and one timer: each further turn of the loop costs a wait for the interpreter when the
+        decider is busy.
+        """
+        if self.waiting:
+            return
+        loop = asyncio.get_running_loop()
+        self._asleep = loop.create_future()
+        alarm = loop.call_later(at_most_s, self.wake)
+        try:
+            await self._asleep
+        finally:
+            alarm.cancel()
+            self._asleep = None
 
     def take(self) -> list[Message]:
         """Return and forget what waits."""
         messages = list(self.waiting.values())
         self.waiting.clear()
-        self.woken.clear()
         return messages
 
 
@@ -114,7 +134,7 @@ class Hub:
     def _wake_all(self) -> None:
         for followers in self._clients.values():
             for client in followers:
-                client.woken.set()
+                client.wake()
 
     def publish(self, topic: str, event: str, data: str, *, latest: bool = False) -> None:
         """Send to every page that follows `topic` (L2). `latest`: only the newest unsent one matters."""
@@ -161,8 +181,7 @@ class Hub:
             yield Message("hello", "{}").encode()
             asked_at = loop.time()
             while not self.stopping:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(client.woken.wait(), keep_alive_s)
+                await client.wait(keep_alive_s)
                 if loop.time() - asked_at >= keep_alive_s * 0.9:
                     asked_at = loop.time()
                     if not still_welcome():
