@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from coldgrid.access.refusals import address_key
 from coldgrid.access.roles import Role
 from tests.access.house import PASSWORD, House, housed
 from tests.webkit.browser import DESKTOP, chromium, looks, serving, visiting
@@ -56,7 +57,7 @@ def test_axe_finds_nothing_wrong(browser: Browser, shown: tuple[House, str], loo
                 f"{path} scrolls sideways"
             )
         visit.complaints = [c for c in visit.complaints if "401" not in c]
-    shown[0].door.by_address.succeeded("127.0.0.1")
+    shown[0].door.by_address.succeeded(address_key("127.0.0.1"))
 
 
 @looks()

@@ -14,12 +14,15 @@ from litestar.testing import TestClient
 from coldgrid.access import people, reads
 from coldgrid.access.account import browser_name
 from coldgrid.access.door import KNOWN_FOR, LOGIN_FAILURES, THROTTLE_WINDOW
+from coldgrid.access.people import login_key
+from coldgrid.access.refusals import refusals_since
 from coldgrid.access.roles import Role
 from coldgrid.access.sessions import Limits
 from coldgrid.access.sign_in import local_path
 from coldgrid.access.words import GrantRole, SuspendPerson
+from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reads
-from tests.access.house import PASSWORD, House, housed
+from tests.access.house import PASSWORD, T0, House, housed
 
 Client = TestClient[Litestar]
 PAGE = {"accept": "text/html"}
@@ -128,6 +131,36 @@ class TestSignIn:
         client.cookies.clear()
         house.clocks.system += THROTTLE_WINDOW
         assert sign_in(client, "ana").status_code == 303
+
+    def test_a_restart_forgives_no_guesser_and_forgets_who_came_in(self, tmp_path: Path) -> None:
+        with housed(tmp_path) as before, TestClient(before.app) as client:
+            client.follow_redirects = False
+            before.add("ana", Role.ADMIN)
+            before.add("ben", Role.ADMIN)
+            for who in ("ana", "ben"):
+                for _ in range(LOGIN_FAILURES - 1):
+                    sign_in(client, who, "wrong")
+            assert sign_in(client, "ben").status_code == 303
+            client.cookies.clear()
+            sign_in(client, "ana", "wrong")
+        with housed(tmp_path) as after, TestClient(after.app) as client:
+            client.follow_redirects = False
+            assert sign_in(client, "ana").status_code == 429
+            assert sign_in(client, "ben").status_code == 303
+            client.cookies.clear()
+            after.clocks.system += THROTTLE_WINDOW
+            assert sign_in(client, "ana").status_code == 303
+
+    def test_what_is_kept_of_a_refusal_names_nobody(self, client: Client, house: House) -> None:
+        sign_in(client, "ana", "wrong")
+
+        def kept(decider: Decider) -> str:
+            return str(refusals_since(Reads(decider.connection), T0))
+
+        told = house.decider.call(kept).result(10)
+        assert login_key("ana") in told
+        assert "ana'" not in told
+        assert "testclient" not in told
 
     @pytest.mark.parametrize(
         "text",

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 from litestar.datastructures import Cookie
 
-from coldgrid.access import api_tokens, people, sessions
+from coldgrid.access import api_tokens, people, refusals, sessions
 from coldgrid.access.reads import NoteRead
 from coldgrid.access.sessions import CloseSession, OpenSession, TouchSession
 from coldgrid.access.throttle import Throttle
@@ -72,6 +72,50 @@ class AccessDoor:
         self._unit = unit.lower()
         self.limits = limits
         self._known: dict[str, tuple[datetime, Visitor]] = {}
+        self._counting = False
+
+    # --- guessers --------------------------------------------------------------------
+
+    def wait_s(self, login_hash: str, address: str) -> int:
+        """Return for how many seconds a login or an address must wait after refusals; 0 when it may try."""
+        self._recall_refusals()
+        now = self.system_now()
+        return max(
+            self.by_login.wait_s(login_hash, now), self.by_address.wait_s(refusals.address_key(address), now)
+        )
+
+    def refused(self, login_hash: str, address: str) -> None:
+        """Count a refused sign-in, here and in the database: a restart forgives nothing."""
+        now, address_hash = self.system_now(), refusals.address_key(address)
+        self.by_login.failed(login_hash, now)
+        self.by_address.failed(address_hash, now)
+        self.send(
+            refusals.KeepRefusal(
+                refusal_id=draw_id("refusal"),
+                login_hash=login_hash,
+                address_hash=address_hash,
+                at=now,
+                before=now - THROTTLE_WINDOW,
+            )
+        )
+
+    def signed_in(self, login_hash: str) -> None:
+        """Forget a login's refusals."""
+        if self.by_login.knows(login_hash):
+            self.by_login.succeeded(login_hash)
+            self.send(refusals.ForgetRefusals(login_hash=login_hash))
+
+    def _recall_refusals(self) -> None:
+        """Take up, once, what was counted before this process began."""
+        if self._counting:
+            return
+        self._counting = True
+        with self._reader() as db:
+            found = refusals.refusals_since(db, self.system_now() - THROTTLE_WINDOW)
+        for login_hash, address_hash, at in found:
+            if login_hash:
+                self.by_login.failed(login_hash, at)
+            self.by_address.failed(address_hash, at)
 
     # --- recognising ----------------------------------------------------------------
 

@@ -77,9 +77,9 @@ async def login(request: Req, db: Db) -> Response[Any]:
     values = await form_values(request)
     name, password, where = (values.get(field, [""])[-1] for field in ("login", "password", "next"))
     where = local_path(where)
-    door, now = door_of(request), door_of(request).system_now()
+    door = door_of(request)
     key, address = people.login_key(name), request.client.host if request.client else ""
-    wait_s = max(door.by_login.wait_s(key, now), door.by_address.wait_s(address, now))
+    wait_s = door.wait_s(key, address)
     if wait_s:
         form = Form(values={"login": [name]}, title=f"Too many attempts; try again in {_minutes(wait_s)}.")
         response = _login(request, db, form, where)
@@ -88,14 +88,13 @@ async def login(request: Req, db: Db) -> Response[Any]:
         return response
     person_id = await asyncio.to_thread(_checked, db, name, password)
     if person_id is None:
-        door.by_login.failed(key, now)
-        door.by_address.failed(address, now)
+        door.refused(key, address)
         _log.warning("sign_in_refused", address=address)
         form = Form(values={"login": [name]}, title="Login and password do not match.")
         response = _login(request, db, form, where)
         response.status_code = 401
         return response
-    door.by_login.succeeded(key)
+    door.signed_in(key)
     _log.info("signed_in", person_id=person_id)
     return await let_in(
         request, person_id, "/account" if people.get_person(db, person_id).temporary else where

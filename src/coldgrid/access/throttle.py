@@ -1,6 +1,6 @@
 """Login throttling: so many failures in a window, then wait.
 
-In memory, for each process; times are passed in.
+In memory, for each process; times are passed in. Sign-in keeps rows beside it (`refusals`).
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class Throttle:
         self._failures.move_to_end(key)
         if len(self._failures) > WATCHED_MAX:
             self._failures.popitem(last=False)
+
+    def knows(self, key: str) -> bool:
+        """Tell whether failures are counted for a key."""
+        return key in self._failures
 
     def succeeded(self, key: str) -> None:
         """Forget a key's failures."""
