@@ -35,6 +35,8 @@ from coldgrid.sync.wire import LEVEL_BACKLOG, LEVEL_LIVE, Refusal, decode, encod
 
 REFUSED = Counter("coldgrid_sync_refused_total", "Messages of nodes that were refused.", ["site", "code"])
 HEARD = Counter("coldgrid_sync_bytes_total", "Bytes of frames.", ["site", "direction"])
+# What is refused in the course of things, and is answered by sending something else.
+EVERYDAY = frozenset({Code.GAP, Code.GREET, Code.BUSY, Code.OLD_SIZE})
 # From so many entries on, a frame is history: worth compressing well.
 HISTORY_FROM = 100
 PAST_MAX = 1_000
@@ -117,7 +119,8 @@ class Post:
 
     def _refuse(self, site_id: str, refusal: Refusal) -> m.Refused:
         REFUSED.labels(site_id, refusal.code).inc()
-        logger.warning("sync_refused", site=site_id, code=refusal.code, why=refusal.why, **refusal.facts)
+        log_it = logger.info if refusal.code in EVERYDAY else logger.warning
+        log_it("sync_refused", site=site_id, code=refusal.code, why=refusal.why, facts=refusal.facts)
         return m.Refused(refusal.code, refusal.why, refusal.facts)
 
     # --- what nodes ask -----------------------------------------------------------
