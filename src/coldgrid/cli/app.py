@@ -23,6 +23,10 @@ app = App(
 )
 scenario_app = App(name="scenario", help="Play a night in virtual time through the real code.")
 app.command(scenario_app)
+tower_app = App(name="tower", help="Serve the tower, and the port that the sites' nodes come to.")
+app.command(tower_app)
+node_app = App(name="node", help="Serve the node of one site, which works on with the WAN down.")
+app.command(node_app)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout and nothing else.")]
 Where = Annotated[
@@ -63,6 +67,89 @@ def serve(*, host: str | None = None, port: int | None = None, database: Where =
     from coldgrid.tower.serve import serve_live
 
     serve_live(os.environ, host=host, port=port, database=database)
+
+
+@tower_app.default
+def tower(*, host: str | None = None, port: int | None = None, database: Where = None) -> None:
+    """Serve the tower on its database, on the wall clock, and listen for nodes.
+
+    Args:
+        host: Address to listen on for people.
+        port: Port to listen on for people.
+        database: Which database.
+    """
+    from coldgrid.tower.serve import serve_live
+
+    serve_live(os.environ, host=host, port=port, database=database, nodes=True)
+
+
+@tower_app.command(name="code")
+def tower_code(site_id: str, *, node: str = "") -> None:
+    """Make the one-time code that a site's node joins with; the tower must be serving. Good for an hour.
+
+    Args:
+        site_id: The node's site.
+        node: The node that comes back with it; without it, a new one comes.
+    """
+    from coldgrid.cli.nodes import ask_tower
+
+    ask_tower(os.environ, "code", site=site_id, node=node)
+
+
+@tower_app.command(name="take-back")
+def tower_take_back(site_id: str, *, lost: bool = False) -> None:
+    """Take a site back to the tower, which must be serving: its node closes its log and hands over.
+
+    Args:
+        site_id: The site.
+        lost: Its node never comes back: cut it off for ever, and go on with what the tower has.
+    """
+    from coldgrid.cli.nodes import ask_tower
+
+    ask_tower(os.environ, "take-back", site=site_id, lost="yes" if lost else "no")
+
+
+Folder = Annotated[Path, Parameter(name="--data", help="The node's folder: database, keys, settings.")]
+
+
+@node_app.default
+def node(*, data: Folder = Path(".coldgrid/node"), host: str | None = None, port: int | None = None) -> None:
+    """Serve the node in a folder: its site's pages on the LAN, and the talk with its tower.
+
+    Args:
+        data: The node's folder.
+        host: Address to listen on.
+        port: Port to listen on.
+    """
+    from coldgrid.cli.nodes import run_node
+
+    run_node(os.environ, data, host=host, port=port)
+
+
+@node_app.command(name="join")
+def node_join(
+    tower: str,
+    *,
+    code: str,
+    data: Folder = Path(".coldgrid/node"),
+    replace: bool = False,
+    host: str | None = None,
+    port: int | None = None,
+) -> None:
+    """Enrol this machine as the node of a site, and take the site over. Interrupted, ask again.
+
+    Args:
+        tower: The tower's address for nodes, https://host:port.
+        code: The one-time code from the tower's page of nodes.
+        data: The node's folder; made when missing.
+        replace: Take the place of the node that the site has. One that is lost is cut off at the tower first.
+        host: Address that the node will listen on.
+        port: Port that the node will listen on.
+    """
+    from coldgrid.cli.nodes import join
+    from coldgrid.node.serve_node import Invited
+
+    join(os.environ, data, Invited(tower, code, replace), host=host, port=port)
 
 
 @scenario_app.command(name="run")

@@ -84,7 +84,7 @@ class Errands:
         written.replace(path.with_suffix(".answer"))
 
 
-def ask(folder: Path, errand: str, within_s: float = 60.0, **asked: str) -> Answered:
+def ask(folder: Path, errand: str, asked: Asked, within_s: float = 60.0) -> Answered:
     """Ask the host whose folder this is, and wait for its answer.
 
     Raises:
@@ -94,7 +94,7 @@ def ask(folder: Path, errand: str, within_s: float = 60.0, **asked: str) -> Answ
         raise NobodyThere(f"no host serves from {folder.parent}")
     name = secrets.token_hex(8)
     written = folder / f"{name}.new"
-    written.write_bytes(msgspec.json.encode({"errand": errand, **asked}))
+    written.write_bytes(msgspec.json.encode({**asked, "errand": errand}))
     question, answer = folder / f"{name}.ask", folder / f"{name}.answer"
     written.replace(question)
     ends_s = time.monotonic() + within_s

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from litestar import Litestar
 
 from coldgrid.kernel.outbox import Channel
 from coldgrid.kernel.settings import Settings
+from coldgrid.node.errands import Errands, errands_folder
 from coldgrid.node.host import LiveHost
 from coldgrid.node.parts import Parts, Work, build_parts, create_parts
 from coldgrid.tower.background import Background
 from coldgrid.tower.handlers import route_handlers
 from coldgrid.tower.rooms import load_rooms
+from coldgrid.tower.sync_work import NodeWork
 
 Tower = Parts
 
@@ -28,8 +31,34 @@ def create(
     channels: Mapping[str, Channel],
     work: Sequence[Work] = (),
     clock_note: Callable[[], str] = lambda: "",
+    *,
+    nodes: bool = False,
 ) -> Litestar:
-    """Return the web application of a tower. It starts the tower's threads and stops them in reverse."""
+    """Return the web application of a tower. It starts the tower's threads and stops them in reverse.
+
+    `nodes`: listen for nodes too, as the settings say.
+
+    Raises:
+        BadCertificate, PermissionError: the file of the authority cannot be used.
+    """
     background = Background(tower, channels)
-    state = {"background": background, "notary": background.notary, "home": ""}
-    return create_parts(tower, route_handlers(), [background, *work], state, clock_note)
+    state: dict[str, Any] = {"background": background, "notary": background.notary, "home": ""}
+    beside: list[Work] = [background, *work]
+    if nodes:
+        node_work = NodeWork(tower, background.notary)
+        background.loops += node_work.loops
+        state |= {"nodes": node_work, "node_port": node_work.port}
+        beside += [node_work, errands_of(tower, node_work)]
+    return create_parts(tower, route_handlers(), beside, state, clock_note)
+
+
+def errands_of(tower: Tower, nodes: NodeWork) -> Errands:
+    """Return what an operator at this machine may ask a running tower."""
+
+    def code(asked: dict[str, str]) -> str:
+        return nodes.issue_code(asked["site"], asked.get("node", "")).encode()
+
+    def take_back(asked: dict[str, str]) -> str:
+        return nodes.take_back(asked["site"], lost=asked.get("lost") == "yes")
+
+    return Errands(errands_folder(tower.settings), {"code": code, "take-back": take_back})

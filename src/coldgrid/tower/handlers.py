@@ -11,6 +11,8 @@ TOWER_MODULES = (
     "orders.api",
     "orders.pages",
     "network_flows.pages",
+    "sync.node_pages",
+    "sync.node_api",
     "tower.pages",
 )
 

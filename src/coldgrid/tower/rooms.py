@@ -10,6 +10,7 @@ TOWER_ROOMS = (
     "orders",
     "site_flows",
     "network_flows",
+    "sync",
 )
 
 

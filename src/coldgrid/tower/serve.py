@@ -16,8 +16,11 @@ from coldgrid.node.words import say
 from coldgrid.tower.application import build_tower, create
 
 
-def serve_live(environment: Mapping[str, str], **overrides: Any) -> None:
-    """Serve the tower on the wall clock; the first start prints the link that makes the first admin."""
+def serve_live(environment: Mapping[str, str], *, nodes: bool = False, **overrides: Any) -> None:
+    """Serve the tower on the wall clock; the first start prints the link that makes the first admin.
+
+    `nodes`: listen for the sites' nodes too.
+    """
     settings = load_settings(environment, **overrides)
     configure_logs(settings.log_level, json=settings.log_json)
     tower = build_tower(settings, LiveHost(CedarAuthorizer()))
@@ -27,4 +30,7 @@ def serve_live(environment: Mapping[str, str], **overrides: Any) -> None:
         say("Nobody can sign in yet. Make the first administrator at")
         say(f"{address}/setup?token={tower.door.set_up_token}")
     channels = channels_of(settings, system_now, f"{settings.public_url}/api/v1/replies")
-    serve(create(tower, channels), settings)
+    app = create(tower, channels, nodes=nodes and settings.sync_port > 0)
+    if "nodes" in app.state:
+        say(f"Nodes join at {app.state.nodes.port.url_for(settings.host)}")
+    serve(app, settings)

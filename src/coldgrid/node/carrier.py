@@ -1,0 +1,183 @@
+"""Carrier threads: drive a node's talk with its tower over TLS. The engine decides; here is only waiting.
+
+Each lane has a thread, so that a poll that is held at the tower delays no fact. A further thread looks at
+what waits: when something was committed, when the engine wants to, and when a parcel of readings is due.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from queue import SimpleQueue
+from typing import Any
+
+import structlog
+
+from coldgrid.kernel.events import Entry
+from coldgrid.kernel.tables import from_micros
+from coldgrid.sync import readings
+from coldgrid.sync.acts import Lane, Phase, State
+from coldgrid.sync.carrier import Carrier, Request
+from coldgrid.sync.desk import Desk
+from coldgrid.sync.messages import Place
+from coldgrid.sync.tls_client import ANSWER_S, TowerLink, TowerRefused, TowerUnreachable
+from coldgrid.sync.wire import Refusal
+
+LOOK_EVERY_S = 2.0
+PARCEL_SOON_S = 2.0
+RENEWAL_EVERY_S = 3600.0
+logger = structlog.get_logger("coldgrid.sync")
+
+
+class Talk:
+    """A node's talk with its tower, on threads of its own.
+
+    Args:
+        site_id: The node's site.
+        desk: The node's decider.
+        carrier: Makes and reads messages.
+        link: The connections.
+        parcel_every_s: Seconds between parcels of readings while nobody waits for them.
+        urgent: Tells whether somebody does: an incident is open, or a page shows the readings.
+    """
+
+    def __init__(
+        self,
+        site_id: str,
+        desk: Desk,
+        carrier: Carrier,
+        link: TowerLink,
+        parcel_every_s: float,
+        urgent: Callable[[], bool],
+    ) -> None:
+        self._site_id = site_id
+        self._desk = desk
+        self._carrier = carrier
+        self._link = link
+        self._parcel_every_s = parcel_every_s
+        self._urgent = urgent
+        self._queues: dict[Lane, SimpleQueue[Request | None]] = {lane: SimpleQueue() for lane in Lane}
+        self._news = threading.Event()
+        self._stopping = threading.Event()
+        self._began_us, self._began_s = time.time_ns() // 1000, time.monotonic()
+        self._parcel_at_s = -parcel_every_s
+        self._parcel_no = 0
+        self._looker = threading.Thread(target=self._look_on, name="sync-looker", daemon=True)
+        self._lanes = [
+            threading.Thread(target=self._lane, args=(lane,), name=f"sync-{lane}", daemon=True)
+            for lane in Lane
+        ]
+
+    # --- what the composition root calls ------------------------------------------
+
+    def start(self) -> None:
+        """Begin to talk."""
+        readings.turn_on(self._desk, self._site_id)
+        for thread in (*self._lanes, self._looker):
+            thread.start()
+
+    def stop(self) -> None:
+        """Talk no more; a poll that is held ends by itself."""
+        self._stopping.set()
+        self._news.set()
+        for queue in self._queues.values():
+            queue.put(None)
+        self._link.close()
+        self._looker.join(timeout=5)
+
+    def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
+        """Listener of the decider: what is the site's own goes up at once."""
+        if any(entry.origin == self._site_id for entry, _ in recorded):
+            self._news.set()
+
+    @property
+    def state(self) -> State:
+        """How the talk stands."""
+        return self._carrier.state
+
+    def offline_since(self) -> datetime | None:
+        """Return since when the tower does not answer, by this host's clock; None while it does."""
+        since_us = self._carrier.state.offline_since_us
+        return None if since_us is None else from_micros(since_us)
+
+    def place(self) -> Place:
+        """Return what the tower has of the site's log, as it said last."""
+        return self._carrier.state.place
+
+    def drained(self) -> bool:
+        """Tell whether the tower has every fact of the site, and every reading."""
+        state = self._carrier.state
+        everything = state.place == self._desk.place(self._site_id) and not state.wanted
+        return state.phase is Phase.UP and everything and state.parcel_no >= self._parcel_no
+
+    def told(self) -> str:
+        """Say how the talk stands, for the health page.
+
+        Raises:
+            TowerUnreachable: the tower does not answer, or refuses.
+        """
+        state = self._carrier.state
+        if state.phase is not Phase.UP:
+            raise TowerUnreachable(f"{state.code or 'no answer'}: {state.why or 'not reached yet'}")
+        behind = state.behind()
+        return f"{behind:,} facts on their way" if behind else "the tower has everything"
+
+    def renew(self) -> str:
+        """Renew the certificate when two thirds of its life are over; say until when it holds."""
+        if self._link.renewal_due(self._desk.now()):
+            return f"renewed, holds until {self._link.renew(secrets.token_bytes):%Y-%m-%d}"
+        return f"holds until {self._link.identity.shown.not_after:%Y-%m-%d}"
+
+    # --- threads ------------------------------------------------------------------
+
+    def _now_us(self) -> int:
+        """The system clock of the start, moved on by the clock that cannot jump: waiting goes by it."""
+        return self._began_us + int((time.monotonic() - self._began_s) * 1e6)
+
+    def _lane(self, lane: Lane) -> None:
+        while (request := self._queues[lane].get()) is not None:
+            try:
+                answer = self._link.post(request.frame, ANSWER_S + request.hold_ms / 1000)
+            except (TowerRefused, TowerUnreachable) as error:
+                more = self._carrier.fail(request, str(error), self._now_us())
+            else:
+                more = self._carrier.receive(request, answer, self._now_us())
+            self._hand_out(more)
+            self._news.set()  # the engine may want to be asked again sooner than before
+
+    def _look_on(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._cut_parcel()
+                self._hand_out(self._carrier.look(self._now_us(), self._parcel_no))
+            except Refusal as refusal:
+                logger.warning("sync_look_refused", why=refusal.why)
+            except Exception:
+                logger.exception("sync_look_failed")
+            self._news.wait(self._wait_s())
+            self._news.clear()
+
+    def _wait_s(self) -> float:
+        due_us = self._carrier.due_us
+        if due_us is None:
+            return LOOK_EVERY_S
+        return min(LOOK_EVERY_S, max(0.001, (due_us - self._now_us()) / 1e6))
+
+    def _cut_parcel(self) -> None:
+        now_s = time.monotonic()
+        every_s = PARCEL_SOON_S if self._urgent() else self._parcel_every_s
+        if now_s - self._parcel_at_s >= every_s:
+            self._parcel_at_s = now_s
+            self._parcel_no = readings.cut(self._desk, self._site_id)
+
+    def cut_now(self) -> None:
+        """Make a parcel of what was read since the last one, whatever the hour."""
+        self._parcel_no = readings.cut(self._desk, self._site_id)
+        self._news.set()
+
+    def _hand_out(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            self._queues[request.lane].put(request)

@@ -1,0 +1,101 @@
+"""Joining and serving: from an empty folder to a node that works, with one command for each."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from coldgrid.access.authorizer import CedarAuthorizer
+from coldgrid.adapters.channels import channels_of
+from coldgrid.kernel.logs import configure_logs
+from coldgrid.node.application import build_node, create_node, keys_of, lines_of, notary_of
+from coldgrid.node.folder import keep_settings, settings_in
+from coldgrid.node.host import LiveHost
+from coldgrid.node.moving import has_given, is_home, moving_of
+from coldgrid.node.parts import Parts, system_now
+from coldgrid.node.serve import serve
+from coldgrid.node.words import say
+from coldgrid.sync import tls_client
+from coldgrid.sync.desk import HandDesk
+from coldgrid.sync.identity_files import NotEnrolled, begin_run, open_identity
+from coldgrid.sync.tls_client import TowerLink
+
+
+class Invited(msgspec.Struct, frozen=True):
+    """Where to join, with which code, and whether to take the place of the site's present node."""
+
+    tower: str
+    code: str
+    replace: bool = False
+
+
+class AlreadyJoined(Exception):
+    """The folder has a node already."""
+
+
+def join_tower(
+    environment: Mapping[str, str],
+    folder: Path,
+    invited: Invited,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+) -> str:
+    """Enrol the node in a folder and take its site over; return the site. Asked again, it goes on.
+
+    Raises:
+        AlreadyJoined: the node works already.
+        BadCode, WrongTower, TowerRefused, TowerUnreachable, BadHandover: it could not be done (now).
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keep_settings(folder, host=host, port=None if port is None else str(port))
+    try:
+        identity = open_identity(folder)
+    except NotEnrolled:
+        keys = lines_of(notary_of(settings_in(folder, environment), ""))
+        joined = tls_client.join(invited.tower, invited.code, folder, system_now(), secrets.token_bytes, keys)
+        say(f"This is {joined.node_id} of {joined.site_id} now, in the network {joined.network}")
+        keep_settings(folder, network=joined.network, mqtt_client_id=f"coldgrid-{joined.site_id.lower()}")
+        identity = open_identity(folder)
+    parts = build_node(settings_in(folder, environment), LiveHost(CedarAuthorizer()))
+    try:
+        if is_home(parts.decider, identity.tower.site_id):
+            raise AlreadyJoined(f"{folder} is the node of {identity.tower.site_id} and hosts it already")
+        _take_over(parts, folder, replace=invited.replace)
+    finally:
+        parts.decider.close()
+    return identity.tower.site_id
+
+
+def _take_over(parts: Parts, folder: Path, *, replace: bool = False) -> None:
+    desk = HandDesk(parts.decider, system_now)
+    with TowerLink(folder, begin_run(folder, secrets.token_bytes)) as link:
+        moving_of(link, desk, keys_of(link.identity), say).take_over(replace=replace)
+
+
+def serve_node(
+    environment: Mapping[str, str], folder: Path, *, host: str | None = None, port: int | None = None
+) -> None:
+    """Serve the node in a folder; a move that was interrupted is finished first.
+
+    Raises:
+        NotEnrolled: nobody joined here yet.
+    """
+    identity = open_identity(folder)
+    settings = settings_in(folder, environment, host=host, port=port)
+    configure_logs(settings.log_level, json=settings.log_json)
+    parts = build_node(settings, LiveHost(CedarAuthorizer()))
+    site_id = identity.tower.site_id
+    if not is_home(parts.decider, site_id):
+        with parts.reader() as db:
+            given = has_given(db, site_id)
+        if given:
+            say(f"{site_id} was called back: this node only hands over what it still has")
+        else:
+            _take_over(parts, folder)
+    say(f"Coldgrid node of {site_id} on http://{settings.host}:{settings.port}, tower {identity.tower.url}")
+    channels = channels_of(settings, system_now, f"{settings.public_url}/api/v1/replies")
+    serve(create_node(parts, folder, channels), settings)

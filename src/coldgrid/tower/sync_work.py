@@ -1,0 +1,213 @@
+"""The tower's work with its nodes: the port they come to, the post that answers them, handing sites over."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import structlog
+
+from coldgrid.evidence import checkpoints
+from coldgrid.evidence.checkpoints import Notary
+from coldgrid.evidence.notes import VerifierKey, parse_key
+from coldgrid.kernel.authorize import SYSTEM
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.events import Entry
+from coldgrid.kernel.origins import OriginOpened
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.node.application import lines_of
+from coldgrid.node.background import Loop
+from coldgrid.node.parts import system_now
+from coldgrid.sync import enrolled, feeds, handover, wire
+from coldgrid.sync import messages as m
+from coldgrid.sync.admission import Node
+from coldgrid.sync.codec import pack_entries
+from coldgrid.sync.codes import EnrolmentCode
+from coldgrid.sync.desk import ServiceDesk
+from coldgrid.sync.gate import Means
+from coldgrid.sync.handover import Begun, Given, RowsAsk
+from coldgrid.sync.messages import FeedPlace
+from coldgrid.sync.node_port import NodePort, PortSettings
+from coldgrid.sync.node_words import IssueCode, RevokeNode
+from coldgrid.sync.outgoing import within_bytes
+from coldgrid.sync.post import Post
+
+if TYPE_CHECKING:
+    from coldgrid.tower.application import Tower
+
+TEND_EVERY_S = 3600.0
+FETCH_EVERY_S = 1.0
+TOLD_WITHIN_S = 60.0
+_pack = msgspec.msgpack.encode
+logger = structlog.get_logger("coldgrid.sync")
+
+
+class Handing:
+    """Answers the nodes that take a site over or give it back (`sync.handover`)."""
+
+    def __init__(self, desk: ServiceDesk, notary: Notary) -> None:
+        self._desk = desk
+        self._notary = notary
+
+    def answers(self) -> dict[str, Callable[[str, bytes], bytes]]:
+        """Return what answers which kind of question."""
+        return {
+            "handover.feed": self._feed,
+            "handover.begin": self._begin,
+            "handover.rows": self._rows,
+            "handover.give": self._give,
+        }
+
+    def _feed(self, site_id: str, body: bytes) -> bytes:
+        place = msgspec.msgpack.decode(body, type=FeedPlace)
+        feeds.refresh(self._desk)
+        with self._desk.reader() as db:
+            feed = feeds.feed_after(db, site_id, place)
+        entries = within_bytes(feed.entries) if feed.entries else []
+        more = feed.more or len(entries) < len(feed.entries)
+        columns = pack_entries(entries) if entries else None
+        return wire.encode(m.FeedPart(feed.first_feed_seq, columns, feed.keys, more))
+
+    def _begin(self, site_id: str, body: bytes) -> bytes:
+        replace = msgspec.msgpack.decode(body, type=bool)
+        begun = self._desk.do(partial(handover.begin, site_id=site_id, replace=replace))
+        if not begun.waiting:
+            begun = self._proved(site_id, begun)
+        return _pack(begun)
+
+    def _proved(self, site_id: str, begun: Begun) -> Begun:
+        """Sign the end of the log that is handed over, so that the node can check what it is given."""
+        with self._desk.reader() as db:
+            planned = checkpoints.plan(
+                db, self._notary, {site_id: (begun.epoch, begun.seq)}, self._desk.now()
+            )
+        self._desk.do(lambda decider: checkpoints.keep(decider, self._notary, planned))
+        with self._desk.reader() as db:
+            return msgspec.structs.replace(begun, notes=handover.notes_of(db, begun, site_id))
+
+    def _rows(self, site_id: str, body: bytes) -> bytes:
+        ask = msgspec.msgpack.decode(body, type=RowsAsk)
+        with self._desk.reader() as db:
+            return _pack(handover.rows_for(cast(Reads, db), site_id, ask))
+
+    def _give(self, site_id: str, body: bytes) -> bytes:
+        first, given = msgspec.msgpack.decode(body, type=tuple[int, Given])
+        self._desk.do(lambda decider: handover.take_given(decider, site_id, given, first))
+        return b""
+
+
+class NodeWork:
+    """Runs beside the application: listens for nodes, answers them, and settles what was handed over."""
+
+    def __init__(self, tower: Tower, notary: Notary) -> None:
+        self._tower = tower
+        settings = tower.settings
+        means = Means(tower.reader, tower.service.submit, system_now, secrets.token_bytes)
+        self.desk = ServiceDesk(tower.service, tower.reader, system_now)
+        self.post = Post(self.desk, notary, self._keys_of, Handing(self.desk, notary).answers())
+        self.port = NodePort(
+            PortSettings(
+                network=settings.network,
+                authority=Path(settings.authority_key),
+                host=settings.sync_host,
+                port=settings.sync_port,
+                url=settings.sync_url,
+                hosts=(settings.sync_host,),
+            ),
+            means,
+            lambda: lines_of(notary),
+            self.post,
+        )
+        self._wanted: set[str] = set()
+        tower.decider.listeners += [self.port.on_commit, self._on_commit]
+        self.loops = [
+            Loop("certificate of the tower", TEND_EVERY_S, self.port.tend),
+            Loop("sites called back", FETCH_EVERY_S, self.fetch_wanted),
+        ]
+
+    def start(self) -> None:
+        """Listen."""
+        self.port.start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self.port.stop()
+
+    def issue_code(self, site_id: str, node_id: str = "") -> EnrolmentCode:
+        """Make a code for a site's node.
+
+        Raises:
+            Rejected: no such site, or a node that cannot come back.
+        """
+        code = self.port.draw_code()
+        command = IssueCode(
+            code_id=self.port.draw_id(),
+            site_id=site_id,
+            secret_hash=code.secret_hash,
+            at=system_now(),
+            node_id=node_id,
+        )
+        self._tower.service.submit(command, SYSTEM).result(TOLD_WITHIN_S)
+        return code
+
+    def take_back(self, site_id: str, *, lost: bool) -> str:
+        """Take a site back, and say how far that came. `lost`: cut its nodes off for ever first.
+
+        Raises:
+            Rejected: it may not be taken now.
+        """
+        if lost:
+            with self._tower.reader() as db:
+                nodes = _nodes_of(db, site_id)
+            for node in nodes:
+                command = RevokeNode(node_id=node.node_id, reason="the site was taken back without its node")
+                self._tower.service.submit(command, SYSTEM).result(TOLD_WITHIN_S)
+        self._wanted.add(site_id)
+        return self._fetch(site_id, lost=lost)
+
+    def _fetch(self, site_id: str, *, lost: bool = False) -> str:
+        here: bool = self.desk.do(lambda decider: handover.take_back(decider, site_id, lost=lost))
+        if not here:
+            return f"the node of {site_id} is asked to close its log; the site comes when it has"
+        self._wanted.discard(site_id)
+        return f"{site_id} is at the tower"
+
+    def fetch_wanted(self) -> str:
+        """Take the sites that their nodes have given meanwhile; say which are awaited."""
+        for site_id in list(self._wanted):
+            with self._tower.reader() as db:
+                given = handover.state_of(db, site_id) == handover.GIVEN
+            if given:
+                self._fetch(site_id)
+        return ", ".join(sorted(self._wanted)) or "no site is awaited"
+
+    def _keys_of(self, site_id: str) -> Sequence[VerifierKey]:
+        with self._tower.reader() as db:
+            return [parse_key(line) for node in _nodes_of(db, site_id) for line in node.signing_keys]
+
+    def _on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
+        """Where a node opened an epoch, its site was handed over."""
+        for entry, event in recorded:
+            if isinstance(event, OriginOpened) and entry.origin != NETWORK_ORIGIN:
+                self._tower.service.call(partial(_settle, site_id=entry.origin))
+
+
+def _nodes_of(db: Reader, site_id: str) -> list[Node]:
+    """The nodes of a site that are not cut off, the newest first."""
+    return [node for node in enrolled.list_nodes(db) if node.site_id == site_id and node.revoked_at is None]
+
+
+def _settle(decider: Decider, site_id: str) -> None:
+    """The site's newest node hosts it: what was kept for it goes, and the nodes before it are cut off."""
+    db = Reads(decider.connection)
+    if not handover.state_of(db, site_id):
+        return
+    handover.settle(decider, site_id)
+    nodes = _nodes_of(db, site_id)
+    for node in nodes[1:]:
+        decider.do(RevokeNode(node_id=node.node_id, reason=f"{nodes[0].node_id} took its place"))

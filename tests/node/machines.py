@@ -1,0 +1,205 @@
+"""A tower and nodes as real processes on loopback, and what a test looks at from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from coldgrid.access.api_tokens import IssueToken
+from coldgrid.access.authorizer import CedarAuthorizer
+from coldgrid.access.roles import Role
+from coldgrid.kernel import log
+from coldgrid.kernel.database import open_database
+from coldgrid.kernel.decider import Call, Outcome
+from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.settings import load_settings
+from coldgrid.node.host import LiveHost
+from coldgrid.orchestration.incidents import open_incidents
+from coldgrid.stock.hold_book import open_holds
+from coldgrid.stock.ledger import balances_of_site
+from coldgrid.telemetry.store import last_readings
+from coldgrid.tower.application import build_tower
+from coldgrid.tower.demo.seeding import seed_master
+from coldgrid.tower.demo.serve import PLAN
+from coldgrid.tower.world.places import read_places
+from coldgrid.tower.world.plan import load_plan
+from coldgrid.tower.world.run import World
+
+T = TypeVar("T")
+READY_WITHIN_S = 90.0
+# The world's readings end so long ago: what a test sends comes after them.
+QUIET = timedelta(minutes=60)
+GATEWAY_TOKEN = "gateway-of-atl1"
+SITES = ["ATL1", "CLT1"]
+
+
+def seed_tower(folder: Path, sites: list[str] = SITES) -> None:
+    """Put the demo network in force at a tower, with goods at some sites and a gateway's token for ATL1."""
+    settings = load_settings({}, database=str(folder / "tower.db"), signing_key=str(folder / "signing.key"))
+    tower = build_tower(settings, LiveHost(CedarAuthorizer()))
+    seed_master(tower.decider.do)
+    token_hash = sha256(GATEWAY_TOKEN.encode()).hexdigest()
+    tower.decider.do(
+        IssueToken(
+            token_id="gw", label="gateway", token_hash=token_hash, roles=[Role.INTEGRATOR], sites=["ATL1"]
+        )
+    )
+    plan = msgspec.structs.replace(
+        load_plan(PLAN), starts_at=datetime.now(UTC) - QUIET, sites=sites, pallets_per_zone=2, warm_up_min=30
+    )
+
+    def execute(calls: list[Call]) -> list[Outcome]:
+        outcomes = tower.decider.execute(calls)
+        tower.decider.settle()
+        return outcomes
+
+    with tower.reader() as db:
+        places = read_places(db, sites)
+    world = World(plan, places, execute, tower.reader)  # type: ignore[arg-type]
+    world.fill()
+    world.warm_up()
+    tower.decider.close()
+
+
+class Machine:
+    """One `coldgrid` process, which a test may kill and start again."""
+
+    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], address: str) -> None:
+        self.name = name
+        self.address = address
+        self._arguments = arguments
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLDGRID_")}
+        self._environment = inherited | environment
+        self._process: subprocess.Popen[str] | None = None
+        self.log = Path(environment["LOG_FILE"])
+
+    def start(self) -> None:
+        with self.log.open("a") as log_file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "coldgrid.cli", *self._arguments],
+                env=self._environment,
+                stderr=log_file,
+                stdout=log_file,
+                text=True,
+            )
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, f"{self.name} ended: {self.log.read_text()[-2000:]}"
+            try:
+                if httpx.get(f"{self.address}/healthz", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError(f"{self.name} never answered: {self.log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """End it without warning."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def command(self, *arguments: str) -> str:
+        """Run a command with this machine's environment; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "coldgrid.cli", *arguments],
+            check=False,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.strip()
+
+
+def tower_machine(folder: Path, port: int, sync_port: int) -> Machine:
+    environment = {
+        "COLDGRID_DATABASE": str(folder / "tower.db"),
+        "COLDGRID_SIGNING_KEY": str(folder / "signing.key"),
+        "COLDGRID_AUTHORITY_KEY": str(folder / "authority.pem"),
+        "COLDGRID_PORT": str(port),
+        "COLDGRID_SYNC_PORT": str(sync_port),
+        "COLDGRID_CHECKPOINT_EVERY_S": "1",
+        "LOG_FILE": str(folder / "tower.log"),
+    }
+    return Machine("the tower", ["tower"], environment, f"http://127.0.0.1:{port}")
+
+
+def node_machine(folder: Path, port: int, log_file: Path) -> Machine:
+    environment = {
+        "COLDGRID_PORT": str(port),
+        "COLDGRID_CHECKPOINT_EVERY_S": "1",
+        "COLDGRID_PARCEL_EVERY_S": "2",
+        "LOG_FILE": str(log_file),
+    }
+    return Machine(
+        f"node in {folder.name}", ["node", "--data", str(folder)], environment, f"http://127.0.0.1:{port}"
+    )
+
+
+@contextmanager
+def running(*machines: Machine) -> Iterator[None]:
+    """End the machines whatever happens."""
+    try:
+        yield
+    finally:
+        for machine in reversed(machines):
+            machine.kill()
+
+
+def read(database: Path, look: Callable[[Reader], T]) -> T:
+    """Look at the committed facts of a host from outside."""
+    opened = open_database(str(database))
+    try:
+        with opened.reader() as connection:
+            return look(Reads(connection))
+    finally:
+        opened.close()
+
+
+def picture(db: Reader, site_id: str) -> dict[str, Any]:
+    """What a site looks like: goods, holds, incidents, the newest readings, its log."""
+    return {
+        "balances": balances_of_site(db, site_id),
+        "holds": open_holds(db, site_id),
+        "incidents": open_incidents(db, site_id),
+        "readings": last_readings(db, site_id),
+        "log": [(e.id, e.leaf) for e in log.read_all(db) if e.origin == site_id],
+    }
+
+
+def eventually(found: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if found():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not within {within_s:g} s: {what}")
+
+
+def send_readings(machine: Machine, sensor_id: str, values: list[float], until: datetime) -> None:
+    """Send a sensor's readings, one each minute, the last at `until`, as the site's gateway does."""
+    first = until - timedelta(minutes=len(values) - 1)
+    lines = b"\n".join(
+        msgspec.json.encode({"sensor_id": sensor_id, "at": first + timedelta(minutes=minute), "value": value})
+        for minute, value in enumerate(values)
+    )
+    answer = httpx.post(
+        f"{machine.address}/api/v1/readings",
+        content=lines,
+        headers={"authorization": f"Bearer {GATEWAY_TOKEN}", "content-type": "application/x-ndjson"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
