@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from coldgrid.sync import authority as ca
 from coldgrid.sync import identity_files
 from coldgrid.sync.authority import Identity, make_authority, make_key, tower_uri
+from coldgrid.sync.places import Limits
 from coldgrid.sync.tls_client import (
     TowerLink,
     TowerRefused,
@@ -30,7 +31,7 @@ from coldgrid.sync.tls_client import (
     pinned_context,
     tower_address,
 )
-from coldgrid.sync.tls_server import Limits, TlsPort, server_context
+from coldgrid.sync.tls_server import TlsPort, server_context
 from tests.conftest import sqlite_kernel
 from tests.sync.tower import START, TowerPort, refused, served
 
@@ -346,6 +347,34 @@ def test_one_address_cannot_take_all_places_and_a_node_gets_in_when_they_are_fre
             sock.close()
         time.sleep(0.3)
         assert tower.join(tmp_path / "node").site_id == "ATL1"
+
+
+def test_strangers_and_a_node_gone_wrong_leave_places_for_others(tmp_path: Path) -> None:
+    limits = Limits(strangers_per_address=4, per_node=3, stranger_idle_s=0.5)
+    with sqlite_kernel() as kernel, served(kernel, tmp_path, limits) as tower:
+        tower.join(tmp_path / "node")
+        tower.join(tmp_path / "other", tower.code("CLT1"))
+        with counted("too_many", 4):
+            strangers = [secured(tower) for _ in range(8)]
+        _close_all(strangers)
+        greedy = pinned_context(tower.port.authority.pem, tmp_path / "node/node.pem")
+        with counted("too_many", 2):
+            held = [greedy.wrap_socket(raw(tower)) for _ in range(5)]
+        other = TowerLink(tmp_path / "other", identity_files.begin_run(tmp_path / "other", entropy))
+        with other:
+            assert other.post(b"x").endswith(b"x")
+        _close_all(held)
+        with secured(tower) as sock:  # a stranger's connection ends soon after its answer
+            sock.sendall(b"GET /sync/v1/authority HTTP/1.1\r\nHost: x\r\n\r\n")
+            began_s = time.monotonic()
+            assert b"200 OK" in to_the_end(sock)
+            assert time.monotonic() - began_s < 4
+
+
+def _close_all(socks: list[ssl.SSLSocket]) -> None:
+    for sock in socks:
+        sock.close()
+    time.sleep(0.3)
 
 
 def test_a_flood_slows_its_address_down_and_does_not_lock_a_node_out(

@@ -233,6 +233,27 @@ def test_two_keys_for_the_certificate_after_the_same_one_are_a_copy(tower: Tower
     assert "two keys" in enrolled.get_node(tower.kernel.reader(), joined.node_id).suspected_why
 
 
+def test_a_key_that_a_crash_left_lying_is_not_asked_for_again(tower: TowerPort, tmp_path: Path) -> None:
+    folder = tmp_path / "node"
+    tower.join(folder)
+    present = ca.key_pem(ca.load_key((folder / "node.pem").read_bytes().partition(b"-----BEGIN CERT")[0]))
+    identity_files.write_private(folder / "next-key.pem", present)
+    tower.clock.forward(days=20)
+    with linked(tower, folder) as link:
+        before = link.identity.shown.key_hash
+        link.renew(tower.entropy)
+        assert link.identity.shown.key_hash != before
+
+
+def test_starts_are_counted_in_place_so_that_a_full_disk_does_not_stop_a_node(tmp_path: Path) -> None:
+    runs = [identity_files.begin_run(tmp_path, bytes) for _ in range(12)]
+    assert [run.starts for run in runs] == list(range(1, 13))
+    assert (tmp_path / "starts").read_text() == "00000000000000000012\n"
+    inode = (tmp_path / "starts").stat().st_ino
+    identity_files.begin_run(tmp_path, bytes)
+    assert (tmp_path / "starts").stat().st_ino == inode
+
+
 def test_what_is_known_of_runs_outlives_the_towers_process(tower: TowerPort, tmp_path: Path) -> None:
     folder = tmp_path / "node"
     joined = tower.join(folder)

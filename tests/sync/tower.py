@@ -22,8 +22,8 @@ from coldgrid.sync.authority import Peer
 from coldgrid.sync.gate import Means
 from coldgrid.sync.node_port import NodePort, PortSettings
 from coldgrid.sync.node_words import IssueCode, RevokeNode
+from coldgrid.sync.places import Limits
 from coldgrid.sync.tls_client import Joined, join
-from coldgrid.sync.tls_server import Limits
 from tests.conftest import Kernel
 from tests.network.master import put_in_force, site, small_network
 

@@ -12,7 +12,6 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 
-from coldgrid.evidence.notes import VerifierKey, parse_key
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
@@ -314,12 +313,6 @@ def get_node(db: Reader, node_id: str) -> Node:
     if node is None:
         raise NodeNotFound(node_id=node_id)
     return node
-
-
-def witness_keys(db: Reader) -> list[VerifierKey]:
-    """Return the signing keys of the nodes that are not revoked: whom the tower witnesses."""
-    lines = [line for node in list_nodes(db) if node.revoked_at is None for line in node.signing_keys]
-    return [parse_key(line) for line in lines]
 
 
 def list_nodes(db: Reader) -> list[Node]:

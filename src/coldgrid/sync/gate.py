@@ -35,7 +35,7 @@ from coldgrid.sync.node_words import (
     RunNotNamed,
     TakeUpCertificate,
 )
-from coldgrid.sync.tls_server import Connection
+from coldgrid.sync.places import Connection
 
 NOTED_EVERY = timedelta(seconds=60)
 Submit = Callable[[Command, Principal, str | None], Future[Any]]

@@ -148,11 +148,22 @@ def next_key(folder: Path, entropy: Entropy) -> Key:
     """Return the key to ask a certificate for: that of an attempt not finished, or a new one (F3)."""
     path = folder / NEXT_KEY
     try:
-        return ca.load_key(read_private(path))
+        key = ca.load_key(read_private(path))
+        if ca.hash_of_key(key.public_key()) != _present_key(folder):
+            return key
     except (FileNotFoundError, BadCertificate):
-        key = ca.make_key(entropy)
-        write_private(path, ca.key_pem(key))
-        return key
+        pass
+    key = ca.make_key(entropy)
+    write_private(path, ca.key_pem(key))
+    return key
+
+
+def _present_key(folder: Path) -> str:
+    """The hash of the key in use: a crash may have left it lying as the next one."""
+    try:
+        return ca.hash_of_key(_split(read_private(folder / CHAIN))[0].public_key())
+    except (FileNotFoundError, BadCertificate):
+        return ""
 
 
 def keep_certificate(folder: Path, key: Key, pem: str, tower: KnownTower) -> NodeIdentity:
@@ -203,8 +214,17 @@ def begin_run(folder: Path, entropy: Entropy) -> Run:
     """Count one more start of the node in this folder, durably, and name it: call once for each process."""
     path = folder / STARTS
     try:
-        starts = int(read_private(path))
-    except (FileNotFoundError, ValueError):
-        starts = 0
-    write_private(path, f"{starts + 1}\n".encode())
-    return Run(starts + 1, entropy(RUN_NAME_BYTES).hex())
+        starts = int(read_private(path)) + 1
+    except FileNotFoundError:
+        starts = 1
+        write_private(path, _starts_line(starts))
+    else:
+        with open(path, "r+b") as file:  # in place: on a full disk too
+            file.write(_starts_line(starts))
+            file.flush()
+            os.fsync(file.fileno())
+    return Run(starts, entropy(RUN_NAME_BYTES).hex())
+
+
+def _starts_line(starts: int) -> bytes:
+    return f"{starts:020d}\n".encode()

@@ -12,9 +12,10 @@ from coldgrid.kernel.events import Entry
 from coldgrid.sync import identity_files
 from coldgrid.sync.codes import SECRET_ENTROPY_BYTES, EnrolmentCode, make_code
 from coldgrid.sync.gate import Gate, Means
+from coldgrid.sync.places import Limits
 from coldgrid.sync.port import PortApp, Post
 from coldgrid.sync.registrar import Registrar
-from coldgrid.sync.tls_server import Limits, TlsPort, server_context
+from coldgrid.sync.tls_server import TlsPort, server_context
 
 CHAIN_SUFFIX = ".tower"
 EVERYWHERE = ("0.0.0.0", "::")

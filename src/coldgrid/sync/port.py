@@ -31,8 +31,8 @@ from coldgrid.access.throttle import Throttle
 from coldgrid.kernel.rejections import Forbidden, NotFound, Rejected
 from coldgrid.sync.gate import Gate
 from coldgrid.sync.node_words import NoCertificate
+from coldgrid.sync.places import Connection, Refusals
 from coldgrid.sync.registrar import Registrar
-from coldgrid.sync.tls_server import Connection, Refusals
 from coldgrid.webkit.problems import (
     PROBLEM_JSON,
     BodyTooLarge,

@@ -18,7 +18,7 @@ from coldgrid.sync import codes, enrolment
 from coldgrid.sync.authority import Authority, BadCertificate, Identity
 from coldgrid.sync.gate import REGISTRAR, Gate, Means
 from coldgrid.sync.node_words import EnrolNode, NodeCloned, RenewCertificate
-from coldgrid.sync.tls_server import Connection
+from coldgrid.sync.places import Connection
 
 ANSWER_WITHIN_S = 30.0
 SIGNING_KEYS_MAX = 4

@@ -22,20 +22,16 @@ import threading
 from collections import Counter as Tally
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import structlog
-from prometheus_client import Counter, Gauge
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from coldgrid.access.throttle import Throttle
-from coldgrid.sync import authority as ca
-from coldgrid.sync.authority import BadCertificate, Shown
+from coldgrid.sync.places import CONNECTIONS, REFUSED, Connection, Limits, Places, Refusals, peer_of
 
 # X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name (L1).
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
@@ -49,52 +45,8 @@ START_WITHIN_S = 10.0
 SHUTDOWN_S = 2.0
 NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nThis port speaks TLS: use https.\n"
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-REFUSED = Counter(
-    "coldgrid_sync_port_refused_total", "What the port for nodes refused, by reason.", ["reason"]
-)
-CONNECTIONS = Gauge("coldgrid_sync_port_connections", "Open connections of the port for nodes.")
 App = Callable[..., Any]
 logger = structlog.get_logger("coldgrid.sync")
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of the port anybody may have, and for how long. `idle_s`: between two requests."""
-
-    connections_max: int = 4_000
-    handshakes_max: int = 256
-    handshakes_per_address: int = 64
-    handshake_s: float = 10.0
-    head_s: float = 10.0
-    body_pause_s: float = 20.0
-    body_s: float = 600.0
-    idle_s: float = 600.0
-    refusals_allowed: int = 100
-    refusals_window_s: float = 60.0
-
-
-class Connection(msgspec.Struct, frozen=True):
-    """Who is at the other end: `shown` is None without a certificate, `fault` says why one cannot be used."""
-
-    address: str
-    shown: Shown | None
-    fault: str = ""
-
-
-class Refusals:
-    """Counts what was refused, and who was refused too often (L3, L4). For the port's own thread."""
-
-    def __init__(self, limits: Limits, now: Callable[[], datetime]) -> None:
-        self._throttle = Throttle(limits.refusals_allowed, timedelta(seconds=limits.refusals_window_s))
-        self._now = now
-
-    def count(self, reason: str, address: str) -> None:
-        """Count a refusal. `reason` is one of the program's own words, never the sender's."""
-        REFUSED.labels(reason).inc()
-        self._throttle.failed(address, self._now())
-
-    def slows(self, address: str) -> bool:
-        """Tell whether an address was refused too often of late."""
-        return self._throttle.wait_s(address, self._now()) > 0
 
 
 def server_context(authority_pem: str, chain: Path) -> ssl.SSLContext:
@@ -118,12 +70,19 @@ class NodeProtocol(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._body_ends_s = 0.0
         self._waits_for = ""
+        self._placed = False
         self.peer = Connection("", None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Learn who it is, and wait for a request."""
         super().connection_made(transport)
-        self.peer = _peer_of(transport)
+        self.peer = peer_of(transport)
+        if self.peer.shown is None:
+            self.timeout_keep_alive = self._port.limits.stranger_idle_s  # type: ignore[assignment]
+        self._placed = self._port.places.take(self.peer)
+        if not self._placed:
+            self._port.refusals.count("too_many", self.peer.address)
+            transport.abort()
         app, peer = self.app, self.peer
 
         async def with_peer(scope: Any, receive: Any, send: Any) -> None:
@@ -137,6 +96,8 @@ class NodeProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         CONNECTIONS.dec()
+        if self._placed:
+            self._port.places.give_back(self.peer)
         self._await("", 0)
         super().connection_lost(exc)
 
@@ -181,18 +142,6 @@ class NodeProtocol(H11Protocol):
             self.loop.call_later(1.0, self.transport.abort)
 
 
-def _peer_of(transport: asyncio.Transport) -> Connection:
-    address = (transport.get_extra_info("peername") or ("",))[0]
-    tls = transport.get_extra_info("ssl_object")
-    der = tls.getpeercert(True) if tls is not None else None
-    if der is None:
-        return Connection(address, None)
-    try:
-        return Connection(address, ca.read_shown(ca.load_certificate(der)))
-    except BadCertificate as error:
-        return Connection(address, None, str(error))
-
-
 class TlsPort:
     """Serves an application to nodes on a thread of its own; start and stop it like other background work.
 
@@ -215,6 +164,7 @@ class TlsPort:
         self.limits = limits
         self.context = context
         self.refusals = Refusals(limits, now)
+        self.places = Places(limits)
         self.state = ServerState()
         self.config = Config(
             app,
