@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
+from markupsafe import Markup
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import NotFound
@@ -16,7 +17,7 @@ from coldgrid.node.zone_charts import explained, told, zone_frame
 from coldgrid.orchestration.approvals import waiting_approvals
 from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.stock.inventory import units_by_sscc, units_of_lot
-from coldgrid.webkit.shell import page
+from coldgrid.webkit.shell import PanelContext, page, register_panel
 from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
@@ -98,4 +99,10 @@ def site_page(request: Req, db: Db, site_id: FromPath[str], zone: FromQuery[str]
     )
 
 
+def _zone_panel(c: PanelContext) -> Markup | None:
+    """The chosen zone beside the map of the control tower."""
+    return c.render("node/_zone.html") if "zone" in c.about else None
+
+
+register_panel("tower", "right", _zone_panel, order=0)
 handlers = [site_page]
