@@ -21,6 +21,8 @@ from coldgrid.adapters import mqtt_packets as packets
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.2, 30.0
 OPEN_TIMEOUT_S = 5.0
 RECEIVE_BYTES = 256 * 1024
+# Linux only: elsewhere the system's own habits have to do.
+QUICK: int | None = getattr(socket, "TCP_QUICKACK", None)
 logger = structlog.get_logger("coldgrid.mqtt")
 
 
@@ -78,6 +80,7 @@ class Link:
             data = self.sock.recv(RECEIVE_BYTES)
             while isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
                 data += self.sock.recv(RECEIVE_BYTES)
+            hurry(self.sock)
         except (BlockingIOError, ssl.SSLWantReadError):
             return [], []
         if not data:
@@ -158,10 +161,22 @@ class Opener:
             sock.sendall(packets.subscribe(1, f"$share/{settings.group}/{settings.prefix}/+/+"))
             _await(link, sock, packets.SUBACK, _check_suback)
             sock.setblocking(False)
+            hurry(sock)
         except BaseException:
             sock.close()
             raise
         return sock
+
+
+def hurry(sock: socket.socket) -> None:
+    """Have the system confirm what comes next at once; it has to be asked after each time it did.
+
+    A broker that gathers small packets (Nagle, the default of most) sends nothing more on a link until what
+    it sent is confirmed. Confirmations that wait to travel with data of ours hold readings up, by 40 ms and
+    more.
+    """
+    if QUICK is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, QUICK, 1)
 
 
 def _await(link: Link, sock: socket.socket, kind: int, check: Callable[[bytes], None]) -> None:

@@ -40,6 +40,7 @@ from coldgrid.telemetry.packing import (
 from coldgrid.telemetry.quantities import Ints
 
 NO_DIGEST = ""
+SMALL_BYTES = 1_024
 
 # --- Bytes ----------------------------------------------------------------------
 
@@ -362,10 +363,20 @@ def flushes_of(db: Reader, site_id: str) -> list[Flush]:
     return flushes
 
 
+def _unpacked(body: bytes) -> Flush:
+    return _unpacked_small(body) if len(body) <= SMALL_BYTES else unpack_flush(body)
+
+
+@lru_cache(maxsize=2_048)
+def _unpacked_small(body: bytes) -> Flush:
+    """The zones of a site are looked at one after the other, each through the same many small flushes."""
+    return unpack_flush(body)
+
+
 def flushes_between(db: Reader, site_id: str, from_us: int, to_us: int) -> list[Flush]:
     """Return the flushes not rolled yet that hold readings of a range."""
     return [
-        unpack_flush(body) for (body,) in db.all(_OVERLAPPING, site_id=site_id, from_us=from_us, to_us=to_us)
+        _unpacked(body) for (body,) in db.all(_OVERLAPPING, site_id=site_id, from_us=from_us, to_us=to_us)
     ]
 
 
