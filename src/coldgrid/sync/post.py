@@ -94,6 +94,8 @@ class Post:
         try:
             answer = self._handle(site_id, decode(frame), final)
         except Refusal as refusal:
+            if refusal.facts.get("whose") == NETWORK_ORIGIN:
+                receiving.report_feed(self._desk, site_id, refusal)
             answer = self._refuse(site_id, refusal)
         except Exception as error:
             logger.exception("sync_fault", site=site_id)

@@ -190,6 +190,17 @@ def _reported(desk: Desk, site_id: str, work: Callable[[Decider], T]) -> T:
         raise
 
 
+def report_feed(desk: Desk, site_id: str, refusal: Refusal) -> None:
+    """Record that a node knows another feed than this tower's: under the node's name, as epoch 0.
+
+    It is its word against ours, so it stops the talk with this node and nothing else; when many say the same,
+    the tower was put back.
+    """
+    facts = {**refusal.facts, "epoch": 0}
+    told = Refusal(refusal.code, refusal.why, **facts)
+    desk.do(partial(_report, site_id=site_id, refusal=told))
+
+
 def _report(decider: Decider, site_id: str, refusal: Refusal) -> None:
     head = place_of(decider, site_id)
     found = LogForked(
