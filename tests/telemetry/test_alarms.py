@@ -174,6 +174,7 @@ class TestOutOfService:
         cold_room(kernel)
         with pytest.raises(OutOfServiceTooLong):
             self.take_out(kernel, 15 * 24)
+        put_in_force(kernel, site("CLT1"), change_id="change-clt")
         with pytest.raises(SensorNotFound):
             kernel.do(TakeOutOfService(site_id="CLT1", sensor_id=AIR, hours=1, reason="not ours"))
 
