@@ -9,7 +9,7 @@ import pytest
 
 from coldgrid.evidence import tiles
 from coldgrid.evidence.checkpoints import make_checkpoints
-from coldgrid.evidence.forks import forks
+from coldgrid.evidence.forks import SettleFork, forks
 from coldgrid.evidence.notes import parse_note, verify_note
 from coldgrid.evidence.tiles import LogId
 from coldgrid.evidence.witness import witnessed
@@ -95,25 +95,32 @@ def test_a_tower_that_was_put_back_is_found_by_its_nodes(tmp_path: Path, goes_on
         kernel.close()
 
 
-def test_site_facts_that_a_tower_lost_are_sent_again(tmp_path: Path) -> None:
+def test_site_facts_that_a_tower_lost_are_sent_again_once_a_person_has_settled_it(tmp_path: Path) -> None:
     place = tmp_path / "tower.db"
     kernel = Kernel(open_database(str(place)))
     tower = Tower(kernel)
     tower.lets_go_of("ATL1")
     with sqlite_kernel() as own:
         node = Node(tower, own)
+        own.do(Bump(site_id="ATL1", name="a"))
         node.talk()
-        for round_ in range(2):
-            own.do(Bump(site_id="ATL1", name="a"))
-            if round_ == 0:
-                kernel.close()
-                shutil.copy(place, tmp_path / "backup.db")
-                tower.kernel = kernel = Kernel(open_database(str(place)))
-                tower.open_post()
-            node.wake()
-            node.kernel.advance(2)
-            # The ticket of the backup is the one before: as if the answer to the hello had been lost.
-            node.talk()
+        kernel.close()
+        shutil.copy(place, tmp_path / "backup.db")
+        tower.kernel = kernel = Kernel(open_database(str(place)))
+        tower.open_post()
+        own.do(Bump(site_id="ATL1", name="b"))
+        node.wake()
+        node.talk()
+        kernel.close()
+        tower.kernel = kernel = Kernel(open_database(str(tmp_path / "backup.db")))
+        tower.open_post()
+        node.wake()
+        node.talk()
+        assert node.code == Code.CLONED, "the node shows a ticket that this tower never gave"
+        kernel.do(SettleFork(log_origin="ATL1", log_epoch=1, reason="the tower was put back"))
+        node.kernel.advance(2)
+        node.talk()
+        assert node.up
         assert own_log(kernel, "ATL1") == own_log(own, "ATL1")
         kernel.close()
 

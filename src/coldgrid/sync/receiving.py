@@ -17,7 +17,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from coldgrid.evidence import forks
-from coldgrid.evidence.forks import LogForked
+from coldgrid.evidence.forks import ForkSettled, LogForked
 from coldgrid.kernel import log
 from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.decider import Decider
@@ -26,6 +26,7 @@ from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.origins import take_in
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, from_micros, metadata, to_micros
 from coldgrid.kernel.tx import Tx
@@ -119,6 +120,13 @@ def show_ticket(desk: Desk, site_id: str, ticket: bytes) -> None:
 def forget_link(tx: Tx, site_id: str) -> None:
     """Forget a node's ticket: another host takes its place."""
     tx.write(_FORGET, whose=site_id)
+
+
+@projects(ForkSettled)
+def _start_over(tx: Tx, event: ForkSettled) -> None:
+    """A person settled which copy is kept: its host is greeted as if for the first time."""
+    if not tx.rebuilding:
+        forget_link(tx, event.log_origin)
 
 
 def receive_facts(desk: Desk, site_id: str, facts: Facts) -> Place:
