@@ -1,4 +1,4 @@
-"""The port for nodes in a process of its own: says where it is, then its processor time for each line read."""
+"""The port for nodes in a process of its own: where it is, then its processor time for each line read."""
 
 from __future__ import annotations
 

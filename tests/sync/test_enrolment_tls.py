@@ -84,6 +84,20 @@ def _lose_the_answer(tower: TowerPort, folder: Path) -> Joined:
     return second
 
 
+def test_joining_again_with_the_code_of_this_very_node_changes_nothing(
+    tower: TowerPort, tmp_path: Path
+) -> None:
+    code = tower.code()
+    first = tower.join(tmp_path / "node", code)
+    chain = (tmp_path / "node/node.pem").read_bytes()
+    tower.clock.forward(hours=2)
+    assert tower.join(tmp_path / "node", code) == first
+    assert (tmp_path / "node/node.pem").read_bytes() == chain
+    again = tower.join(tmp_path / "node", tower.code(node_id=first.node_id))
+    assert again.node_id == first.node_id
+    assert (tmp_path / "node/node.pem").read_bytes() != chain
+
+
 def test_a_code_ends_after_an_hour(tower: TowerPort, tmp_path: Path) -> None:
     code = tower.code()
     tower.clock.forward(minutes=60)

@@ -30,7 +30,10 @@ class NotEnrolled(Exception):
 
 
 class KnownTower(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node knows of its tower: where it is, what it signs with, and how it names the node."""
+    """What a node knows of its tower: where it is, what it signs with, and how it names the node.
+
+    `joined_with`: the hash of the secret of the code that it joined with last.
+    """
 
     url: str
     network: str
@@ -38,6 +41,7 @@ class KnownTower(msgspec.Struct, frozen=True, kw_only=True):
     site_id: str
     node_id: str
     signing_keys: list[str] = []
+    joined_with: str = ""
 
 
 class NodeIdentity(msgspec.Struct, frozen=True):

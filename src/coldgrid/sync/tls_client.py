@@ -27,9 +27,9 @@ from coldgrid.sync import authority as ca
 from coldgrid.sync import identity_files as files
 from coldgrid.sync.admission import Run
 from coldgrid.sync.authority import BadCertificate, Entropy
-from coldgrid.sync.codes import parse_code
+from coldgrid.sync.codes import EnrolmentCode, parse_code
 from coldgrid.sync.gate import run_header
-from coldgrid.sync.identity_files import KnownTower, NodeIdentity
+from coldgrid.sync.identity_files import KnownTower, NodeIdentity, NotEnrolled
 from coldgrid.sync.registrar import AuthorityTold, EnrolAsked, Granted, RenewAsked
 from coldgrid.sync.tls_server import NO_CHECK_TIME
 
@@ -180,6 +180,9 @@ def join(
         TowerUnreachable, TowerRefused: try again later, or with another code (T3).
     """
     address, parsed = tower_address(tower_url), parse_code(code)
+    already = _joined_with(folder, parsed)
+    if already is not None:
+        return already
     told = authority_at(address)
     certificate = ca.load_certificate(told.authority.encode())
     if not parsed.names(ca.fingerprint(certificate)):
@@ -196,18 +199,27 @@ def join(
         site_id=granted.site_id,
         node_id=granted.node_id,
         signing_keys=granted.signing_keys,
+        joined_with=parsed.secret_hash,
     )
     identity = files.keep_certificate(folder, key, granted.certificate, tower)
     with TowerLink(folder, files.begin_run(folder, entropy)) as link:
         link.standing()
+    return _joined(identity, folder)
+
+
+def _joined_with(folder: Path, code: EnrolmentCode) -> Joined | None:
+    """Return what joining brought, where the node in a folder joined with this very code already (T3)."""
+    try:
+        identity = files.open_identity(folder)
+    except (NotEnrolled, BadCertificate):
+        return None
+    return _joined(identity, folder) if identity.tower.joined_with == code.secret_hash else None
+
+
+def _joined(identity: NodeIdentity, folder: Path) -> Joined:
+    tower, until = identity.tower, identity.shown.not_after
     return Joined(
-        granted.network,
-        granted.site_id,
-        granted.node_id,
-        address,
-        folder,
-        identity.shown.not_after,
-        granted.signing_keys,
+        tower.network, tower.site_id, tower.node_id, tower.url, folder, until, list(tower.signing_keys)
     )
 
 
