@@ -24,13 +24,13 @@ Row = tuple[Any, ...]
 
 def carried_tables() -> list[str]:
     """Return the tables whose rows move with an origin, those that name no origin themselves last."""
-    own = [t.name for t in metadata.sorted_tables if "carried_by" in t.info and "waits" not in t.info]
-    return [*own, *(t.name for t in metadata.sorted_tables if "carried_with" in t.info)]
+    own = [str(t.name) for t in metadata.sorted_tables if "carried_by" in t.info and "waits" not in t.info]
+    return [*own, *(str(t.name) for t in metadata.sorted_tables if "carried_with" in t.info)]
 
 
 def waiting_tables() -> list[str]:
     """Return the tables of work that waits."""
-    return [table.name for table in metadata.sorted_tables if "waits" in table.info]
+    return [str(table.name) for table in metadata.sorted_tables if "waits" in table.info]
 
 
 def _mine(table: sa.Table) -> sa.ColumnElement[bool]:
