@@ -12,9 +12,11 @@ import pytest
 
 from coldgrid.evidence.notes import Signer
 from coldgrid.sync import authority as ca
-from coldgrid.sync import enrolled, identity_files
+from coldgrid.sync import enrolled, identity_files, node_port
 from coldgrid.sync.codes import BadCode
 from coldgrid.sync.enrolment import latest_codes
+from coldgrid.sync.gate import Means
+from coldgrid.sync.node_port import NodePort
 from coldgrid.sync.node_words import WithdrawCode
 from coldgrid.sync.tls_client import Joined, TowerLink, TowerRefused, join
 from tests.sync.tower import TOWER_KEY, TowerPort, refused
@@ -166,6 +168,28 @@ def test_a_poll_is_answered_on_news_and_for_good_when_its_time_is_over(
             tower.post.news.set()
             tower.port.app.heard_news("*")
             assert held.result(timeout=5).endswith(b"hold on")
+
+
+def test_a_tower_that_lost_its_authority_says_so_and_its_nodes_do_not_trust_the_new_one(
+    tower: TowerPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(node_port.logger, "error", lambda event, **facts: told.append(f"{event} {facts}"))
+    tower.join(tmp_path / "node")
+    lost = msgspec.structs.replace(tower.port.settings, authority=tmp_path / "elsewhere/authority.pem")
+    reader, submit = tower.port.gate.reader, tower.port.gate.submit
+    anew = NodePort(lost, Means(reader, submit, tower.clock.now, tower.entropy))
+    assert ["authority_made_anew" in line and "1" in line for line in told] == [True]
+    assert anew.authority.fingerprint != tower.port.authority.fingerprint
+    again = NodePort(lost, Means(reader, submit, tower.clock.now, tower.entropy))
+    assert again.authority.fingerprint == anew.authority.fingerprint
+
+
+def test_an_authority_of_another_network_is_not_used(tower: TowerPort) -> None:
+    other = msgspec.structs.replace(tower.port.settings, network="warm.example")
+    means = Means(tower.port.gate.reader, tower.port.gate.submit, tower.clock.now, tower.entropy)
+    with pytest.raises(ca.BadCertificate, match=r"not of .warm\.example."):
+        NodePort(other, means)
 
 
 def test_the_towers_own_certificate_is_renewed_under_way(tower: TowerPort, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from coldgrid.kernel.events import Entry
-from coldgrid.sync import identity_files
+from coldgrid.sync import enrolled, identity_files
 from coldgrid.sync.codes import SECRET_ENTROPY_BYTES, EnrolmentCode, make_code
 from coldgrid.sync.gate import Gate, Means
 from coldgrid.sync.places import Limits
@@ -19,6 +20,7 @@ from coldgrid.sync.tls_server import TlsPort, server_context
 
 CHAIN_SUFFIX = ".tower"
 EVERYWHERE = ("0.0.0.0", "::")
+logger = structlog.get_logger("coldgrid.sync")
 
 
 class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,11 +62,14 @@ class NodePort:
         self.settings = settings
         self.now = means.now
         self._entropy = means.entropy
+        fresh = not settings.authority.exists()
         self.authority = identity_files.open_authority(
             settings.authority, settings.network, means.now(), means.entropy
         )
         self._chain = settings.authority.with_name(settings.authority.name + CHAIN_SUFFIX)
         self._renew_chain()
+        if fresh:
+            _warn_of_orphans(means)
         self.gate = Gate(settings.network, means)
         registrar = Registrar(self.authority, means, signing_keys)
         self.app = PortApp(registrar, self.gate, post)
@@ -115,3 +120,13 @@ class NodePort:
     def _renew_chain(self) -> bool:
         hosts = self.settings.hosts
         return identity_files.tower_chain(self._chain, self.authority, hosts, self.now(), self._entropy)
+
+
+def _warn_of_orphans(means: Means) -> None:
+    """A new authority is nobody's to the nodes of the one before: its file was lost or left elsewhere."""
+    with means.reader() as db:
+        orphans = [node.node_id for node in enrolled.list_nodes(db) if node.revoked_at is None]
+    if orphans:
+        logger.error(
+            "authority_made_anew", nodes=len(orphans), todo="restore its file, or let them join again"
+        )
