@@ -157,7 +157,9 @@ class Post:
             feeds.refresh(self._desk)
 
     def _tell_feed(self, site_id: str, ask: m.FeedAsk, final: bool) -> m.FeedPart | Wait:
-        receiving.show_ticket(self._desk, site_id, ask.ticket)
+        # Without a ticket and without waiting: a host that catches up before it greets.
+        if ask.ticket or ask.hold_ms:
+            receiving.show_ticket(self._desk, site_id, ask.ticket)
         self._refresh()
         with self._desk.reader() as db:
             feed = feeds.feed_after(db, site_id, ask.place)
