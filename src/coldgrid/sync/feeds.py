@@ -113,25 +113,21 @@ def extend_feeds(decider: Decider) -> int:
     """Go through what the log has got since, and add it to the feeds; return how many entries were added."""
     added = 0
     while decider.position - 1 > decider.shared.hot[FeedHeads].position:
-        some = decider.take(NETWORK_ORIGIN, _extend, "sync.feed")
-        added += some
-        if some < READ_AT_ONCE:
-            break
+        added += decider.take(NETWORK_ORIGIN, _extend, "sync.feed")
     return added
 
 
 def _extend(tx: Tx) -> int:
     heads = tx.hot(FeedHeads)
     numbers, before = heads.numbers.copy(), (heads.numbers, heads.position)
-    last = tx.batch.position - 1
-    found = log.read_addressed(tx, heads.position, READ_AT_ONCE)
+    upto = min(tx.batch.position - 1, heads.position + READ_AT_ONCE)
+    found = log.read_addressed(tx, heads.position, upto)
     for position, origin, audience in found:
         for name in audiences_of(origin, audience):
             numbers[name] = numbers.get(name, 0) + 1
             tx.write_row(_ADD, (name, numbers[name], position))
     tx.undo(lambda: _put_back(heads, before))
-    # Behind the last one read there is nothing for anybody, up to the log's end.
-    heads.numbers, heads.position = numbers, found[-1][0] if len(found) == READ_AT_ONCE else last
+    heads.numbers, heads.position = numbers, upto
     return len(found)
 
 
