@@ -19,6 +19,7 @@ from coldgrid.node.parts import Parts, system_now
 from coldgrid.node.serve import serve
 from coldgrid.node.words import say
 from coldgrid.sync import tls_client
+from coldgrid.sync.authority import BadCertificate
 from coldgrid.sync.desk import HandDesk
 from coldgrid.sync.identity_files import NotEnrolled, begin_run, open_identity
 from coldgrid.sync.tls_client import TowerLink
@@ -52,22 +53,31 @@ def join_tower(
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keep_settings(folder, host=host, port=None if port is None else str(port))
-    try:
-        identity = open_identity(folder)
-    except NotEnrolled:
-        keys = lines_of(notary_of(settings_in(folder, environment), ""))
-        joined = tls_client.join(invited.tower, invited.code, folder, system_now(), secrets.token_bytes, keys)
-        say(f"This is {joined.node_id} of {joined.site_id} now, in the network {joined.network}")
-        keep_settings(folder, network=joined.network, mqtt_client_id=f"coldgrid-{joined.site_id.lower()}")
-        identity = open_identity(folder)
+    before = _enrolment_in(folder)
+    keys = lines_of(notary_of(settings_in(folder, environment), ""))
+    # With the code that it joined with before this asks nobody; with another one a node comes back.
+    joined = tls_client.join(invited.tower, invited.code, folder, system_now(), secrets.token_bytes, keys)
+    say(f"This is {joined.node_id} of {joined.site_id} now, in the network {joined.network}")
+    keep_settings(folder, network=joined.network, mqtt_client_id=f"coldgrid-{joined.site_id.lower()}")
+    identity = open_identity(folder)
     parts = build_node(settings_in(folder, environment), LiveHost(CedarAuthorizer()))
     try:
         if is_home(parts.decider, identity.tower.site_id):
+            if _enrolment_in(folder) != before:
+                return identity.tower.site_id
             raise AlreadyJoined(f"{folder} is the node of {identity.tower.site_id} and hosts it already")
         _take_over(parts, folder, replace=invited.replace)
     finally:
         parts.decider.close()
     return identity.tower.site_id
+
+
+def _enrolment_in(folder: Path) -> str:
+    """The code that the node in a folder joined with, by its hash; "" without one."""
+    try:
+        return open_identity(folder).tower.joined_with
+    except (NotEnrolled, BadCertificate):
+        return ""
 
 
 def _take_over(parts: Parts, folder: Path, *, replace: bool = False) -> None:
