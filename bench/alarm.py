@@ -159,6 +159,9 @@ class Device:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = lambda *told: self._back.set()
         self._client.connect(HOST, PORT)
+        link: Any = self._client.socket()
+        # A trial follows an echo at once: its packet must not wait until the broker confirmed the one before.
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client.loop_start()
         self._client.subscribe(self._topic, qos=1)
         self.echo_s()
