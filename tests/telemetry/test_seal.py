@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from coldgrid.kernel.rejections import Invalid
 from coldgrid.kernel.statements import Statement
 from coldgrid.telemetry import archive, chunks, ingest, landing, store
-from coldgrid.telemetry.archive import BlocksManifested, damaged_blocks
+from coldgrid.telemetry.archive import damaged_blocks
 from coldgrid.telemetry.blocks import DAY_US
+from coldgrid.telemetry.manifests import BlocksManifested
 from coldgrid.telemetry.memory import Memory
 from coldgrid.telemetry.seal import SealBlocks
 from coldgrid.telemetry.watch import Watch

@@ -16,9 +16,9 @@ from coldgrid.sync.desk import Desk
 from coldgrid.sync.messages import Block, Blocks, Code, Parcel, Parcels
 from coldgrid.sync.wire import Refusal
 from coldgrid.telemetry import archive, arriving, chunks, landing, parcels
-from coldgrid.telemetry.archive import BlocksManifested
 from coldgrid.telemetry.arriving import ForeignSensor
 from coldgrid.telemetry.blocks import DAY_US, BlockDamaged, block_hash
+from coldgrid.telemetry.manifests import BlocksManifested
 from coldgrid.telemetry.parcels import ParcelDamaged, ParcelHead, ParcelHeads
 from coldgrid.telemetry.watch import Watch
 

@@ -13,17 +13,14 @@ state of the runtime and not rebuilt from the log; the manifests are events, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from enum import StrEnum
 
 import msgspec
 import sqlalchemy as sa
 
-from coldgrid.kernel.events import Event
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
-from coldgrid.kernel.tables import Instant, from_micros, metadata
+from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry.blocks import (
     BlockDamaged,
@@ -36,44 +33,9 @@ from coldgrid.telemetry.blocks import (
 )
 from coldgrid.telemetry.chunks import summary_of
 from coldgrid.telemetry.landing import Head
+from coldgrid.telemetry.manifests import BlocksManifested, ManifestedBlock, Why, manifest_of
 
 MANIFEST_MAX = 200
-
-# --- Events ---------------------------------------------------------------------
-
-
-class Why(StrEnum):
-    """Why a manifest was written."""
-
-    HOURLY = "hourly"
-    ON_DEMAND = "on_demand"
-
-
-class ManifestedBlock(msgspec.Struct, frozen=True, array_like=True):
-    """One block in a manifest: a year of them per sensor, so it is a row and not an object."""
-
-    sensor_id: str
-    day: int
-    block_no: int
-    hash: str
-    readings: int
-    first_us: int
-    last_us: int
-
-
-class BlocksManifested(Event, frozen=True, tag="telemetry.blocks_manifested"):
-    """Blocks were sealed. `landed_no` and `landed_digest`: the site's newest flush then (`landing.L2`)."""
-
-    site_id: str
-    why: Why
-    cause_id: str
-    landed_no: int
-    landed_digest: str
-    readings: int
-    first_at: datetime | None
-    last_at: datetime | None
-    blocks: list[ManifestedBlock]
-
 
 # --- Tables and projection ------------------------------------------------------
 
@@ -226,26 +188,10 @@ def write_manifests(tx: Tx, head: Head, why: Why, cause_id: str = "") -> int:
     if not parts and why is Why.HOURLY and head.landed_no > (-1 if last is None else int(last)):
         parts = [[]]
     for part in parts:
-        tx.record(f"block/{tx.origin}", _manifest(tx.origin, head, why, cause_id, part))
+        tx.record(f"block/{tx.origin}", manifest_of(tx.origin, head, why, cause_id, part))
         for block in part:
             tx.write(_MANIFESTED, whose=block.sensor_id, which=block.day, no=block.block_no)
     return len(waiting)
-
-
-def _manifest(
-    site_id: str, head: Head, why: Why, cause_id: str, blocks: Sequence[ManifestedBlock]
-) -> BlocksManifested:
-    return BlocksManifested(
-        site_id=site_id,
-        why=why,
-        cause_id=cause_id,
-        landed_no=head.landed_no,
-        landed_digest=head.digest,
-        readings=sum(block.readings for block in blocks),
-        first_at=from_micros(min(block.first_us for block in blocks)) if blocks else None,
-        last_at=from_micros(max(block.last_us for block in blocks)) if blocks else None,
-        blocks=list(blocks),
-    )
 
 
 # --- Queries --------------------------------------------------------------------

@@ -19,9 +19,9 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry import archive, chunks, parcels
-from coldgrid.telemetry.archive import BlocksManifested, ManifestedBlock
 from coldgrid.telemetry.blocks import DAY_US, Readings
 from coldgrid.telemetry.landing import joined
+from coldgrid.telemetry.manifests import BlocksManifested, ManifestedBlock
 from coldgrid.telemetry.parcels import Cut, ParcelHead, ParcelHeads
 from coldgrid.telemetry.sensors import sensors_of_site
 

@@ -19,10 +19,11 @@ from coldgrid.kernel.tables import to_micros
 from coldgrid.kernel.timers import Timer
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry import chunks
-from coldgrid.telemetry.archive import Why, store_block, write_manifests
+from coldgrid.telemetry.archive import store_block, write_manifests
 from coldgrid.telemetry.blocks import DAY_US
 from coldgrid.telemetry.ingest import roll
 from coldgrid.telemetry.landing import joined
+from coldgrid.telemetry.manifests import Why
 from coldgrid.telemetry.sensors import sensors_of_site, sensors_of_zone
 from coldgrid.telemetry.watch import Watch
 
