@@ -11,7 +11,7 @@ ASSETS := src/coldgrid/webkit/static/manifest.json
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help setup run test check bench lock format clean
+.PHONY: help setup run run-network test check bench lock format clean
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -48,6 +48,9 @@ setup: $(VENV)/.lint $(ASSETS)  ## install everything a developer needs into .ve
 
 run: $(VENV)/.app $(ASSETS)     ## serve the demo network on http://127.0.0.1:8080 (PORT=...)
 	$(BIN)/coldgrid demo --host 127.0.0.1 --port $(PORT)
+
+run-network: $(VENV)/.app $(ASSETS)  ## a tower and three nodes as processes, with a switch for each on http://127.0.0.1:8090
+	$(BIN)/coldgrid network-demo
 
 test: $(VENV)/.test $(ASSETS)   ## the test suite (TESTS="tests/test_tidy.py -k ..." for a part)
 	$(BIN)/python tools/run_tests.py $(JOBS) $(TESTS)

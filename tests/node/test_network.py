@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from coldgrid.adapters.wan_switch import WanSwitch
+from coldgrid.evidence import tiles
+from coldgrid.evidence.forks import open_forks
 from coldgrid.node.folder import settings_in
 from tests.node.machines import (
     Machine,
@@ -82,6 +84,9 @@ def test_a_site_moves_to_its_node_with_one_command_and_loses_nothing(network: Ne
 
     network.node.start()
     eventually(network.same, "the tower has the node's first facts")
+    signed = {head.origin for head in read(network.node_db, tiles.heads)}
+    assert signed <= {"ATL1"}, "of other logs a node has only what it is told, and signs none"
+    assert read(network.node_db, open_forks) == []
 
 
 @pytest.mark.timeout(300)

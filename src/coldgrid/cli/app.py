@@ -56,6 +56,25 @@ def demo(
 
 
 @app.command
+def network_demo(
+    *,
+    port: int = 8090,
+    tower_port: int = 8080,
+    folder: Path = Path(".coldgrid/network"),
+) -> None:
+    """Serve a tower and three nodes as processes of their own, and a page with a switch for each.
+
+    Args:
+        port: Port of the page with the switches.
+        tower_port: Port of the tower; the nodes, the lines between them and the tower take those after it.
+        folder: Where the demo keeps its databases; it is made anew at every start.
+    """
+    from coldgrid.tower.demo.network import serve_network
+
+    serve_network(os.environ, folder=folder, port=port, tower_port=tower_port)
+
+
+@app.command
 def serve(*, host: str | None = None, port: int | None = None, database: Where = None) -> None:
     """Serve the tower on its database, on the wall clock.
 
@@ -113,17 +132,24 @@ Folder = Annotated[Path, Parameter(name="--data", help="The node's folder: datab
 
 
 @node_app.default
-def node(*, data: Folder = Path(".coldgrid/node"), host: str | None = None, port: int | None = None) -> None:
+def node(
+    *,
+    data: Folder = Path(".coldgrid/node"),
+    host: str | None = None,
+    port: int | None = None,
+    drills: bool = False,
+) -> None:
     """Serve the node in a folder: its site's pages on the LAN, and the talk with its tower.
 
     Args:
         data: The node's folder.
         host: Address to listen on.
         port: Port to listen on.
+        drills: Let the operator of this machine make its clock wrong and its disk full, to see what happens.
     """
     from coldgrid.cli.nodes import run_node
 
-    run_node(os.environ, data, host=host, port=port)
+    run_node(os.environ, data, host=host, port=port, drills=drills)
 
 
 @node_app.command(name="join")

@@ -36,10 +36,12 @@ def ask_tower(environment: Mapping[str, str], errand: str, **asked: str) -> None
     sys.stdout.write(answer.text + "\n")
 
 
-def run_node(environment: Mapping[str, str], folder: Path, *, host: str | None, port: int | None) -> None:
+def run_node(
+    environment: Mapping[str, str], folder: Path, *, host: str | None, port: int | None, drills: bool
+) -> None:
     """Serve the node in a folder."""
     try:
-        serve_node(environment, folder, host=host, port=port)
+        serve_node(environment, folder, host=host, port=port, drills=drills)
     except TOLD as error:
         _end(str(error))
 

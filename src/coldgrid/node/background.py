@@ -29,6 +29,7 @@ from coldgrid.evidence.tiles import KeptHead
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.outbox import Channel, ReportEffect
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.settings import Settings
 from coldgrid.node.auditing import Auditor
@@ -192,7 +193,7 @@ class BaseBackground:
         more = True
         while more:
             with parts.reader() as db:
-                planned = checkpoints.plan(db, self.notary, dict(parts.decider.heads), parts.host.now())
+                planned = checkpoints.plan(db, self.notary, self._own_heads(), parts.host.now())
             keep = partial(_keep, notary=self.notary, planned=planned)
             made += len(parts.service.call(keep).result(REPORT_WITHIN_S))
             more = planned.more
@@ -201,6 +202,11 @@ class BaseBackground:
         if barred:
             raise InQuarantine(logs=sorted(str(log_id) for log_id in barred))
         return f"{made} signed"
+
+    def _own_heads(self) -> dict[str, tuple[int, int]]:
+        """The logs to sign: the tower has every log whole, a node its own; of others it has parts."""
+        heads, home = self._parts.decider.heads, self.notary.home
+        return dict(heads) if home == NETWORK_ORIGIN else {home: heads[home]} if home in heads else {}
 
 
 def _keep(decider: Decider, notary: Notary, planned: checkpoints.Plan) -> list[KeptHead]:

@@ -12,6 +12,20 @@ from coldgrid.kernel.clock import ClockGuard
 from coldgrid.kernel.origins import ClockKind
 
 
+class WallClock:
+    """This machine's clock. `wrong_by`: how far a drill lets it go wrong; zero outside drills."""
+
+    def __init__(self) -> None:
+        self.wrong_by = timedelta()
+
+    def now(self) -> datetime:
+        """What the clock shows."""
+        return datetime.now(UTC) + self.wrong_by
+
+
+WALL = WallClock()
+
+
 class LiveHost:
     """The wall clock and the system's randomness; a guard freezes timers when the clock jumps."""
 
@@ -19,11 +33,11 @@ class LiveHost:
 
     def __init__(self, authorizer: Authorizer) -> None:
         self.authorizer = authorizer
-        self.guard = ClockGuard(datetime.now(UTC), time.monotonic())
+        self.guard = ClockGuard(WALL.now(), time.monotonic())
 
     def now(self) -> datetime:
         """The business clock: here, the wall clock."""
-        return datetime.now(UTC)
+        return WALL.now()
 
     def entropy(self, count: int) -> bytes:
         """Random bytes."""
@@ -35,7 +49,7 @@ class LiveHost:
 
     def timers_run(self) -> bool:
         """Tell whether timers may fire."""
-        return self.guard.observe(datetime.now(UTC), time.monotonic())
+        return self.guard.observe(WALL.now(), time.monotonic())
 
 
 class ScaledHost(LiveHost):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from litestar import Litestar
@@ -18,7 +18,7 @@ from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.settings import Settings
-from coldgrid.node.host import LiveHost
+from coldgrid.node.host import WALL, LiveHost
 from coldgrid.node.live import Pinger
 from coldgrid.webkit.app import Services, create_app
 from coldgrid.webkit.hub import Hub
@@ -127,4 +127,4 @@ def create_parts(
 
 def system_now() -> datetime:
     """The system clock: sessions and signatures go by it."""
-    return datetime.now(UTC)
+    return WALL.now()

@@ -48,7 +48,8 @@ async def _serve(app: Litestar, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        app.state.hub.stop()
+        if app.state.hub is not None:
+            app.state.hub.stop()
         server.stop()  # type: ignore[no-untyped-call]
         loop.call_later(STOP_WITHIN_S, os._exit, 0)
 

@@ -12,6 +12,7 @@ from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.adapters.channels import channels_of
 from coldgrid.kernel.logs import configure_logs
 from coldgrid.node.application import build_node, create_node, keys_of, lines_of, notary_of
+from coldgrid.node.drills import drills_of
 from coldgrid.node.folder import keep_settings, settings_in
 from coldgrid.node.host import LiveHost
 from coldgrid.node.moving import has_given, is_home, moving_of
@@ -87,9 +88,16 @@ def _take_over(parts: Parts, folder: Path, *, replace: bool = False) -> None:
 
 
 def serve_node(
-    environment: Mapping[str, str], folder: Path, *, host: str | None = None, port: int | None = None
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    drills: bool = False,
 ) -> None:
     """Serve the node in a folder; a move that was interrupted is finished first.
+
+    `drills`: let the operator make it fail (`node.drills`).
 
     Raises:
         NotEnrolled: nobody joined here yet.
@@ -108,4 +116,4 @@ def serve_node(
             _take_over(parts, folder)
     say(f"Coldgrid node of {site_id} on http://{settings.host}:{settings.port}, tower {identity.tower.url}")
     channels = channels_of(settings, system_now, f"{settings.public_url}/api/v1/replies")
-    serve(create_node(parts, folder, channels), settings)
+    serve(create_node(parts, folder, channels, [drills_of(parts)] if drills else []), settings)
