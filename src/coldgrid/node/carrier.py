@@ -143,10 +143,20 @@ class Talk:
                 answer = self._link.post(request.frame, ANSWER_S + request.hold_ms / 1000)
             except (TowerRefused, TowerUnreachable) as error:
                 more = self._carrier.fail(request, str(error), self._now_us())
+                self._renew_expired(error)
             else:
                 more = self._carrier.receive(request, answer, self._now_us())
             self._hand_out(more)
             self._news.set()  # the engine may want to be asked again sooner than before
+
+    def _renew_expired(self, error: Exception) -> None:
+        """After a long outage the tower refuses all but renewing: do not wait for the hour."""
+        if not isinstance(error, TowerRefused) or error.code != "certificate_expired":
+            return
+        try:
+            self._link.renew(secrets.token_bytes)
+        except (TowerRefused, TowerUnreachable) as refused:
+            logger.warning("certificate_not_renewed", why=str(refused))
 
     def _look_on(self) -> None:
         while not self._stopping.is_set():
