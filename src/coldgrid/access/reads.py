@@ -50,7 +50,7 @@ class NoteRead(Command, frozen=True, tag="access.note_read"):
     at: datetime
 
 
-@handles(NoteRead, action="session.note_read", owner=Owner.NETWORK)
+@handles(NoteRead, action="session.note_read", owner=Owner.HOST)
 def note_read(tx: Tx, command: NoteRead) -> None:
     """Keep the read, and drop those past their time (R2)."""
     tx.write(_SWEEP, before=command.at - KEPT)

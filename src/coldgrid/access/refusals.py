@@ -68,7 +68,7 @@ class ForgetRefusals(Command, frozen=True, tag="access.forget_refusals"):
     login_hash: str
 
 
-@handles(KeepRefusal, action="session.keep", owner=Owner.NETWORK)
+@handles(KeepRefusal, action="session.keep", owner=Owner.HOST)
 def keep_refusal(tx: Tx, command: KeepRefusal) -> None:
     """Keep a refusal (F1, F2)."""
     tx.write(_SWEEP, before=command.before)
@@ -81,7 +81,7 @@ def keep_refusal(tx: Tx, command: KeepRefusal) -> None:
     )
 
 
-@handles(ForgetRefusals, action="session.keep", owner=Owner.NETWORK)
+@handles(ForgetRefusals, action="session.keep", owner=Owner.HOST)
 def forget_refusals(tx: Tx, command: ForgetRefusals) -> None:
     """Count a login's refusals no more; its address's still count."""
     tx.write(_FORGET, which=command.login_hash)

@@ -121,7 +121,7 @@ class CloseOtherSessions(Command, frozen=True, tag="access.close_other_sessions"
     token_hash: str
 
 
-@handles(OpenSession, action="session.keep", owner=Owner.NETWORK)
+@handles(OpenSession, action="session.keep", owner=Owner.HOST)
 def open_session(tx: Tx, command: OpenSession) -> None:
     """Begin a session and drop what has expired."""
     tx.write(_SWEEP, idle_since=command.idle_since, opened_before=command.opened_before)
@@ -137,19 +137,19 @@ def open_session(tx: Tx, command: OpenSession) -> None:
     )
 
 
-@handles(TouchSession, action="session.keep", owner=Owner.NETWORK)
+@handles(TouchSession, action="session.keep", owner=Owner.HOST)
 def touch_session(tx: Tx, command: TouchSession) -> None:
     """Keep a session that is used."""
     tx.write(_TOUCH, which=command.token_hash, now=command.at)
 
 
-@handles(CloseSession, action="session.keep", owner=Owner.NETWORK)
+@handles(CloseSession, action="session.keep", owner=Owner.HOST)
 def close_session(tx: Tx, command: CloseSession) -> None:
     """End a session."""
     tx.write(_CLOSE, which=command.token_hash)
 
 
-@handles(CloseOtherSessions, action="session.keep", owner=Owner.NETWORK)
+@handles(CloseOtherSessions, action="session.keep", owner=Owner.HOST)
 def close_other_sessions(tx: Tx, command: CloseOtherSessions) -> None:
     """End the others."""
     tx.write(_CLOSE_OTHERS, whose=command.person_id, which=command.token_hash)

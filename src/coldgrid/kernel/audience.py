@@ -45,6 +45,9 @@ AUDIENCES: dict[str, Told] = {
     "kernel.effect_revived": Told.NOBODY,
     "kernel.reaction_parked": Told.NOBODY,
     "kernel.reaction_resumed": Told.NOBODY,
+    # what is asked of a site, and its answer, which goes up with its other facts
+    "kernel.requested": Told.SITE,
+    "kernel.answered": Told.NOBODY,
     "evidence.fork_found": Told.SITE,
     "evidence.fork_settled": Told.SITE,
     # people: those who act at a site can sign in there with the WAN down; an erasure reaches every copy

@@ -14,6 +14,7 @@ from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.driver import DriverError
 from coldgrid.kernel.events import Entry, UnknownEvent, decode, tag_of
+from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.metrics import PARKED
 from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
 from coldgrid.kernel.parking import ParkedStreams, RetryParked
@@ -97,7 +98,7 @@ def park_timer(tx: Tx, timer: timers.Timer, error: Exception) -> None:
     tx.set_timer(timer.timer_id, timer.kind, tx.now + TIMER_RETRY, timer.payload, timer.on_outage)
 
 
-@handles(RetryParked, action="kernel.retry_parked", owner=Owner.NETWORK)
+@handles(RetryParked, action="kernel.retry_parked", owner=Owner.HOST)
 def retry_parked(tx: Tx, command: RetryParked) -> dict[str, int]:
     """Run parked events again, in order; the first that fails again keeps its stream waiting."""
     tx.may_cross = True
@@ -109,7 +110,10 @@ def retry_parked(tx: Tx, command: RetryParked) -> dict[str, int]:
         entry = log.find(tx, parked.entry_id)
         if command.reaction not in ("", parked.reaction) or key in tried or reaction is None or entry is None:
             continue
-        retry = Tx(tx.batch, tx.shared, entry.origin, system(reaction.name), tx.now, entry.id)
+        origin = NETWORK_ORIGIN if reaction.cursor else entry.origin
+        if not tx.hot(Hosting).here(origin):  # its own host runs it
+            continue
+        retry = Tx(tx.batch, tx.shared, origin, system(reaction.name), tx.now, entry.id)
         why = _attempt(tx.batch, retry, reaction, decode(entry.type, entry.body))
         if why is None:
             parking.resume(retry, parked)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a command answers: its result, and the last entry it recorded (position -1: it recorded none).
 
-    `replayed`: this key was carried out before; nothing was done again.
+    `replayed`: this key was carried out before; nothing was done again. `pending`: the site whose host was
+    asked to do it (`kernel.requests`); `result` says under which id, and the entry named is the request.
     """
 
     result: Any = None
@@ -31,6 +32,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = -1
     position: int = -1
     replayed: bool = False
+    pending: str = ""
 
 
 kernel_command = sa.Table(

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
 
-from coldgrid.kernel import cascade, command_log, hosting, log, origins, timers
+from coldgrid.kernel import cascade, command_log, hosting, log, origins, requests, timers
 from coldgrid.kernel.authorize import SYSTEM, Authorizer, Principal, Resource
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.command_log import Answer
@@ -33,7 +34,8 @@ from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
 from coldgrid.kernel.personal import Keyring
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.registry import Handler, handlers, hot_states, origin_checks, timer_handlers
-from coldgrid.kernel.rejections import InternalFault, Invalid, OriginElsewhere, Problem, Rejected
+from coldgrid.kernel.rejections import InternalFault, Invalid, Problem, Rejected
+from coldgrid.kernel.requests import OpenRequests, Pending
 from coldgrid.kernel.statements import SQLITE
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Shared, Tx
@@ -130,9 +132,20 @@ class Decider:
         return [self.execute([call])[0] for call in calls]
 
     def settle(self) -> None:
-        """Run cursor reactions until none has anything left to read."""
-        while self.pump.pending:
-            self._commit(lambda batch: self.pump.run(batch, self.unit, cascade.CURSOR_CHUNK))
+        """Run cursor reactions until none has anything left to read, and what is asked of origins here."""
+        while self.pump.pending or self.answer_requests():
+            if self.pump.pending:
+                self._commit(lambda batch: self.pump.run(batch, self.unit, cascade.CURSOR_CHUNK))
+
+    def answer_requests(self, limit: int = GROUP_MAX) -> int:
+        """Carry out what is asked of the origins hosted here, a commit for each; return how many."""
+        waiting: OpenRequests = self.shared.hot[OpenRequests]
+        if not waiting.by_site:
+            return 0
+        due = waiting.due(self.hosting.here)[:limit]
+        for request_id in due:
+            self._commit(partial(self._answer_request, request_id))
+        return len(due)
 
     def fire_due(self, limit: int = GROUP_MAX) -> int:
         """Fire the timers that are due, in due order; return how many fired."""
@@ -265,14 +278,36 @@ class Decider:
         site_id = getattr(call.command, "site_id", None) or (None if origin == NETWORK_ORIGIN else origin)
         resource = Resource(site_id, handler.action)
         self.host.authorizer.authorize(call.principal, handler.action, resource)
-        tx = self.unit(batch, origin, call.principal, call.key or "")
-        result = handler.run(tx, call.command)
-        if tx.entry is None:
-            return Answer(result=result)
-        entry = tx.entry
-        return Answer(
-            result=result, origin=entry.origin, epoch=entry.epoch, seq=entry.seq, position=entry.position
-        )
+        if handler.owner is Owner.HOST:  # no log of ours or another's is begun for it
+            tx = Tx(batch, self.shared, origin, call.principal, self.host.now(), call.key or "")
+        elif self.hosting.here(origin):
+            tx = self.unit(batch, origin, call.principal, call.key or "")
+        else:
+            return self._ask(batch, call, handler, origin)
+        return _answer_of(tx, handler.run(tx, call.command))
+
+    def _ask(self, batch: Batch, call: Call, handler: Handler, origin: str) -> Answer:
+        """Ask the origin's host to carry it out (`requests`)."""
+        requests.check_kept(handler, origin, call.principal, self.hosting.here(NETWORK_ORIGIN))
+        tx = self.unit(batch, NETWORK_ORIGIN, call.principal, call.key or "")
+        drawn = (batch.position, tx.stamp.micros)  # without a key every call is a request of its own
+        request_id = requests.request_id_of(call.principal.actor_id, call.key, *drawn)
+        pending = requests.ask(tx, request_id, call.command, origin, handler.lapses)
+        return msgspec.structs.replace(_answer_of(tx, pending), pending=origin)
+
+    def _answer_request(self, request_id: str, batch: Batch) -> None:
+        """Carry out a request and answer it in the same commit (requests.Q2)."""
+        request = requests.find_request(Reads(self.connection), request_id)
+        assert request is not None, f"{request_id} is open and unknown"
+        key, outcome = f"request/{request_id}", None
+        if not request.expired(self.host.now()):
+            try:
+                call = Call(requests.command_of(request), requests.asker_of(request), key)
+                outcome = self._run_calls(batch, [call])[0]
+            except Rejected as rejected:
+                outcome = rejected
+        tx = self.unit(batch, request.site_id, cascade.system("requests"), key)
+        tx.record(f"answer/{request_id}", requests.decide_answer(request, outcome))
 
     def _run_nested(self, tx: Tx, command: Command) -> Any:
         """Carry out a command that a handler or a reaction gave."""
@@ -280,6 +315,8 @@ class Decider:
         assert origin == tx.origin or tx.may_cross, (
             f"{tag_of(type(command))}: {tx.origin} may not act for {origin}"
         )
+        if not self.hosting.here(origin):
+            return self._ask_nested(tx, handler, command, origin)
         child = self.unit(tx.batch, origin, tx.principal, tx.cause)
         child.may_cross = tx.may_cross
         mark = tx.batch.mark()
@@ -295,15 +332,21 @@ class Decider:
             tx.entry = child.entry
         return result
 
+    def _ask_nested(self, tx: Tx, handler: Handler, command: Command, origin: str) -> Pending:
+        """Ask another host for what follows here from a fact; the same cause asks for the same once."""
+        requests.check_kept(handler, origin, None, self.hosting.here(NETWORK_ORIGIN))
+        child = self.unit(tx.batch, NETWORK_ORIGIN, tx.principal, tx.cause)
+        drawn = (tx.cause, command_log.body_hash(command))
+        request_id = requests.request_id_of(tx.actor, None, *drawn)
+        return requests.ask(child, request_id, command, origin, handler.lapses)
+
     def _resolve(self, command: Command) -> tuple[Handler, str]:
         handler = handlers.get(type(command))
         if handler is None:
             raise Invalid([Problem(field="type", message=f"{tag_of(type(command))} has no handler here")])
         origin = NETWORK_ORIGIN
-        if handler.owner is not Owner.NETWORK:
+        if handler.owner not in (Owner.NETWORK, Owner.HOST):
             origin = getattr(command, "site_id", None) or getattr(command, "origin", None) or NETWORK_ORIGIN
-        if not self.hosting.here(origin):
-            raise OriginElsewhere(origin=origin)
         return handler, origin
 
     def reopen(self, origin: str) -> Answer:
@@ -334,3 +377,13 @@ class Decider:
             return
         batch.release(mark)
         cascade.run_reactions(batch, self.unit, mark.queued)
+
+
+def _answer_of(tx: Tx, result: Any) -> Answer:
+    """The answer of a command: what it returned, and the last entry it recorded."""
+    entry = tx.entry
+    if entry is None:
+        return Answer(result=result)
+    return Answer(
+        result=result, origin=entry.origin, epoch=entry.epoch, seq=entry.seq, position=entry.position
+    )

@@ -59,7 +59,7 @@ class OriginGap(Conflict):
     todo = "Send the entries from the sequence number named as `expected`."
 
 
-@handles(CloseOrigin, action="origin.close", owner=Owner.ANY)
+@handles(CloseOrigin, action="origin.close", owner=Owner.ANY, direct=True)
 def close_origin(tx: Tx, command: CloseOrigin) -> None:
     """Record the end of an epoch; the decider refuses further commands of the origin (G2)."""
     _, seq = tx.batch.heads[command.origin]

@@ -248,7 +248,7 @@ def backoff_after(attempts: int) -> timedelta:
     return min(BACKOFF_FIRST * float(2 ** min(attempts - 1, 20)), BACKOFF_MAX)
 
 
-@handles(ReportEffect, action="kernel.report_effect", owner=Owner.ANY)
+@handles(ReportEffect, action="kernel.report_effect", owner=Owner.ANY, direct=True)
 def report_effect(tx: Tx, command: ReportEffect) -> None:
     """Record a delivery or a death; a failure that may pass only waits for its next attempt (O2)."""
     effect = get_effect(tx, command.key)

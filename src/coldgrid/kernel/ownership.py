@@ -12,11 +12,15 @@ NETWORK_ORIGIN = "network"
 
 
 class Owner(StrEnum):
-    """Which kind of origin may extend a stream."""
+    """Which kind of origin may extend a stream.
+
+    HOST is for commands that extend none: they write rows of whichever host carries them out.
+    """
 
     SITE = "site"
     NETWORK = "network"
     ANY = "any"
+    HOST = "host"
 
 
 STREAM_OWNERS: dict[str, Owner] = {
@@ -25,8 +29,10 @@ STREAM_OWNERS: dict[str, Owner] = {
     "kernel": Owner.ANY,
     "effect": Owner.ANY,
     "decision": Owner.ANY,
+    "answer": Owner.SITE,
     # the network's
     "subject": Owner.NETWORK,
+    "request": Owner.NETWORK,
     "person": Owner.NETWORK,
     "token": Owner.NETWORK,
     "change": Owner.NETWORK,

@@ -32,12 +32,17 @@ class HotState(Protocol):
 
 
 class Handler(msgspec.Struct, frozen=True):
-    """How one command is carried out: the function, the action to authorise, and who owns it."""
+    """How one command is carried out: the function, the action to authorise, and who owns it.
+
+    `direct`: it is never asked of another host, but refused. `lapses`: asked of one, it may come too late.
+    """
 
     command: type[Command]
     run: Callable[[Any, Any], Any]
     action: str
     owner: Owner
+    direct: bool = False
+    lapses: bool = True
 
 
 class Reaction(msgspec.Struct, frozen=True):
@@ -82,13 +87,13 @@ def projects(event_type: type[E]) -> Callable[[Callable[[Tx, E], None]], Callabl
 
 
 def handles(
-    command_type: type[C], *, action: str, owner: Owner
+    command_type: type[C], *, action: str, owner: Owner, direct: bool = False, lapses: bool = True
 ) -> Callable[[Callable[[Tx, C], Any]], Callable[[Tx, C], Any]]:
-    """Register the handler of a command. `action` is what the authorizer is asked for."""
+    """Register the handler of a command. `action` is what the authorizer is asked for; see `Handler`."""
 
     def register(function: Callable[[Tx, C], Any]) -> Callable[[Tx, C], Any]:
         assert command_type not in handlers, f"{tag_of(command_type)} already has a handler"
-        handlers[command_type] = Handler(command_type, function, action, owner)
+        handlers[command_type] = Handler(command_type, function, action, owner, direct, lapses)
         return function
 
     return register

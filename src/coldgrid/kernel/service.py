@@ -128,6 +128,7 @@ class DeciderService:
             for job in jobs:
                 job()
             self._settle()
+            self.decider.answer_requests()
             may_fire = self._timers_run()
             TIMERS_FROZEN.set(0 if may_fire else 1)
             if may_fire:

@@ -23,6 +23,7 @@ SITE_MODULES = (
     "quality.api",
     "quality.pages",
     "node.site_pages",
+    "node.request_pages",
     "node.health",
 )
 

@@ -248,7 +248,7 @@ def _why(command: PlaceHold) -> tuple[str, str]:
 # --- Commands -------------------------------------------------------------------
 
 
-@handles(PlaceHold, action="stock.place_hold", owner=Owner.SITE)
+@handles(PlaceHold, action="stock.place_hold", owner=Owner.SITE, lapses=False)
 def place_hold(tx: Tx, command: PlaceHold) -> HoldPlaced:
     """Hold units, or a place over a time; the answer names the units, and the goods that had left."""
     require(_place_problems(command, tx.now))

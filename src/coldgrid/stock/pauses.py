@@ -227,7 +227,7 @@ def decide_resume(
 # --- Commands -------------------------------------------------------------------
 
 
-@handles(PauseZone, action="stock.pause_zone", owner=Owner.SITE)
+@handles(PauseZone, action="stock.pause_zone", owner=Owner.SITE, lapses=False)
 def pause_zone(tx: Tx, command: PauseZone) -> None:
     """Stop new promises from a zone."""
     zone = get_zone(tx, command.zone_id)

@@ -50,7 +50,7 @@ class Sealed(msgspec.Struct, frozen=True):
     blocks: int
 
 
-@handles(SealBlocks, action="telemetry.seal_blocks", owner=Owner.SITE)
+@handles(SealBlocks, action="telemetry.seal_blocks", owner=Owner.SITE, direct=True)
 def seal_blocks(tx: Tx, command: SealBlocks) -> Sealed:
     """Roll, seal the named sensors up to their newest reading, and write the manifest (archive.K2)."""
     here = {sensor.sensor_id for sensor in sensors_of_site(tx, command.site_id)}

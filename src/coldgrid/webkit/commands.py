@@ -6,6 +6,8 @@ Invariants
     C2  An answer is sent after the durable commit, and names it: origin, epoch, seq and position.
     C3  A form works without JavaScript: refused, it shows again with its values; accepted, it
         redirects (303).
+    C4  What a site's own node must decide is answered 202 with the request's id, and a page says «pending at
+        SITE»: nothing is done yet.
 """
 
 from __future__ import annotations
@@ -56,9 +58,15 @@ async def submit(request: Req, command_type: type[C], **fixed: Any) -> Response[
     body = await request.body()
     command = decode_all(_completed(body, fixed) if fixed else body, command_type)
     check_numbers(body)
-    outcome = await run(request, command, key_of(request))
+    return told(await run(request, command, key_of(request)))
+
+
+def told(outcome: Any) -> Response[bytes]:
+    """Return an outcome as JSON; 202 where it waits for another host (C4)."""
     return Response(
-        msgspec.json.encode(outcome, enc_hook=str), media_type="application/json", status_code=200
+        msgspec.json.encode(outcome, enc_hook=str),
+        media_type="application/json",
+        status_code=202 if outcome.pending else 200,
     )
 
 
@@ -148,9 +156,16 @@ async def submit_form(
         outcome = await run(request, command, key)
     except Rejected as rejected:
         return _refused(request, rejected, values, again)
+    if outcome.pending:
+        return see_other(_came_from(request), pending_text(outcome.pending), "warn")
     where = then(outcome) if callable(then) else then
-    told = said(outcome) if callable(said) else said
-    return see_other(where, told)
+    sentence = said(outcome) if callable(said) else said
+    return see_other(where, sentence)
+
+
+def pending_text(site_id: str) -> str:
+    """Return what a page says of a command that waits for a site's own node (C4)."""
+    return f"Pending at {site_id}: its node does this when it hears of it. See Requests for the answer."
 
 
 def _refused(
@@ -166,8 +181,8 @@ def _refused(
         return response
     if isinstance(rejected, Forbidden | NotFound):
         raise rejected
-    told = form.title + "".join(f" {p.field}: {p.message}." for p in form.problems)
-    return see_other(_came_from(request), f"{told} {form.todo}".strip(), "crit")
+    sentence = form.title + "".join(f" {p.field}: {p.message}." for p in form.problems)
+    return see_other(_came_from(request), f"{sentence} {form.todo}".strip(), "crit")
 
 
 def _came_from(request: Req) -> str:

@@ -18,6 +18,7 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from coldgrid.kernel import rejections as r
 from coldgrid.kernel import validation
 from coldgrid.kernel.rejections import Problem, Rejected
+from coldgrid.kernel.requests import DecidedElsewhere, NotKeptForLater
 from coldgrid.webkit.visitors import NotSignedIn, login_address
 
 PROBLEM_JSON = "application/problem+json"
@@ -33,6 +34,8 @@ STATUS: dict[type[Rejected], int] = {
     r.StorageFull: 507,
     r.Unavailable: 503,
     r.InternalFault: 500,
+    DecidedElsewhere: 421,
+    NotKeptForLater: 421,
     Rejected: 409,
 }
 RETRY_AFTER_S = "5"
@@ -140,7 +143,13 @@ def render(request: Req, template: str, **context: Any) -> str:
 
 def title_of(status: int) -> str:
     """Return what a status means, for a page's heading."""
-    said = {403: "Not allowed", 404: "Not found", 409: "Not possible now", 422: "Please check the input"}
+    said = {
+        403: "Not allowed",
+        404: "Not found",
+        409: "Not possible now",
+        421: "Not decided here",
+        422: "Please check the input",
+    }
     return said.get(status) or HTTPStatus(status).phrase
 
 
@@ -153,6 +162,7 @@ def todo_of(status: int) -> str:
         405: "Go back to the page you came from and use its buttons.",
         409: "Go back, look at how it stands now, and decide again.",
         413: "Send less at once.",
+        421: "Do this where it is decided: at the site's own node, or on the tower's pages.",
         422: "Go back and correct what is named here.",
         429: "Wait a minute, then try again.",
         503: "Wait a moment, then try again; nothing you sent was lost.",

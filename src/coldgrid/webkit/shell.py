@@ -42,7 +42,10 @@ class Badge(msgspec.Struct, frozen=True):
 
 
 class NavItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One place in the navigation. `roles` None: everybody. `phone`: also on a phone's bottom bar."""
+    """One place in the navigation. `roles` None: everybody. `phone`: also on a phone's bottom bar.
+
+    `shown` tells whether there is anything to see there; without it there always is.
+    """
 
     group: str
     label: str
@@ -52,6 +55,7 @@ class NavItem(msgspec.Struct, frozen=True, kw_only=True):
     badge: Callable[[Reader, Visitor], Badge | int | None] | None = None
     order: int = 100
     phone: bool = False
+    shown: Callable[[Reader], bool] | None = None
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,6 +214,8 @@ def theme_of(request: Req) -> str:
 def _nav_shown(db: Reader | None, visitor: Visitor) -> list[tuple[str, list[dict[str, Any]]]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for item in nav_for(visitor):
+        if item.shown is not None and (db is None or not item.shown(db)):
+            continue
         badge = item.badge(db, visitor) if item.badge and db is not None else None
         shown = Badge(badge) if isinstance(badge, int) else badge
         groups.setdefault(item.group, []).append(
