@@ -27,6 +27,8 @@ def test_a_wiped_node_gets_its_past_back_and_goes_on_in_the_next_epoch() -> None
         assert own_log(fresh, "ATL1") == own_log(node.kernel, "ATL1")
         assert own_log(fresh, "network") == own_log(node.kernel, "network")
         fresh.decider.reopen("ATL1")
+        for _ in range(10):
+            fresh.host.entropy(8)  # no two hosts draw the same
         other = Node(tower, fresh)
         fresh.do(Bump(site_id="ATL1", name="a"))
         other.talk()

@@ -31,7 +31,7 @@ from tests.sync.test_wire import entry
 
 
 def hello(ticket: bytes = b"t1", *tips: Tip, versions: tuple[int, ...] = (1,)) -> Hello:
-    return Hello(list(versions), "ATL1", "test", ticket, list(tips), FeedPlace(), 0)
+    return Hello(list(versions), "ATL1", "test", ticket, list(tips), FeedPlace(), 0, 8, b"n8")
 
 
 def code_of(decision: Callable[[], object]) -> str:
@@ -44,7 +44,7 @@ def code_of(decision: Callable[[], object]) -> str:
 
 
 def link(ticket: bytes = b"t1", before: bytes = b"t0", *, shown: bool = True) -> Link:
-    return Link("ATL1", ticket, before, shown, "test", 1, T0, 0)
+    return Link("ATL1", ticket, before, shown, "test", 1, T0, 0, 7, b"n7")
 
 
 TIP = Tip(1, 9, b"leaf")
@@ -72,6 +72,15 @@ TIP = Tip(1, 9, b"leaf")
 )
 def test_a_greeting_is_answered_or_refused(said: Hello, known: Link | None, head: Place, code: str) -> None:
     assert code_of(lambda: decide_greeting(said, known, head, b"leaf")) == code
+
+
+def test_a_greeting_that_comes_twice_gets_the_same_answer_and_an_older_one_none() -> None:
+    again = msgspec.structs.replace(hello(b"t0", TIP), number=7, nonce=b"n7")
+    assert decide_greeting(again, link(), Place(1, 9), b"leaf").again
+    other = msgspec.structs.replace(again, nonce=b"other")
+    assert code_of(lambda: decide_greeting(other, link(), Place(1, 9), b"leaf")) == Code.CLONED
+    older = msgspec.structs.replace(again, number=6, nonce=b"n6", ticket=b"")
+    assert code_of(lambda: decide_greeting(older, link(), Place(1, 9), b"leaf")) == Code.GREET
 
 
 def known_of(entries: list[Entry]) -> dict[tuple[int, int], bytes]:
@@ -253,8 +262,10 @@ def test_a_copied_disk_is_found_though_its_log_is_the_same(tmp_path: Path) -> No
         node.talk()
         own.close()
         shutil.copy(tmp_path / "node.db", tmp_path / "copy.db")
-        for name in ("node.db", "copy.db"):
+        for drawn, name in enumerate(("node.db", "copy.db")):
             node.kernel = Kernel(open_database(str(tmp_path / name)))
+            for _ in range(10 * drawn):
+                node.kernel.host.entropy(8)  # no two hosts draw the same
             node.wake()
             node.talk()
             node.kernel.close()

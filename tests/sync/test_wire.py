@@ -46,10 +46,11 @@ def entry(seq: int, **fields: object) -> Entry:
 FROZEN: dict[str, tuple[m.Message, str]] = {
     "hello": (
         m.Hello(
-            [1], "ATL1", "0.1.0", b"t", [m.Tip(1, 2, b"\x01" * 4)], m.FeedPlace(3, "network/1/7", b"L"), 5
+            *([1], "ATL1", "0.1.0", b"t", [m.Tip(1, 2, b"\x01" * 4)]),
+            *(m.FeedPlace(3, "network/1/7", b"L"), 5, 4, b"n"),
         ),
-        "43475301002e00000098019101a441544c31a5302e312e30c4017491930102c404010101019303ab6e6574776f726b"
-        "2f312f37c4014c05",
+        "4347530100320000009a019101a441544c31a5302e312e30c4017491930102c404010101019303ab6e6574776f726b2f"
+        "312f37c4014c0504c4016e",
     ),
     "taken": (m.Taken(m.Place(1, 9)), "43475301000b0000009405920109909200cd07d0"),
 }

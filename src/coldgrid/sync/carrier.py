@@ -25,7 +25,7 @@ from coldgrid.sync import messages as m
 from coldgrid.sync.acts import Lane, State
 from coldgrid.sync.codec import pack_entries
 from coldgrid.sync.desk import Desk
-from coldgrid.sync.messages import Message, Place
+from coldgrid.sync.messages import Code, Message, Place
 from coldgrid.sync.pace import Bucket
 from coldgrid.sync.wire import LEVEL_BACKLOG, LEVEL_LIVE, SPEAKS, Refusal, decode, encode
 
@@ -71,6 +71,7 @@ class Carrier:
         }
         self._after: dict[type[Any], Callable[[Any], None]] = {
             m.Welcome: self._keep_ticket,
+            m.Refused: self._count_on,
             m.FeedPart: self._follow,
             m.ParcelsTaken: self._drop_parcels,
             m.Cosigned: self._keep_line,
@@ -134,10 +135,20 @@ class Carrier:
 
     def _hello(self, db: Reader, act: a.SayHello) -> m.Hello:
         site_id = self._who.site_id
-        ticket = outgoing.kept(db, site_id).ticket
+        counted, nonce = outgoing.next_hello(self._desk, site_id)
         tips = outgoing.tips_of(db, site_id, self._desk.place(site_id))
         now_us = to_micros(self._desk.now())
-        return m.Hello(list(SPEAKS), site_id, self._who.release, ticket, tips, following.followed(db), now_us)
+        return m.Hello(
+            versions=list(SPEAKS),
+            site_id=site_id,
+            release=self._who.release,
+            ticket=counted.ticket,
+            tips=tips,
+            feed=following.followed(db),
+            now_us=now_us,
+            number=counted.number,
+            nonce=nonce,
+        )
 
     def _facts(self, db: Reader, act: a.SendFacts) -> m.Facts | None:
         site_id = self._who.site_id
@@ -179,6 +190,11 @@ class Carrier:
         if welcome.place < Place(before.epoch, before.seq):
             logger.warning("tower_has_less", site=self._who.site_id, before=before.seq, now=welcome.place.seq)
         outgoing.keep(self._desk, self._who.site_id, welcome.ticket, welcome.place)
+
+    def _count_on(self, refused: m.Refused) -> None:
+        number = refused.facts.get("number")
+        if refused.code == Code.GREET and isinstance(number, int):
+            outgoing.count_from(self._desk, self._who.site_id, number)
 
     def _follow(self, part: m.FeedPart) -> None:
         if part.columns is not None:

@@ -35,13 +35,15 @@ class Link(msgspec.Struct, frozen=True):
     version: int
     heard_at: datetime
     ahead_us: int
+    number: int = 0
+    nonce: bytes = b""
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """What comes of a Hello: the version to speak, and the ticket that counts as shown from now on."""
+    """What comes of a Hello: the version to speak. `again`: it came twice, and gets the same answer."""
 
     version: int
-    shown: bytes
+    again: bool = False
 
 
 # --- Decisions (pure) ---------------------------------------------------------------
@@ -57,13 +59,20 @@ def decide_greeting(hello: Hello, link: Link | None, head: Place, leaf: bytes) -
     if not common:
         raise Refusal(Code.VERSION, "no common version of the protocol", speaks=list(SPEAKS))
     _check_tips(hello.tips, head, leaf)
-    shown = hello.ticket
-    if link is not None and link.ticket:
-        lost = shown == link.before and not link.shown
-        if shown != link.ticket and not lost:
-            why = "another host has talked since in this node's name, or its disk was put back"
-            raise Refusal(Code.CLONED, why, here=link.ticket.hex(), there=shown.hex())
-    return Greeting(common[-1], shown)
+    return Greeting(common[-1], link is not None and _is_again(hello, link))
+
+
+def _is_again(hello: Hello, link: Link) -> bool:
+    """Tell whether a greeting is the last one once more; refuse one of another time or host (J3)."""
+    if hello.number < link.number:
+        raise Refusal(Code.GREET, "this greeting is older than the last one", number=link.number)
+    if (hello.number, hello.nonce, hello.ticket) == (link.number, link.nonce, link.before):
+        return True
+    lost = hello.ticket == link.before and not link.shown and hello.number > link.number
+    if link.ticket and hello.ticket != link.ticket and not lost:
+        why = "another host has talked since in this node's name, or its disk was put back"
+        raise Refusal(Code.CLONED, why, here=link.ticket.hex(), there=hello.ticket.hex())
+    return False
 
 
 def _check_tips(tips: Sequence[Tip], head: Place, leaf: bytes) -> None:

@@ -129,7 +129,10 @@ class Parcel(Part, frozen=True, array_like=True):
 
 
 class Hello(Part, frozen=True, array_like=True, tag=1):
-    """A node begins to talk. `ticket`: the one it was given last; `tips`: the ends of its epochs."""
+    """A node begins to talk. `ticket`: the one it was given last; `tips`: the ends of its epochs.
+
+    `number` counts a node's greetings, `nonce` is of this one: the same again is one that came twice.
+    """
 
     versions: list[int]
     site_id: str
@@ -138,6 +141,8 @@ class Hello(Part, frozen=True, array_like=True, tag=1):
     tips: list[Tip]
     feed: FeedPlace
     now_us: int
+    number: int = 0
+    nonce: bytes = b""
 
 
 class Welcome(Part, frozen=True, array_like=True, tag=2):

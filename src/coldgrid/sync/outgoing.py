@@ -29,14 +29,17 @@ from coldgrid.sync.messages import Key, Place, Tip
 
 # Of one batch, before compression: what a phone's link carries in a few seconds.
 BATCH_BYTES_MAX = 2 * 1024 * 1024
+NONCE_BYTES = 8
+CAUSE = "sync.kept"
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What a node keeps of its talk with the tower: the ticket to show, and what the tower has of its log."""
+    """What a node keeps: the ticket to show, what the tower has of its log, how often it said hello."""
 
     ticket: bytes = b""
     epoch: int = 0
     seq: int = 0
+    number: int = 0
 
 
 sync_upload = sa.Table(
@@ -46,12 +49,13 @@ sync_upload = sa.Table(
     sa.Column("ticket", sa.LargeBinary, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("at", Instant, nullable=False),
     info={"service": True},
 )
-_KEEP = Statement(upsert(sync_upload, keys=["site_id"], set_=["ticket", "epoch", "seq", "at"]))
+_KEEP = Statement(upsert(sync_upload, keys=["site_id"], set_=["ticket", "epoch", "seq", "number", "at"]))
 _ONE = Statement(
-    sa.select(sync_upload.c.ticket, sync_upload.c.epoch, sync_upload.c.seq).where(
+    sa.select(*(sync_upload.c[name] for name in Kept.__struct_fields__)).where(
         sync_upload.c.site_id == sa.bindparam("site_id")
     ),
     into=Kept,
@@ -67,9 +71,37 @@ def keep(desk: Desk, site_id: str, ticket: bytes, place: Place) -> None:
     """Write down a new ticket and what the tower has (O2)."""
 
     def work(tx: Tx) -> None:
-        tx.write(_KEEP, site_id=site_id, ticket=ticket, epoch=place.epoch, seq=place.seq, at=tx.now)
+        number = kept(tx, site_id).number
+        _write(tx, site_id, Kept(ticket, place.epoch, place.seq, number))
 
-    desk.do(lambda decider: decider.take(site_id, work, "sync.kept"))
+    desk.do(lambda decider: decider.take(site_id, work, CAUSE))
+
+
+def next_hello(desk: Desk, site_id: str) -> tuple[Kept, bytes]:
+    """Count a greeting before it is sent; return what is kept, and this greeting's nonce."""
+
+    def work(tx: Tx) -> tuple[Kept, bytes]:
+        known = kept(tx, site_id)
+        counted = msgspec.structs.replace(known, number=known.number + 1)
+        _write(tx, site_id, counted)
+        return counted, tx.entropy(NONCE_BYTES)
+
+    return desk.do(lambda decider: decider.take(site_id, work, CAUSE))
+
+
+def count_from(desk: Desk, site_id: str, number: int) -> None:
+    """Go on counting greetings from where the tower stands: this disk counted fewer."""
+
+    def work(tx: Tx) -> None:
+        known = kept(tx, site_id)
+        if known.number < number < 2**53:
+            _write(tx, site_id, msgspec.structs.replace(known, number=number))
+
+    desk.do(lambda decider: decider.take(site_id, work, CAUSE))
+
+
+def _write(tx: Tx, site_id: str, now: Kept) -> None:
+    tx.write(_KEEP, site_id=site_id, at=tx.now, **msgspec.structs.asdict(now))
 
 
 def backlog_of(db: Reader, site_id: str, head: Place, parcel_no: int) -> Backlog:

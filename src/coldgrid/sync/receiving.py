@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 from coldgrid.evidence import forks
@@ -57,13 +58,15 @@ sync_link = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("heard_at", Instant, nullable=False),
     sa.Column("ahead_us", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("nonce", sa.LargeBinary, nullable=False),
     info={"service": True},
 )
 _KEEP = Statement(
     upsert(
         sync_link,
         keys=["site_id"],
-        set_=["ticket", "before", "shown", "release", "version", "heard_at", "ahead_us"],
+        set_=[name for name in Link.__struct_fields__ if name != "site_id"],
     )
 )
 _SHOWN = Statement(
@@ -91,12 +94,24 @@ def greet(desk: Desk, site_id: str, hello: Hello) -> tuple[int, bytes, Place]:
         leaf = _leaf_at(Reads(decider.connection), site_id, head)
 
         def keep(tx: Tx) -> tuple[int, bytes, Place]:
-            greeting = decide_greeting(hello, find_link(tx, site_id), head, leaf)
-            ticket = tx.entropy(TICKET_BYTES)
-            ahead_us = hello.now_us - to_micros(desk.now())
-            row = (site_id, ticket, greeting.shown, False, hello.release, greeting.version)
-            tx.write(_KEEP, **dict(zip(Link.__struct_fields__, (*row, desk.now(), ahead_us), strict=True)))
-            return greeting.version, ticket, head
+            known = find_link(tx, site_id)
+            greeting = decide_greeting(hello, known, head, leaf)
+            if greeting.again and known is not None:
+                return greeting.version, known.ticket, head
+            fresh = Link(
+                site_id=site_id,
+                ticket=tx.entropy(TICKET_BYTES),
+                before=hello.ticket,
+                shown=False,
+                release=hello.release,
+                version=greeting.version,
+                heard_at=desk.now(),
+                ahead_us=hello.now_us - to_micros(desk.now()),
+                number=hello.number,
+                nonce=hello.nonce,
+            )
+            tx.write(_KEEP, **msgspec.structs.asdict(fresh))
+            return greeting.version, fresh.ticket, head
 
         return decider.take(site_id, keep, CAUSE)
 
