@@ -14,6 +14,7 @@ from coldgrid.kernel.outbox import EffectStatus, effects_of_status
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.timers import all_timers
 from coldgrid.sync.enrolled import list_nodes
+from coldgrid.sync.handover import packed
 from tests.node.machines import (
     Machine,
     eventually,
@@ -122,6 +123,8 @@ def test_a_site_whose_node_is_lost_comes_back_with_what_the_tower_has(moves: Mov
     with running(third):
         third.start()
         eventually(lambda: moves.same("third"), "the tower follows the node")
+        eventually(lambda: bool(read(moves.tower_db, lambda db: packed(db, "ATL1"))), "a copy of what waits")
     moves.tower.command("tower", "take-back", "ATL1", "--lost")
     assert moves.at_tower()
+    assert read(moves.tower_db, waiting)[0], "and with what waited at the node when it was heard last"
     send_readings(moves.tower, "ATL1-FRZ1-T1", [-3.0], datetime.now(UTC))

@@ -82,6 +82,20 @@ def take_waiting(tx: Tx, origin: str) -> list[tuple[str, Row]]:
     return found
 
 
+def copy_waiting(db: Reads, origin: str) -> list[tuple[str, Row]]:
+    """Return the rows of work that waits now, and leave them; of what is done already there is none."""
+    found: list[tuple[str, Row]] = []
+    for name in waiting_tables():
+        table = metadata.tables[name]
+        chosen = sa.select(table).where(_mine(table))
+        if "still_waits" in table.info:
+            chosen = chosen.where(table.info["still_waits"])
+        statement = Statement(chosen.order_by(*table.primary_key.columns))
+        raws = db.connection.query(statement, statement.bind(db.connection.dialect, {"whose": origin}))
+        found += [(name, tuple(raw)) for raw in raws]
+    return found
+
+
 def put_rows(tx: Tx, name: str, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows that came from another host; the caller sees to it that none is written twice."""
     table = _carried(name)

@@ -142,6 +142,7 @@ kernel_outbox = sa.Table(
     sa.Column("why", sa.Text, nullable=False),
     info={"service": True, "carried_by": "origin", "waits": True},
 )
+kernel_outbox.info["still_waits"] = kernel_outbox.c.status == EffectStatus.PENDING
 sa.Index("ix_kernel_outbox_next", kernel_outbox.c.status, kernel_outbox.c.next_at)
 
 _PUT = Statement(upsert(kernel_outbox, keys=["key"]))

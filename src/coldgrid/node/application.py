@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from coldgrid.node.host import LiveHost
 from coldgrid.node.moving import Moving, has_given, is_home
 from coldgrid.node.parts import VERSION, Parts, Work, build_parts, create_parts, system_now
 from coldgrid.node.rooms import load_rooms
+from coldgrid.sync.acts import Phase
 from coldgrid.sync.carrier import Carrier, Self
 from coldgrid.sync.desk import ServiceDesk
 from coldgrid.sync.identity_files import NodeIdentity, begin_run, open_identity
@@ -32,6 +34,7 @@ from coldgrid.sync.tls_client import TowerLink
 NODE_MODULES = (*SITE_MODULES, "node.home")
 TALK_HEALTH_EVERY_S = 1.0
 GIVE_AGAIN_S = 1.0
+COPY_LOOK_S, COPY_EVERY_S = 5.0, 600.0
 logger = structlog.get_logger("coldgrid.node")
 
 
@@ -71,6 +74,8 @@ class NodeWork:
         carrier = Carrier(self._desk, who)
         self.talk = Talk(self.site_id, self._desk, carrier, self.link, settings.parcel_every_s, urgent)
         self._moving = Moving(self.site_id, self._desk, self.link.post, keys_of(identity), logger.info)
+        self._urgent = urgent
+        self._copied_s, self._copy_told = -COPY_EVERY_S, "not copied yet"
         self._called_back = threading.Event()
         self._stopping = threading.Event()
         self._giver = threading.Thread(target=self._give_back, name="giving-back", daemon=True)
@@ -78,6 +83,7 @@ class NodeWork:
         self.loops = [
             Loop("tower", TALK_HEALTH_EVERY_S, self.talk.told),
             Loop("certificate", RENEWAL_EVERY_S, self.talk.renew),
+            Loop("copy of what waits", COPY_LOOK_S, self._copy),
         ]
 
     def start(self) -> None:
@@ -93,6 +99,16 @@ class NodeWork:
         self._stopping.set()
         self._called_back.set()
         self.talk.stop()
+
+    def _copy(self) -> str:
+        """Let the tower keep what waits here: often while something goes on, else seldom, for bytes cost."""
+        now_s = time.monotonic()
+        if not (self._urgent() or now_s - self._copied_s >= COPY_EVERY_S):
+            return self._copy_told
+        if self.talk.state.phase is Phase.UP:
+            self._copied_s = now_s
+            self._copy_told = f"{self._moving.copy():,} timers and messages wait here, the tower has a copy"
+        return self._copy_told
 
     def _on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         if any(isinstance(event, SiteCalledBack) and event.site_id == self.site_id for _, event in recorded):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from coldgrid.kernel import log, luggage
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.origins import take_in
-from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
@@ -36,9 +36,8 @@ from coldgrid.sync.messages import Code, Place
 from coldgrid.sync.tls_client import TowerLink
 from coldgrid.sync.wire import Refusal
 
-T = TypeVar("T")
 AGAIN_S = 1.0
-DONE = "done"
+COPIED_MAX = 2_000
 _pack = msgspec.msgpack.encode
 
 node_moving = sa.Table(
@@ -89,6 +88,7 @@ class Moving:
         self._post = post
         self._keys = keys
         self._tell = tell
+        self._copied = b""
 
     # --- taking over ----------------------------------------------------------------
 
@@ -225,6 +225,18 @@ class Moving:
             first += len(some)
             if done:
                 return
+
+    # --- in case that this node is lost ---------------------------------------------
+
+    def copy(self) -> int:
+        """Give the tower a copy of what waits here, where it changed; return how many rows wait."""
+        with self._desk.reader() as db:
+            rows = luggage.copy_waiting(cast(Reads, db), self._site_id)
+        body = _pack(Given([(name, list(row)) for name, row in rows[:COPIED_MAX]], True))
+        if body != self._copied:
+            self._ask("handover.copy", body)
+            self._copied = body
+        return len(rows)
 
     # --- asking ---------------------------------------------------------------------
 

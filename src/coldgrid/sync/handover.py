@@ -99,7 +99,8 @@ sync_luggage = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     info={"service": True},
 )
-# How far handing over came: `closed` here for a node, `given` by a node.
+# How far handing over came: `closed` here for a node, `given` by a node. `copied`: what waits at a node that
+# works, in case that it is lost.
 sync_handover = sa.Table(
     "sync_handover",
     metadata,
@@ -117,7 +118,8 @@ _UNPACK = Statement(sync_luggage.delete().where(_WHOSE))
 _MARK = Statement(upsert(sync_handover, keys=["site_id"], set_=["state", "at"]))
 _UNMARK = Statement(sync_handover.delete().where(sync_handover.c.site_id == sa.bindparam("whose")))
 _STATE = Statement(sa.select(sync_handover.c.state).where(sync_handover.c.site_id == sa.bindparam("whose")))
-CLOSED, GIVEN = "closed", "given"
+CLOSED, GIVEN, COPIED = "closed", "given", "copied"
+HANDING = (CLOSED, GIVEN)
 
 
 # --- Both sides -------------------------------------------------------------------
@@ -130,6 +132,7 @@ def close_here(decider: Decider, site_id: str, reason: str) -> None:
 
     def work(tx: Tx) -> None:
         tx.run(CloseOrigin(origin=site_id, reason=reason))
+        tx.write(_UNPACK, whose=site_id)
         _pack(tx, site_id, luggage.take_waiting(tx, site_id))
         tx.write(_MARK, site_id=site_id, state=CLOSED, at=tx.now)
 
@@ -200,7 +203,7 @@ def begin(decider: Decider, site_id: str, replace: bool) -> Begun:
         if len(nodes) > 1:
             _call_back(decider, site_id)
             return Begun(True)
-    elif not state_of(reads, site_id):
+    elif state_of(reads, site_id) not in HANDING:
         return Begun(True)  # its node closed it; what waits there is still on its way
     decider.take(site_id, lambda tx: forget_link(tx, site_id), CAUSE)
     found = log.leaves(reads, site_id, place.epoch, place.seq - 1, place.seq)
@@ -254,9 +257,30 @@ def take_given(decider: Decider, site_id: str, given: Given, first: int) -> None
         raise Refusal(Code.GAP, "the end of the log is not here yet", wait_ms=1_000)
 
     def work(tx: Tx) -> None:
+        if not first:
+            tx.write(_UNPACK, whose=site_id)
         _pack(tx, site_id, [(name, tuple(row)) for name, row in given.rows], first)
         if given.done:
             tx.write(_MARK, site_id=site_id, state=GIVEN, at=tx.now)
+
+    decider.take(site_id, work, CAUSE)
+
+
+def take_copy(decider: Decider, site_id: str, given: Given) -> None:
+    """Keep a copy of what waits at a node that works: a replacement goes on with it when the node is lost.
+
+    Raises:
+        Refusal: not_yours: the site is hosted here.
+    """
+    if decider.shared.hot[Hosting].here(site_id):
+        raise Refusal(Code.NOT_YOURS, f"{site_id} is hosted here")
+
+    def work(tx: Tx) -> None:
+        if state_of(tx, site_id) in HANDING:
+            return
+        tx.write(_UNPACK, whose=site_id)
+        _pack(tx, site_id, [(name, tuple(row)) for name, row in given.rows])
+        tx.write(_MARK, site_id=site_id, state=COPIED, at=tx.now)
 
     decider.take(site_id, work, CAUSE)
 
@@ -280,7 +304,7 @@ def take_back(decider: Decider, site_id: str, *, lost: bool) -> bool:
         and any(node.site_id == site_id and node.revoked_at is None for node in list_nodes(reads))
     ):
         raise NodeMayWrite(site_id=site_id)
-    if not lost and not (closed and state):
+    if not lost and not (closed and state in HANDING):
         _call_back(decider, site_id)
         return False
     decider.take(site_id, lambda tx: _come_home(tx, site_id), CAUSE)

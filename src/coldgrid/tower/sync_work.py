@@ -61,6 +61,7 @@ class Handing:
             "handover.begin": self._begin,
             "handover.rows": self._rows,
             "handover.give": self._give,
+            "handover.copy": self._copy,
         }
 
     def _feed(self, site_id: str, body: bytes) -> bytes:
@@ -98,6 +99,11 @@ class Handing:
     def _give(self, site_id: str, body: bytes) -> bytes:
         first, given = msgspec.msgpack.decode(body, type=tuple[int, Given])
         self._desk.do(lambda decider: handover.take_given(decider, site_id, given, first))
+        return b""
+
+    def _copy(self, site_id: str, body: bytes) -> bytes:
+        given = msgspec.msgpack.decode(body, type=Given)
+        self._desk.do(lambda decider: handover.take_copy(decider, site_id, given))
         return b""
 
 
@@ -205,7 +211,7 @@ def _nodes_of(db: Reader, site_id: str) -> list[Node]:
 def _settle(decider: Decider, site_id: str) -> None:
     """The site's newest node hosts it: what was kept for it goes, and the nodes before it are cut off."""
     db = Reads(decider.connection)
-    if not handover.state_of(db, site_id):
+    if handover.state_of(db, site_id) not in handover.HANDING:
         return
     handover.settle(decider, site_id)
     nodes = _nodes_of(db, site_id)
