@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,3 +132,14 @@ FROZEN = (
     "434742310200010004000000008060dbf14b0600e8030000000000001027000000000000b0cbfcff"
     "ffffffffe80300000000000028b52ffd2013990000021f0006054e00000002000101240000000410"
 )
+
+
+def test_a_block_that_unfolds_to_more_than_it_says_is_refused_before_it_fills_the_memory() -> None:
+    honest = blocks.encode_block(readings([10, 20, 30], [1, 2, 3]))
+    bomb = honest[: honest.index(b"\x28\xb5\x2f\xfd")] + zstandard.compress(b"\0" * (64 << 20))
+    tracemalloc.start()
+    with pytest.raises(blocks.BlockDamaged):
+        blocks.decode_block(bomb)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 1 << 20

@@ -109,12 +109,11 @@ def audiences_of(origin: str, audience: str) -> list[str]:
     return sorted(named - {origin, NETWORK_ORIGIN})
 
 
-def extend_feeds(decider: Decider) -> int:
-    """Go through what the log has got since, and add it to the feeds; return how many entries were added."""
-    added = 0
-    while decider.position - 1 > decider.shared.hot[FeedHeads].position:
-        added += decider.take(NETWORK_ORIGIN, _extend, "sync.feed")
-    return added
+def extend_feeds(decider: Decider) -> bool:
+    """Go through some of what the log has got since and add it to the feeds; return whether there is more."""
+    if decider.position - 1 <= decider.shared.hot[FeedHeads].position:
+        return False
+    return decider.take(NETWORK_ORIGIN, _extend, "sync.feed") == READ_AT_ONCE
 
 
 def _extend(tx: Tx) -> int:
@@ -189,7 +188,7 @@ def keys_for(db: Reader, entries: Sequence[Entry]) -> list[Key]:
     return [Key(subject, key) for subject, key in keys_of(db, sorted(subjects)).items()] if subjects else []
 
 
-def refresh(desk: Desk) -> int:
-    """Bring the feeds up to date with the log; cheap where nothing came."""
-    added: int = desk.do(extend_feeds)
-    return added
+def refresh(desk: Desk) -> None:
+    """Bring the feeds up to date with the log, some at a time: others get their turn at the decider."""
+    while desk.do(extend_feeds):
+        pass

@@ -124,8 +124,12 @@ def decode_block(block: bytes) -> Readings:
         )
         if magic != _MAGIC or not 0 < count <= READINGS_MAX:
             raise BlockDamaged("these bytes are no block of readings")
-        # The bound keeps a forged block from filling the memory: three columns of 8 bytes, and flags.
-        body = zstd.decompress(block[_HEAD.size :], max_output_size=count * 25 + 64)
+        # The bound keeps a forged block from filling the memory: three columns of 8 bytes, and flags. A frame
+        # that names its size is unfolded to that, whatever the bound: so look first.
+        bound = count * 25 + 64
+        if zstandard.frame_content_size(block[_HEAD.size :]) > bound:
+            raise BlockDamaged("these bytes unfold to more than a block")
+        body = zstd.decompress(block[_HEAD.size :], max_output_size=bound)
         planes = _Planes(body, count)
         # In place, because a month is read in a few milliseconds or in many by how often memory is touched.
         at_us = _unpack_times(planes, times_mode, interval)
