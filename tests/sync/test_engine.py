@@ -183,6 +183,14 @@ def test_a_lost_line_is_greeted_again_after_ever_longer_waits() -> None:
     assert state.offline_since_us == NOW
 
 
+def test_a_wait_that_is_over_wakes_nobody_where_there_is_nothing_to_do() -> None:
+    state, _ = run(up(Backlog(Place(1, 5), 4)), Failed(Lane.READINGS, "timeout"))
+    state, _ = run(state, Failed(Lane.FEED, "no route"))
+    state, _ = run(state, Looked(Backlog(Place(1, 5), 4)), now_us=NOW + SECOND_US)
+    assert state.phase is Phase.GREETING
+    assert due_us(state) is None
+
+
 def test_readings_that_fail_do_not_stop_the_facts() -> None:
     state, _ = run(up(), Looked(Backlog(Place(1, 9), 4)))
     state, _ = run(state, Failed(Lane.READINGS, "timeout"))
@@ -259,6 +267,8 @@ def test_whatever_it_is_told_a_lane_never_has_two_requests(history: list[tuple[T
             under_way.add(act.lane)
             assert state.phase is Phase.UP or isinstance(act, SayHello)
         assert under_way == {lane for lane, one in state.lanes.items() if one.busy}
+        due = due_us(state)
+        assert due is None or due > now_us, "whoever waits until it is due would not wait at all"
 
 
 @given(st.integers(1, 10_000), st.text(max_size=5))

@@ -270,17 +270,20 @@ _REFUSALS: dict[tuple[str, Lane | None], Callable[[State, m.Refused], State | No
 
 
 def _plan(state: State, now_us: int) -> tuple[State, list[Act]]:
-    """Say what each idle lane does now (N1, N3)."""
+    """Say what each idle lane does now (N1, N3). A wait that is over is forgotten: `due_us` lies ahead."""
     acts: list[Act] = []
+    state = _with(state, bucket=state.bucket.filled(now_us))
     for lane in Lane:
         one = state.lane(lane)
         if one.busy or one.not_before_us > now_us:
             continue
+        if one.not_before_us:
+            state = _lane(state, lane, not_before_us=0)
         act = _next(state, lane, now_us)
         if act is None:
             continue
         acts.append(act)
-        state = _lane(state, lane, busy=True, since_us=now_us, not_before_us=0)
+        state = _lane(state, lane, busy=True, since_us=now_us)
         if isinstance(act, SayHello):
             state = _with(state, phase=state.phase if state.phase is Phase.BARRED else Phase.GREETING)
         elif isinstance(act, SendBlocks) and not act.hashes:
