@@ -97,9 +97,11 @@ class Loop:
                 self._ok = False
                 self._detail = str(known)
             except Exception as error:
+                detail = f"{type(error).__name__}: {error}"
+                if detail != self._detail:  # once, not at every round while it lasts
+                    logger.exception("background_failed", part=self.name)
                 self._ok = False
-                self._detail = f"{type(error).__name__}: {error}"
-                logger.exception("background_failed", part=self.name)
+                self._detail = detail
 
 
 def open_notary(settings: Settings, signer_name: str, home: str) -> Notary:
