@@ -27,6 +27,7 @@ from coldgrid.access.tokens import draw, draw_api_token, draw_password, form_tok
 from coldgrid.access.words import (
     AddPerson,
     AssignSites,
+    Granted,
     GrantRole,
     LastAdmin,
     LoginTaken,
@@ -34,6 +35,7 @@ from coldgrid.access.words import (
     OwnAuthority,
     PasswordSet,
     PersonAdded,
+    PersonAdmitted,
     PersonExists,
     PersonNotFound,
     PersonReinstated,
@@ -340,6 +342,22 @@ FROZEN: list[tuple[Event, str]] = [
     (
         PasswordSet(person_id="p1", password_hash="$argon2id$x", temporary=True),
         '{"type":"access.password_set","person_id":"p1","password_hash":"$argon2id$x","temporary":true}',
+    ),
+    (
+        PersonAdmitted(
+            person_id="p1",
+            name=SEALED,
+            login=None,
+            sites=["ATL1"],
+            roles=[Granted(Role.OPERATOR, "p2", datetime(2027, 1, 1, tzinfo=UTC))],
+            password_hash="$argon2id$x",
+            temporary=False,
+            suspended=False,
+            added_at=datetime(2027, 1, 1, tzinfo=UTC),
+        ),
+        '{"type":"access.person_admitted","person_id":"p1","name":{"subject":"p1","cipher":"AQI="},"login":null,'
+        '"sites":["ATL1"],"roles":[{"role":"operator","granted_by":"p2","granted_at":"2027-01-01T00:00:00Z"}],'
+        '"password_hash":"$argon2id$x","temporary":false,"suspended":false,"added_at":"2027-01-01T00:00:00Z"}',
     ),
     (
         PersonSuspended(person_id="p1", reason="left"),

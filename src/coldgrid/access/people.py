@@ -7,6 +7,8 @@ Invariants
     P4  There is always an admin who can sign in: the last one is neither revoked nor suspended.
     P5  Roles that must be apart are not given to one person (`roles.APART`).
     P6  The first person is set up while there is none, and is an admin.
+    P7  A site is told of the people who act there, and of nobody else; of their password's hash only where
+        they are assigned to that site. Who acts at all sites has no hash at any (`admission`).
 
 A person has one set of sites for all their roles: see the decision record on roles.
 """
@@ -20,39 +22,25 @@ from hashlib import sha256
 import msgspec
 import sqlalchemy as sa
 
-from coldgrid.access.authority import Person, check_fields, decide_grant, decide_revoke, decide_suspend
-from coldgrid.access.passwords import is_hash
-from coldgrid.access.roles import Role, conflicting
+from coldgrid.access.admission import told_hash_of
+from coldgrid.access.authority import Person
+from coldgrid.access.roles import Role
 from coldgrid.access.words import (
-    AddPerson,
-    AssignSites,
-    GrantRole,
-    LoginTaken,
-    NotYourPassword,
-    OwnAuthority,
+    Granted,
     PasswordSet,
     PersonAdded,
-    PersonExists,
+    PersonAdmitted,
     PersonNotFound,
     PersonReinstated,
     PersonSuspended,
-    ReinstatePerson,
-    RevokeRole,
     RoleGranted,
     RoleRevoked,
-    RolesApart,
-    SetPassword,
-    SetUpDone,
-    SetUpFirstAdmin,
     SitesAssigned,
-    SuspendPerson,
 )
-from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.personal import Personal, PersonErased
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.registry import handles, projects
-from coldgrid.kernel.rejections import Invalid, Problem
-from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.registry import projects
+from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, Json, metadata
 from coldgrid.kernel.tx import Tx
 
@@ -90,6 +78,15 @@ _REVOKE = Statement(
         access_role.c.person_id == sa.bindparam("whose"), access_role.c.role == sa.bindparam("which")
     )
 )
+# Where the person is known it changes nothing that is not so already: at the tower, nothing at all.
+_ADMIT = Statement(
+    upsert(
+        access_person,
+        keys=["person_id"],
+        set_=["name", "login", "login_key", "sites", "temporary", "suspended"],
+    )
+)
+_REVOKE_ALL = Statement(access_role.delete().where(access_role.c.person_id == sa.bindparam("whose")))
 _THIS = access_person.c.person_id == sa.bindparam("whose")
 _SITES = Statement(
     access_person.update().where(_THIS).values(sites=sa.bindparam("new_sites", type_=Json(list[str])))
@@ -134,6 +131,34 @@ def _add_row(tx: Tx, event: PersonAdded) -> None:
     )
 
 
+@projects(PersonAdmitted)
+def _admit_row(tx: Tx, event: PersonAdmitted) -> None:
+    login = tx.open(event.login)
+    tx.write(
+        _ADMIT,
+        person_id=event.person_id,
+        name=event.name,
+        login=event.login,
+        login_key=None if login is None else login_key(login),
+        sites=event.sites,
+        password_hash=event.password_hash,
+        temporary=event.temporary,
+        suspended=event.suspended,
+        added_at=event.added_at,
+    )
+    if event.password_hash:
+        tx.write(_PASSWORD, whose=event.person_id, new_hash=event.password_hash, is_temporary=event.temporary)
+    tx.write(_REVOKE_ALL, whose=event.person_id)
+    for one in event.roles:
+        tx.write(
+            _GRANT,
+            person_id=event.person_id,
+            role=one.role,
+            granted_by=one.granted_by,
+            granted_at=one.granted_at,
+        )
+
+
 @projects(RoleGranted)
 def _grant_row(tx: Tx, event: RoleGranted) -> None:
     tx.write(_GRANT, person_id=event.person_id, role=event.role, granted_by=tx.actor, granted_at=tx.now)
@@ -169,106 +194,6 @@ def _erase_row(tx: Tx, event: PersonErased) -> None:
     tx.write(_ERASE, whose=event.subject)
 
 
-# --- Commands (read, decide, record) --------------------------------------------------
-
-
-@handles(AddPerson, action="access.add_person", owner=Owner.NETWORK)
-def add_person(tx: Tx, command: AddPerson) -> dict[str, str]:
-    """Add a person with roles and, where given, a first password."""
-    check_fields(command.name, command.login, command.password_hash)
-    apart = conflicting(command.roles)
-    if apart is not None:
-        raise RolesApart(roles=sorted(apart))
-    if tx.one(_BY_ID, which=command.person_id) is not None:
-        raise PersonExists(person_id=command.person_id)
-    if tx.one(_BY_LOGIN, key=login_key(command.login)) is not None:
-        raise LoginTaken()
-    stream = f"person/{command.person_id}"
-    name, login = (tx.seal(command.person_id, text.strip()) for text in (command.name, command.login))
-    tx.record(stream, PersonAdded(person_id=command.person_id, name=name, login=login, sites=command.sites))
-    for role in sorted(set(command.roles)):
-        tx.record(stream, RoleGranted(person_id=command.person_id, role=role))
-    if command.password_hash:
-        password = PasswordSet(
-            person_id=command.person_id, password_hash=command.password_hash, temporary=command.temporary
-        )
-        tx.record(stream, password)
-    return {"person_id": command.person_id}
-
-
-@handles(SetUpFirstAdmin, action="session.set_up", owner=Owner.NETWORK)
-def set_up_first_admin(tx: Tx, command: SetUpFirstAdmin) -> dict[str, str]:
-    """Add the first person, as an admin (P6)."""
-    if anybody(tx):
-        raise SetUpDone()
-    first = AddPerson(
-        person_id=command.person_id,
-        name=command.name,
-        login=command.login,
-        roles=[Role.ADMIN],
-        password_hash=command.password_hash,
-        temporary=False,
-    )
-    add_person(tx, first)
-    return {"person_id": command.person_id}
-
-
-@handles(GrantRole, action="access.grant_role", owner=Owner.NETWORK)
-def grant_role(tx: Tx, command: GrantRole) -> None:
-    """Give a role."""
-    for event in decide_grant(tx.actor, get_person(tx, command.person_id), command.role):
-        tx.record(f"person/{command.person_id}", event)
-
-
-@handles(RevokeRole, action="access.revoke_role", owner=Owner.NETWORK)
-def revoke_role(tx: Tx, command: RevokeRole) -> None:
-    """Take a role."""
-    person = get_person(tx, command.person_id)
-    for event in decide_revoke(tx.actor, person, command.role, working_admins(tx)):
-        tx.record(f"person/{command.person_id}", event)
-
-
-@handles(AssignSites, action="access.assign_sites", owner=Owner.NETWORK)
-def assign_sites(tx: Tx, command: AssignSites) -> None:
-    """Say at which sites a person acts (P3)."""
-    person = get_person(tx, command.person_id)
-    if tx.actor == command.person_id:
-        raise OwnAuthority(person_id=tx.actor)
-    sites = None if command.sites is None else sorted(set(command.sites))
-    if sites != (None if person.sites is None else list(person.sites)):
-        tx.record(f"person/{command.person_id}", SitesAssigned(person_id=command.person_id, sites=sites))
-
-
-@handles(SetPassword, action="access.use_account", owner=Owner.NETWORK)
-def set_password(tx: Tx, command: SetPassword) -> None:
-    """Set one's own password, or as an admin a temporary one for somebody else."""
-    get_person(tx, command.person_id)
-    own = tx.actor == command.person_id
-    if not own and tx.roles.isdisjoint({Role.ADMIN, "system"}):
-        raise NotYourPassword()
-    if not is_hash(command.password_hash):
-        raise Invalid([Problem(field="password_hash", message="is no Argon2id hash in PHC form")])
-    event = PasswordSet(person_id=command.person_id, password_hash=command.password_hash, temporary=not own)
-    tx.record(f"person/{command.person_id}", event)
-
-
-@handles(SuspendPerson, action="access.suspend_person", owner=Owner.NETWORK)
-def suspend_person(tx: Tx, command: SuspendPerson) -> None:
-    """Keep a person out."""
-    person = get_person(tx, command.person_id)
-    for event in decide_suspend(tx.actor, person, command.reason, working_admins(tx)):
-        tx.record(f"person/{command.person_id}", event)
-
-
-@handles(ReinstatePerson, action="access.reinstate_person", owner=Owner.NETWORK)
-def reinstate_person(tx: Tx, command: ReinstatePerson) -> None:
-    """Let a person in again. Who was erased stays out."""
-    person = get_person(tx, command.person_id)
-    if person.suspended and person.login is not None:
-        event = PersonReinstated(person_id=command.person_id, reason=command.reason)
-        tx.record(f"person/{command.person_id}", event)
-
-
 # --- Queries ----------------------------------------------------------------------------
 
 
@@ -290,6 +215,12 @@ _EVERYBODY = Statement(_COLUMNS.order_by(access_person.c.added_at, access_person
 _ANYBODY = Statement(sa.select(sa.func.count()).select_from(access_person))
 _ALL_ROLES = Statement(sa.select(access_role.c.person_id, access_role.c.role))
 _ROLES = Statement(sa.select(access_role.c.role).where(access_role.c.person_id == sa.bindparam("whose")))
+_GRANTS = Statement(
+    sa.select(access_role.c.role, access_role.c.granted_by, access_role.c.granted_at)
+    .where(access_role.c.person_id == sa.bindparam("whose"))
+    .order_by(access_role.c.role),
+    into=lambda role, by, at: Granted(Role(role), by, at),
+)
 _ADMINS = Statement(
     sa.select(access_role.c.person_id)
     .join(access_person, access_person.c.person_id == access_role.c.person_id)
@@ -327,10 +258,49 @@ def list_people(db: Reader) -> list[Person]:
     return [_person(db, row, roles.get(row.person_id, [])) for row in db.all(_EVERYBODY)]
 
 
-def credentials_of(db: Reader, login: str) -> tuple[str, str, bool] | None:
-    """Return (person id, password hash, suspended) of a login, or None: what a sign-in is checked against."""
+def credentials_of(db: Reader, login: str, home: str = "") -> tuple[str, str, bool] | None:
+    """Return (person id, password hash, suspended) of a login, or None: what a sign-in is checked against.
+
+    At the node of site `home` the hash of somebody who is not assigned to it is empty: it fits nothing (P7).
+    """
     row = db.one(_BY_LOGIN, key=login_key(login))
-    return None if row is None else (row.person_id, row.password_hash, row.suspended)
+    if row is None:
+        return None
+    hash_ = row.password_hash if not home or home in told_hash_of(row.sites) else ""
+    return row.person_id, hash_, row.suspended
+
+
+def acts_everywhere(db: Reader, login: str) -> bool:
+    """Tell whether a login is somebody's who acts at all sites."""
+    row = db.one(_BY_LOGIN, key=login_key(login))
+    return row is not None and row.sites is None and not row.suspended
+
+
+def knows(db: Reader, person_id: str) -> bool:
+    """Tell whether there is, or was, a person with this id."""
+    return db.one(_BY_ID, which=person_id) is not None
+
+
+def snapshot(db: Reader, person_id: str) -> PersonAdmitted:
+    """Return a person as they are now, with the password's hash.
+
+    Raises:
+        PersonNotFound: there is none with this id.
+    """
+    row = db.one(_BY_ID, which=person_id)
+    if row is None:
+        raise PersonNotFound(person_id=person_id)
+    return PersonAdmitted(
+        person_id=person_id,
+        name=row.name,
+        login=row.login,
+        sites=row.sites,
+        roles=db.all(_GRANTS, whose=person_id),
+        password_hash=row.password_hash,
+        temporary=row.temporary,
+        suspended=row.suspended,
+        added_at=row.added_at,
+    )
 
 
 def name_of(db: Reader, person_id: str) -> str:

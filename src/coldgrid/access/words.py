@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from msgspec import Struct
+
 from coldgrid.access.roles import Role
 from coldgrid.kernel.events import Command, Event
 from coldgrid.kernel.personal import Personal
@@ -52,6 +56,31 @@ class PasswordSet(Event, frozen=True, tag="access.password_set"):
     person_id: str
     password_hash: str
     temporary: bool
+
+
+class Granted(Struct, frozen=True):
+    """A role that a person has, since when and from whom."""
+
+    role: Role
+    granted_by: str
+    granted_at: datetime
+
+
+class PersonAdmitted(Event, frozen=True, tag="access.person_admitted"):
+    """A person as they are now, told to sites that have not heard of them: nobody is told old facts again.
+
+    `password_hash` goes to sites that the person is assigned to, never to all of them: "" otherwise.
+    """
+
+    person_id: str
+    name: Personal | None
+    login: Personal | None
+    sites: list[str] | None
+    roles: list[Granted]
+    password_hash: str
+    temporary: bool
+    suspended: bool
+    added_at: datetime
 
 
 class PersonSuspended(Event, frozen=True, tag="access.person_suspended"):
@@ -178,3 +207,9 @@ class ReinstatePerson(Command, frozen=True, tag="access.reinstate_person"):
 
     person_id: str
     reason: str
+
+
+class AdmitPeople(Command, frozen=True, tag="access.admit_people"):
+    """Ask to tell a site of the people who act there, where it was not told yet."""
+
+    site_id: str

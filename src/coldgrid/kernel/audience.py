@@ -55,6 +55,7 @@ AUDIENCES: dict[str, Told] = {
     "access.role_granted": Told.NAMED,
     "access.role_revoked": Told.NAMED,
     "access.sites_assigned": Told.NAMED,
+    "access.person_admitted": Told.NAMED,
     "access.password_set": Told.NAMED,
     "access.person_suspended": Told.NAMED,
     "access.person_reinstated": Told.NAMED,

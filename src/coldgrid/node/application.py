@@ -24,6 +24,7 @@ from coldgrid.node.host import LiveHost
 from coldgrid.node.moving import Moving, has_given, is_home
 from coldgrid.node.parts import VERSION, Parts, Work, build_parts, create_parts, system_now
 from coldgrid.node.rooms import load_rooms
+from coldgrid.node.vouching import Voucher
 from coldgrid.sync.acts import Phase
 from coldgrid.sync.carrier import Carrier, Self
 from coldgrid.sync.desk import ServiceDesk
@@ -153,5 +154,6 @@ def create_node(
         "notary": background.notary,
         "home": node_work.site_id,
         "talk": node_work.talk,
+        "vouch": Voucher(node_work.link.post),
     }
     return create_parts(parts, handlers_of(NODE_MODULES), [background, node_work, *work], state)

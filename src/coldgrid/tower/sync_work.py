@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import structlog
 
+from coldgrid.access.vouching import Asked, vouch
 from coldgrid.evidence import checkpoints
 from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.notes import VerifierKey, parse_key
@@ -20,6 +21,7 @@ from coldgrid.kernel.events import Entry
 from coldgrid.kernel.origins import OriginOpened
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.node import vouching
 from coldgrid.node.application import lines_of
 from coldgrid.node.background import Loop
 from coldgrid.node.parts import system_now
@@ -115,7 +117,8 @@ class NodeWork:
         settings = tower.settings
         means = Means(tower.reader, tower.service.submit, system_now, secrets.token_bytes)
         self.desk = ServiceDesk(tower.service, tower.reader, system_now)
-        self.post = Post(self.desk, notary, self._keys_of, Handing(self.desk, notary).answers())
+        answers = {**Handing(self.desk, notary).answers(), vouching.KIND: self._vouch}
+        self.post = Post(self.desk, notary, self._keys_of, answers)
         self.port = NodePort(
             PortSettings(
                 network=settings.network,
@@ -191,6 +194,11 @@ class NodeWork:
             if given:
                 self._fetch(site_id)
         return ", ".join(sorted(self._wanted)) or "no site is awaited"
+
+    def _vouch(self, site_id: str, body: bytes) -> bytes:
+        asked = msgspec.msgpack.decode(body, type=Asked)
+        with self._tower.reader() as db:
+            return _pack(vouch(self._tower.door, db, site_id, asked))
 
     def _keys_of(self, site_id: str) -> Sequence[VerifierKey]:
         with self._tower.reader() as db:
