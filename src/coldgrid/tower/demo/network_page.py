@@ -17,7 +17,7 @@ from coldgrid.webkit.headers import add_headers
 if TYPE_CHECKING:
     from coldgrid.tower.demo.network import NetworkDemo
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parents[1] / "templates"
 TOLD_MAX = 8
 Req = Request[Any, Any, Any]
 
@@ -25,7 +25,7 @@ Req = Request[Any, Any, Any]
 def switch_app(demo: NetworkDemo) -> Litestar:
     """Return the application of the page; it listens on loopback and asks for no password."""
     jinja = Environment(
-        loader=FileSystemLoader(HERE / "data"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     jinja.globals["asset"] = asset
     told: list[str] = []
