@@ -35,7 +35,7 @@ PLACE_CODES: Mapping[str, tuple[str, ...]] = {
     "VRT": ("VIRTUAL", "VIRT", "VRT"),
 }
 # What a sensor measures: temperature of the zone's air, product probe, buffered probe, supply and return air,
-# door, compressor, defrost, humidity, power.
+# door, compressor, defrost, humidity, power (a UPS), network (a way out).
 SENSOR_CODES: Mapping[str, tuple[str, ...]] = {
     "T": ("TEMPERATURE", "TEMP", "AIR", "T"),
     "P": ("PRODUCT", "PROBE", "P"),
@@ -46,7 +46,8 @@ SENSOR_CODES: Mapping[str, tuple[str, ...]] = {
     "C": ("COMPRESSOR", "COMP", "C"),
     "F": ("DEFROST", "F"),
     "H": ("HUMIDITY", "HUM", "H"),
-    "W": ("POWER", "W"),
+    "W": ("POWER", "UPS", "W"),
+    "N": ("NETWORK", "WAN", "N"),
 }
 SENSOR_LETTERS = "".join(SENSOR_CODES)
 

@@ -8,8 +8,10 @@ from coldgrid.site_flows import (
     closing,
     dispositions,
     excursions,
+    mains,
     playbook_actions,
     playbook_facts,
+    wan,
     watch,
 )
 
@@ -19,7 +21,9 @@ __all__ = [
     "closing",
     "dispositions",
     "excursions",
+    "mains",
     "playbook_actions",
     "playbook_facts",
+    "wan",
     "watch",
 ]

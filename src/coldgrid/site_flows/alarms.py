@@ -20,7 +20,8 @@ from datetime import timedelta
 from typing import Any
 
 from coldgrid.kernel.ids import derive_id
-from coldgrid.kernel.registry import reacts
+from coldgrid.kernel.registry import on_timer, reacts
+from coldgrid.kernel.timers import Timer
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.zones import Zone, get_zone
 from coldgrid.orchestration.incidents import OpenIncident, UpdateIncident, open_incident_of
@@ -28,6 +29,7 @@ from coldgrid.orchestration.playbooks import SignalRuns
 from coldgrid.orchestration.severity import Severity, goods_at, severity_of
 from coldgrid.orchestration.severity import Stage as Seriousness
 from coldgrid.quality.excursions import OpenExcursion, UpdateExcursion, open_excursion_of
+from coldgrid.site_flows import blind, mains
 from coldgrid.site_flows.pausing import pause
 from coldgrid.site_flows.situation import (
     FAULT_PLAYBOOK,
@@ -63,7 +65,22 @@ def pause_zone(tx: Tx, event: AlarmRaised) -> None:
 
 @reacts(AlarmRaised, name="site_flows.open_incident")
 def open_incident(tx: Tx, event: AlarmRaised) -> None:
-    """Open the zone's incident, or let the alarm join it."""
+    """Open the zone's incident, or let the alarm join it; what the mains explain is left to theirs."""
+    if mains.explained(tx, event) and open_incident_of(tx, event.site_id, event.zone_id) is None:
+        blind.leave_to_mains(tx, event)
+        return
+    _open_or_join(tx, event)
+
+
+@on_timer(blind.TIMER)
+def look_at_blind(tx: Tx, timer: Timer) -> None:
+    """Open the incident of a silent sensor that the mains explain no longer, or whose goods cannot wait."""
+    event = blind.alarm_again(tx, timer)
+    if event is not None:
+        _open_or_join(tx, event)
+
+
+def _open_or_join(tx: Tx, event: AlarmRaised) -> None:
     zone = get_zone(tx, event.zone_id)
     facts, severity = _first_look(tx, event, zone) if is_urgent(event) else _whole_look(tx, event, zone)
     facts |= {"fault": event.why, "alarm_id": event.alarm_id, "sensor_id": event.sensor_id}

@@ -28,7 +28,7 @@ from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.kernel.tables import from_micros, to_micros
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import get_site
-from coldgrid.telemetry import annunciate, chunks, health, landing, late, parcels, silence
+from coldgrid.telemetry import annunciate, chunks, health, landing, late, parcels, signals, silence
 from coldgrid.telemetry.engine import evaluate
 from coldgrid.telemetry.flush import Grouped
 from coldgrid.telemetry.quantities import UNIT_CODES, VALUE_E4_MAX, Floats, Ints
@@ -155,7 +155,7 @@ def read_columns(command: IngestReadings) -> Columns:
 # --- Carrying it out ------------------------------------------------------------
 
 
-@handles(IngestReadings, action="telemetry.ingest", owner=Owner.SITE)
+@handles(IngestReadings, action="telemetry.ingest", owner=Owner.SITE, direct=True)
 def ingest_readings(tx: Tx, command: IngestReadings) -> Ingested:
     """Store a flush, run the rules over it and record what they say (I1)."""
     columns = read_columns(command)
@@ -201,6 +201,7 @@ def _store(tx: Tx, watch: Watch, live: Grouped, new_late: Grouped, now_us: int) 
         outcome = evaluate(watch.memory, live, now_us)
         tx.undo(watch.memory.apply(outcome.draft))
         annunciate.record_turns(tx, outcome.turns)
+        signals.note_signals(tx, live)
         silence.expect(tx, live.rows)
     if len(new_late):
         late.evaluate_later(tx, new_late)

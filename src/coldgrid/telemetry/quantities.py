@@ -27,6 +27,8 @@ class Quantity(StrEnum):
     TEMPERATURE = "temperature"
     HUMIDITY = "humidity"
     STATE = "state"
+    POWER = "power"
+    ENERGY = "energy"
 
 
 class Unit(StrEnum):
@@ -36,6 +38,8 @@ class Unit(StrEnum):
     FAHRENHEIT = "F"
     PERCENT = "%"
     STATE = "state"
+    WATT = "W"
+    WATT_HOUR = "Wh"
 
 
 # What devices write for a unit, besides its own sign.
@@ -58,11 +62,13 @@ UNITS_OF = {
     Quantity.TEMPERATURE: frozenset({Unit.CELSIUS, Unit.FAHRENHEIT}),
     Quantity.HUMIDITY: frozenset({Unit.PERCENT}),
     Quantity.STATE: frozenset({Unit.STATE}),
+    Quantity.POWER: frozenset({Unit.WATT}),
+    Quantity.ENERGY: frozenset({Unit.WATT_HOUR}),
 }
 
 
 def to_e4(values: Floats, fahrenheit: Flags | None = None) -> Ints:
-    """Return values in their stored unit (°C, %, state) as fixed-point integers.
+    """Return values in their stored unit (°C, %, state, W, Wh) as fixed-point integers.
 
     Args:
         values: In the unit the sensor declares; finite and of magnitude below 200,000.

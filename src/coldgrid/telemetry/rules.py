@@ -46,13 +46,20 @@ SLOW_CELLS = 6
 CUMULATIVE_WINDOW_H = 24
 EPISODE_REST_MIN = 30
 
+# Mains that are there for a year are no stuck sensor.
+NEVER_STUCK_US = 2**62
+
 # A limit that is not set: beyond every fixed-point value, and far from overflow.
 UNSET_HIGH_E4 = 2**40
 UNSET_LOW_E4 = -(2**40)
 
 
 class Role(StrEnum):
-    """What a sensor stands for. Air is not product; door, compressor and defrost report a device's state."""
+    """What a sensor stands for. Air is not product; door, compressor and defrost report a device's state.
+
+    The last five say how the site itself is supplied: whether a way out works, whether a UPS has mains, what
+    is drawn from it (W), and what is left in its battery (Wh).
+    """
 
     SUPPLY_AIR = "supply_air"
     RETURN_AIR = "return_air"
@@ -62,13 +69,25 @@ class Role(StrEnum):
     DOOR = "door"
     COMPRESSOR = "compressor"
     DEFROST = "defrost"
+    WAN_PRIMARY = "wan_primary"
+    WAN_BACKUP = "wan_backup"
+    UPS_MAINS = "ups_mains"
+    UPS_LOAD = "ups_load_w"
+    UPS_ENERGY = "ups_energy_wh"
 
 
 # Values of a device's state.
 DOOR_OPEN = DEFROST_RUNNING = 1
 COMPRESSOR_STOPPED, COMPRESSOR_RUNNING, COMPRESSOR_FAULT = 0, 1, 2
 
+# Of a signal: the mains are there, the way out works.
+SIGNAL_GOOD = 1
+
 DEVICES = frozenset({Role.DOOR, Role.COMPRESSOR, Role.DEFROST})
+# How the site is supplied: signals are either there or lost, meters measure. No goods are judged by them.
+SIGNALS = frozenset({Role.WAN_PRIMARY, Role.WAN_BACKUP, Role.UPS_MAINS})
+METERS = frozenset({Role.UPS_LOAD, Role.UPS_ENERGY})
+SUPPLIES = SIGNALS | METERS
 # Supply air leaves the coil: it is far below the zone's limit in work and far above it in defrost.
 LIMITED = frozenset({Role.RETURN_AIR, Role.ZONE_AIR, Role.BUFFERED, Role.PRODUCT_PROBE})
 # What sits in the mass of the goods or of a buffer may well not move for hours.
@@ -195,6 +214,7 @@ def tune(role: Role, interval_s: float, settings: RuleSettings, band: Band | Non
     stuck_min = settings.stuck_min
     if stuck_min is None:
         stuck_min = 720.0 if role in SLUGGISH else 120.0
+    stuck_us = NEVER_STUCK_US if role in SUPPLIES else _us(stuck_min)
     return Tuning(
         role=role,
         high_e4=_e4(high_c) if limited else UNSET_HIGH_E4,
@@ -212,7 +232,7 @@ def tune(role: Role, interval_s: float, settings: RuleSettings, band: Band | Non
         compressor_us=_us(settings.compressor_min),
         cumulative_us=_us(settings.cumulative_min),
         gap_us=_us(gap_min),
-        stuck_us=_us(stuck_min),
+        stuck_us=stuck_us,
         bad_us=_us(settings.bad_min),
         defrost_max_us=_us(settings.defrost_max_min),
         door_max_us=_us(settings.door_max_min),

@@ -13,6 +13,7 @@ readings before it were right, as left whether those after it are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Annotated
@@ -32,7 +33,7 @@ from coldgrid.network import names
 from coldgrid.network.changes import known
 from coldgrid.network.items import Batch, register_item
 from coldgrid.telemetry.quantities import E4, UNITS_OF, VALUE_E4_MAX, Quantity, Unit
-from coldgrid.telemetry.rules import DEVICES, Role, RuleSettings
+from coldgrid.telemetry.rules import DEVICES, METERS, SIGNALS, SUPPLIES, Role, RuleSettings
 
 # --- Vocabulary -----------------------------------------------------------------
 
@@ -56,11 +57,26 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     as_left_error: float
 
 
+class ShutdownStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to switch off before a battery ends; `needs_s`: how long that takes.
+
+    `to`: the topic, below that of the sirens, switched on when the step begins; empty: a person does it.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    needs_s: Annotated[float, msgspec.Meta(ge=0, le=7_200)]
+    to: Text = ""
+
+
 class Sensor(msgspec.Struct, frozen=True, kw_only=True):
-    """One sensor. `valid_low` and `valid_high` are what its probe can measure, in °C (or % or state).
+    """One sensor. `valid_low` and `valid_high` are what its probe can measure, in its stored unit.
 
     `interval_s` is how often it reports; a device that reports changes only: how often it does at least.
     An inactive one is no longer listened to.
+
+    `circuit`: what feeds it, or the gateway that speaks for it, as a path `ROOM` or `ROOM/OUTLET`; empty: a
+    battery of its own. The sensors of one UPS name the circuit that feeds that UPS, and its `ups_mains` names
+    what is shut down, in which order, before the battery ends.
     """
 
     sensor_id: str
@@ -78,6 +94,8 @@ class Sensor(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None = None
     rules: RuleSettings = RuleSettings()
     active: bool = True
+    circuit: Text = ""
+    shutdown: list[ShutdownStep] = []
 
 
 # --- Events ---------------------------------------------------------------------
@@ -153,12 +171,13 @@ def sensor_problems(sensor: Sensor) -> list[Problem]:
         *_measure_problems(sensor),
         *_calibration_problems(sensor),
         *_rule_problems(sensor.rules),
+        *_supply_problems(sensor),
     ]
 
 
 def _measure_problems(sensor: Sensor) -> Iterator[Problem]:
     is_state = sensor.quantity is Quantity.STATE
-    if is_state != (sensor.role in DEVICES):
+    if is_state != (sensor.role in DEVICES | SIGNALS):
         message = (
             f"a {sensor.role} sensor {'reports a state' if not is_state else 'measures, it reports no state'}"
         )
@@ -171,6 +190,30 @@ def _measure_problems(sensor: Sensor) -> Iterator[Problem]:
     if not -VALUE_MAX < sensor.valid_low < sensor.valid_high < VALUE_MAX:
         told = f"from {sensor.valid_low:g} to {sensor.valid_high:g}"
         yield Problem(field="valid_low", message=f"the valid range is empty or too wide: {told}")
+
+
+# What a meter of a UPS measures.
+_METERED = {Role.UPS_LOAD: Quantity.POWER, Role.UPS_ENERGY: Quantity.ENERGY}
+_CIRCUIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*(/[A-Za-z0-9][A-Za-z0-9 ._-]*){0,3}", re.ASCII)
+
+
+def _supply_problems(sensor: Sensor) -> Iterator[Problem]:
+    wanted = _METERED.get(sensor.role)
+    if (wanted or sensor.quantity) is not sensor.quantity:
+        fix = f"set quantity to {wanted}"
+        yield Problem(field="quantity", message=f"a {sensor.role} sensor measures {wanted}", fix=fix)
+    if sensor.role not in METERS and sensor.quantity in _METERED.values():
+        message = f"only a meter of a UPS measures {sensor.quantity}"
+        yield Problem(field="quantity", message=message, fix="set role to ups_load_w or ups_energy_wh")
+    if sensor.circuit and _CIRCUIT.fullmatch(sensor.circuit) is None:
+        message = f"{sensor.circuit!r} is no path of a room and an outlet"
+        yield Problem(field="circuit", message=message, fix="write it as ROOM or ROOM/OUTLET")
+    if sensor.shutdown and sensor.role is not Role.UPS_MAINS:
+        message = "only what hangs on a UPS is shut down in order"
+        yield Problem(field="shutdown", message=message, fix="set it at the ups_mains sensor")
+    named = [step.name for step in sensor.shutdown]
+    if len(set(named)) != len(named):
+        yield Problem(field="shutdown", message="two steps have the same name")
 
 
 def _calibration_problems(sensor: Sensor) -> Iterator[Problem]:
@@ -275,6 +318,6 @@ def sensors_covering(db: Reader, location_id: str) -> list[Sensor]:
         sensor
         for sensor in sensors_of_zone(db, zone_id)
         if sensor.active
-        and sensor.role not in DEVICES
+        and sensor.role not in DEVICES | SUPPLIES
         and (not sensor.covers or location_id in sensor.covers)
     ]
