@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from coldgrid.sync import feeds
 from tests.conftest import Kernel, sqlite_kernel
 from tests.kernel import rooms
-from tests.kernel.rooms import Bump
+from tests.kernel.rooms import Bump, Tell
 from tests.network.master import put_in_force
 from tests.sync.pair import Node, Tower, network_of, own_log
 from tests.telemetry.cold_room import sensor
@@ -51,3 +54,17 @@ def test_what_the_tower_changes_comes_down_while_a_poll_is_held() -> None:
         put_in_force(tower.kernel, sensor("ATL1-FRZ1-T9"), change_id="change-more")
         node.talk()
         assert len(own_log(node.kernel, "network")) == before + 1
+
+
+def test_feeds_go_through_the_whole_log_however_little_of_it_is_for_anybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feeds, "READ_AT_ONCE", 3)
+    with network_of("ATL1") as (tower, [node]):
+        for number in range(20):
+            tower.kernel.do(Tell(name=f"n{number}"))
+        put_in_force(tower.kernel, sensor("ATL1-FRZ1-T9"), change_id="change-more")
+        node.talk()
+        told = own_log(tower.kernel, "network")
+        mine = [entry for entry in told if {"ATL1", "*"} & set(entry.audience.split(","))]
+        assert own_log(node.kernel, "network") == mine

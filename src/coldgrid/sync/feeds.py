@@ -111,23 +111,22 @@ def audiences_of(origin: str, audience: str) -> list[str]:
 
 def extend_feeds(decider: Decider) -> bool:
     """Go through some of what the log has got since and add it to the feeds; return whether there is more."""
-    if decider.position - 1 <= decider.shared.hot[FeedHeads].position:
-        return False
-    return decider.take(NETWORK_ORIGIN, _extend, "sync.feed") == READ_AT_ONCE
+    heads: FeedHeads = decider.shared.hot[FeedHeads]
+    if decider.position - 1 > heads.position:
+        decider.take(NETWORK_ORIGIN, _extend, "sync.feed")
+    return decider.position - 1 > heads.position
 
 
-def _extend(tx: Tx) -> int:
+def _extend(tx: Tx) -> None:
     heads = tx.hot(FeedHeads)
     numbers, before = heads.numbers.copy(), (heads.numbers, heads.position)
     upto = min(tx.batch.position - 1, heads.position + READ_AT_ONCE)
-    found = log.read_addressed(tx, heads.position, upto)
-    for position, origin, audience in found:
+    for position, origin, audience in log.read_addressed(tx, heads.position, upto):
         for name in audiences_of(origin, audience):
             numbers[name] = numbers.get(name, 0) + 1
             tx.write_row(_ADD, (name, numbers[name], position))
     tx.undo(lambda: _put_back(heads, before))
     heads.numbers, heads.position = numbers, upto
-    return len(found)
 
 
 def _put_back(heads: FeedHeads, before: tuple[dict[str, int], int]) -> None:

@@ -151,10 +151,15 @@ class Post:
         return m.Taken(place, wanted, self._pace())
 
     def _refresh(self) -> None:
+        """Bring the feeds up to date. Who comes meanwhile waits: else it would be told that there is nothing."""
         with self._lock:
-            stale, self._stale_feeds = self._stale_feeds, False
-        if stale:
-            feeds.refresh(self._desk)
+            if self._stale_feeds:
+                self._stale_feeds = False
+                try:
+                    feeds.refresh(self._desk)
+                except Refusal:
+                    self._stale_feeds = True
+                    raise
 
     def _tell_feed(self, site_id: str, ask: m.FeedAsk, final: bool) -> m.FeedPart | Wait:
         # Without a ticket and without waiting: a host that catches up before it greets.
