@@ -151,13 +151,13 @@ class Post:
         return m.Taken(place, wanted, self._pace())
 
     def _refresh(self) -> None:
-        """Bring the feeds up to date. Who comes meanwhile waits: else it would be told that there is nothing."""
+        """Bring the feeds up to date. Who comes meanwhile waits: else it would be told of nothing."""
         with self._lock:
             if self._stale_feeds:
                 self._stale_feeds = False
                 try:
                     feeds.refresh(self._desk)
-                except Refusal:
+                except Exception:
                     self._stale_feeds = True
                     raise
 
