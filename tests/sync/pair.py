@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
-from coldgrid.evidence.checkpoints import Notary, make_checkpoints
+from coldgrid.evidence import checkpoints
+from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.notes import Signer, VerifierKey
 from coldgrid.kernel import hosting, log
 from coldgrid.kernel.events import Entry
 from coldgrid.kernel.origins import CloseOrigin
+from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.tables import to_micros
 from coldgrid.sync import readings
 from coldgrid.sync.acts import Phase
@@ -112,7 +114,11 @@ class Node:
         assert not queue, "they never stop talking"
 
     def sign(self) -> None:
-        make_checkpoints(self.kernel.decider, self.notary)
+        """Sign the node's own log: what it was fed of others has gaps."""
+        decider = self.kernel.decider
+        own = {origin: head for origin, head in decider.heads.items() if origin == self.site_id}
+        planned = checkpoints.plan(Reads(decider.connection), self.notary, own, self.kernel.host.now())
+        checkpoints.keep(decider, self.notary, planned)
 
     @property
     def up(self) -> bool:
