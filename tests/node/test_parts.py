@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from coldgrid.adapters.wan_switch import WanSwitch
-from coldgrid.kernel import luggage, timers
+from coldgrid.kernel import hosting, luggage, timers
 from coldgrid.kernel.outbox import Effect, kernel_outbox
 from coldgrid.kernel.reading import count_of
 from coldgrid.kernel.rejections import Conflict, Invalid
@@ -22,6 +22,10 @@ from coldgrid.node import background, errands
 from coldgrid.node.background import Loop
 from coldgrid.node.errands import Answered, Asked, Errands
 from coldgrid.node.folder import keep_settings, settings_in
+from coldgrid.sync import handover
+from coldgrid.sync.handover import Given
+from coldgrid.sync.messages import Code
+from coldgrid.sync.wire import Refusal
 from tests.conftest import T0, Kernel
 
 
@@ -197,3 +201,42 @@ def test_a_part_that_fails_the_same_way_again_and_again_says_so_once(
     loop.stop()
     assert not loop.health().ok
     assert told == ["talk"]
+
+
+ROW = ["t1", "ATL1", "none", 0, "{}", "fire", 0]
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("kernel_timer", ["t1", "CLT1", "none", 0, "{}", "fire", 0]),
+        ("kernel_timer", ["t1", "network", "none", 0, "{}", "fire", 0]),
+        ("kernel_timer", ROW[:-1]),
+        ("kernel_log", ROW),
+        ("telemetry_block", ROW),
+        ("no such table", ROW),
+    ],
+)
+def test_a_node_gives_nothing_but_its_own_sites_waiting_work(
+    kernel: Kernel, table: str, row: list[object]
+) -> None:
+    kernel.decider.take("network", lambda tx: hosting.place(tx, "ATL1", here=False, why="test"), "test")
+    with pytest.raises(Refusal) as refused:
+        handover.take_copy(kernel.decider, "ATL1", Given([("kernel_timer", ROW), (table, row)], True))
+    assert refused.value.code == Code.NOT_YOURS
+    assert handover.packed(kernel.reader(), "ATL1") == []
+
+
+def test_a_site_that_is_hosted_here_is_given_nothing(kernel: Kernel) -> None:
+    with pytest.raises(Refusal) as refused:
+        handover.take_given(kernel.decider, "ATL1", Given([], True), 0)
+    assert refused.value.code == Code.NOT_YOURS
+
+
+def test_a_given_row_never_takes_the_place_of_one_that_is_here(kernel: Kernel) -> None:
+    def work(tx: Tx) -> None:
+        timers.set_timer(tx, Timer("t1", "CLT1", "none", T0, {}, "fire", T0))
+        luggage.put_rows(tx, "kernel_timer", [ROW])
+
+    kernel.decider.take("ATL1", work, "test")
+    assert [timer.origin for timer in timers.all_timers(kernel.reader())] == ["CLT1"]

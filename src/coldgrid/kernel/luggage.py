@@ -10,12 +10,13 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from coldgrid.kernel.reading import Reads
-from coldgrid.kernel.statements import Statement
+from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
 
@@ -96,14 +97,27 @@ def copy_waiting(db: Reads, origin: str) -> list[tuple[str, Row]]:
     return found
 
 
+def belongs(name: str, row: Sequence[Any], origin: str) -> bool:
+    """Tell whether a row from elsewhere is one of an origin's work that waits, by its shape and its owner."""
+    if name not in waiting_tables():
+        return False
+    columns = [column.name for column in metadata.tables[name].columns]
+    return len(row) == len(columns) and row[columns.index(metadata.tables[name].info["carried_by"])] == origin
+
+
 def put_rows(tx: Tx, name: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Write rows that came from another host; the caller sees to it that none is written twice."""
-    table = _carried(name)
-    insert = Statement(table.insert())
+    """Write rows that came from another host; one whose key is here already is left as it is."""
+    table, insert = _carried(name), _insert_into(name)
     truths = [isinstance(column.type, sa.Boolean) for column in table.columns]
     for row in rows:
         values = (bool(v) if truth and v is not None else v for v, truth in zip(row, truths, strict=True))
         tx.write_row(insert, tuple(values))
+
+
+@cache
+def _insert_into(name: str) -> Statement[Any]:
+    table = _carried(name)
+    return Statement(upsert(table, keys=[column.name for column in table.primary_key.columns]))
 
 
 def _carried(name: str) -> sa.Table:

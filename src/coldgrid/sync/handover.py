@@ -244,15 +244,23 @@ def rows_for(db: Reads, site_id: str, ask: RowsAsk) -> RowsPart:
     return RowsPart([list(row) for row in found[:ROWS_AT_ONCE]], len(found) > ROWS_AT_ONCE)
 
 
+def _check_given(decider: Decider, site_id: str, given: Given) -> None:
+    """Refuse what a node may not give: another's work, or what is none."""
+    if decider.shared.hot[Hosting].here(site_id):
+        raise Refusal(Code.NOT_YOURS, f"{site_id} is hosted here")
+    for name, row in given.rows:
+        if not luggage.belongs(name, row, site_id):
+            raise Refusal(Code.NOT_YOURS, f"a row of {name[:60]!r} that is no waiting work of {site_id}")
+
+
 def take_given(decider: Decider, site_id: str, given: Given, first: int) -> None:
     """Keep what a node gave that closed its log.
 
     Raises:
-        Refusal: not_yours: the site is hosted here; gap: its last entry is not here yet.
+        Refusal: not_yours: the site is hosted here, or a row is not its; gap: its last entry is not here yet.
     """
     reads = Reads(decider.connection)
-    if decider.shared.hot[Hosting].here(site_id):
-        raise Refusal(Code.NOT_YOURS, f"{site_id} is hosted here")
+    _check_given(decider, site_id, given)
     if not is_closed(reads, site_id, place_of(decider, site_id)):
         raise Refusal(Code.GAP, "the end of the log is not here yet", wait_ms=1_000)
 
@@ -270,10 +278,9 @@ def take_copy(decider: Decider, site_id: str, given: Given) -> None:
     """Keep a copy of what waits at a node that works: a replacement goes on with it when the node is lost.
 
     Raises:
-        Refusal: not_yours: the site is hosted here.
+        Refusal: not_yours: the site is hosted here, or a row is not its.
     """
-    if decider.shared.hot[Hosting].here(site_id):
-        raise Refusal(Code.NOT_YOURS, f"{site_id} is hosted here")
+    _check_given(decider, site_id, given)
 
     def work(tx: Tx) -> None:
         if state_of(tx, site_id) in HANDING:
