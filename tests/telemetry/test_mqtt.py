@@ -18,7 +18,7 @@ from coldgrid.adapters import mqtt_packets as packets
 from coldgrid.adapters.mqtt import MqttIngest
 from coldgrid.adapters.mqtt_links import MqttSettings
 from coldgrid.kernel.reading import Reads
-from coldgrid.kernel.rejections import NotFound, Unavailable
+from coldgrid.kernel.rejections import NotFound, OriginElsewhere, Rejected, Unavailable
 from coldgrid.kernel.service import DeciderService
 from coldgrid.telemetry import health, store
 from coldgrid.telemetry.ingest import IngestReadings, read_columns
@@ -133,9 +133,10 @@ def test_what_could_not_be_stored_comes_again() -> None:
         eventually(lambda: set(desk.values) == {1.0, 2.0, 3.0})
 
 
-def test_what_is_refused_is_not_sent_for_ever() -> None:
+@pytest.mark.parametrize("refusal", [NotFound(), OriginElsewhere(origin="ATL1")])
+def test_what_is_refused_is_not_sent_for_ever(refusal: Rejected) -> None:
     desk, prefix = Desk(), name()
-    desk.fail = NotFound()
+    desk.fail = refusal
     with consuming(desk.submit, prefix=prefix):
         publish(prefix, [1.0])
         eventually(lambda: desk.got)

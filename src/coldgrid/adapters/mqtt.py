@@ -35,7 +35,7 @@ from prometheus_client import Counter
 
 from coldgrid.adapters import mqtt_packets as packets
 from coldgrid.adapters.mqtt_links import Link, MqttSettings, Opener
-from coldgrid.kernel.rejections import Invalid, NotFound
+from coldgrid.kernel.rejections import Invalid, NotFound, OriginElsewhere
 from coldgrid.telemetry.decoding import Payload, decode_payload, micros_of, unit_codes
 from coldgrid.telemetry.ingest import IngestReadings, Poisoned
 
@@ -338,6 +338,9 @@ class MqttIngest:
         if error is None:
             MESSAGES.labels("stored").inc(len(batch.payloads))
             MESSAGES.labels("poisoned").inc(len(batch.poisoned))
+        elif isinstance(error, OriginElsewhere):
+            # The site has a node, which hears the same broker by a session of its own: it is for that to keep.
+            MESSAGES.labels("elsewhere").inc(len(batch.owed))
         elif isinstance(error, NotFound | Invalid):
             MESSAGES.labels("refused").inc(len(batch.owed))
             logger.warning(
