@@ -339,7 +339,7 @@ class MqttIngest:
             MESSAGES.labels("stored").inc(len(batch.payloads))
             MESSAGES.labels("poisoned").inc(len(batch.poisoned))
         elif isinstance(error, OriginElsewhere):
-            # The site has a node, which hears the same broker by a session of its own: it is for that to keep.
+            # The site has a node, which hears the same broker by a session of its own: that one keeps it.
             MESSAGES.labels("elsewhere").inc(len(batch.owed))
         elif isinstance(error, NotFound | Invalid):
             MESSAGES.labels("refused").inc(len(batch.owed))
