@@ -51,6 +51,8 @@ def test_an_empty_node_is_told_to_take_its_past_first() -> None:
     with network_of("ATL1") as (tower, [node]), sqlite_kernel() as fresh:
         node.kernel.do(Bump(site_id="ATL1", name="a"))
         node.talk()
+        for _ in range(10):
+            fresh.host.entropy(8)  # no two hosts draw the same
         empty = Node(tower, fresh)
         empty.talk()
         assert empty.code == Code.PAST

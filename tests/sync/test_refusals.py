@@ -81,6 +81,9 @@ def test_a_greeting_that_comes_twice_gets_the_same_answer_and_an_older_one_none(
     assert code_of(lambda: decide_greeting(other, link(), Place(1, 9), b"leaf")) == Code.CLONED
     older = msgspec.structs.replace(again, number=6, nonce=b"n6", ticket=b"")
     assert code_of(lambda: decide_greeting(older, link(), Place(1, 9), b"leaf")) == Code.GREET
+    # Meanwhile the node has sent more: neither says that its disk was put back.
+    assert decide_greeting(again, link(), Place(1, 20), b"leaf").again
+    assert code_of(lambda: decide_greeting(older, link(), Place(1, 20), b"leaf")) == Code.GREET
 
 
 def known_of(entries: list[Entry]) -> dict[tuple[int, int], bytes]:
@@ -246,6 +249,8 @@ def test_a_rewound_disk_is_found_at_its_first_hello(tmp_path: Path) -> None:
         node.talk()
         own.close()
         node.kernel = Kernel(open_database(str(tmp_path / "old.db")))
+        for _ in range(10):
+            node.kernel.host.entropy(8)  # no two hosts draw the same
         node.wake()
         node.talk()
         assert node.code == Code.REWOUND

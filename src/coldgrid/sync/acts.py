@@ -53,7 +53,8 @@ class Backlog(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """All that the engine remembers. `place`: what the tower has; `overlap`: begin one entry before it.
 
-    `offline_since_us`: None while the tower answers. `code` and `why`: what it refused last.
+    `offline_since_us`: None while the tower answers. `code` and `why`: what it refused last. `counted`: how
+    many greetings the tower said that it had heard, when it refused one that was older.
     """
 
     site_id: str
@@ -61,6 +62,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     offline_since_us: int | None = None
     greeted_us: int = 0
     failures: int = 0
+    counted: int = 0
     place: Place = Place()
     overlap: bool = False
     ticket: bytes = b""

@@ -215,6 +215,9 @@ def _number(refused: m.Refused, name: str, otherwise: int) -> int:
 
 
 def _greet_again(state: State, refused: m.Refused) -> State | None:
+    counted = _number(refused, "number", 0)
+    if counted > state.counted:  # the tower counted more greetings than this disk knows of: go on from there
+        return _with(state, phase=Phase.DOWN, counted=counted)
     return None if state.phase is Phase.GREETING else _with(state, phase=Phase.DOWN)
 
 

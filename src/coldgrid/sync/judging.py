@@ -58,21 +58,30 @@ def decide_greeting(hello: Hello, link: Link | None, head: Place, leaf: bytes) -
     common = sorted(set(hello.versions) & set(SPEAKS))
     if not common:
         raise Refusal(Code.VERSION, "no common version of the protocol", speaks=list(SPEAKS))
+    if link is not None and _is_again(hello, link):
+        return Greeting(common[-1], again=True)
     _check_tips(hello.tips, head, leaf)
-    return Greeting(common[-1], link is not None and _is_again(hello, link))
+    if link is not None:
+        _check_ticket(hello, link)
+    return Greeting(common[-1])
 
 
 def _is_again(hello: Hello, link: Link) -> bool:
-    """Tell whether a greeting is the last one once more; refuse one of another time or host (J3)."""
+    """Tell whether a greeting is the last one once more; one from before it says nothing about the node now.
+
+    Frames of a connection that broke may arrive minutes later, when the node has long sent more of its log.
+    """
     if hello.number < link.number:
         raise Refusal(Code.GREET, "this greeting is older than the last one", number=link.number)
-    if (hello.number, hello.nonce, hello.ticket) == (link.number, link.nonce, link.before):
-        return True
+    return (hello.number, hello.nonce, hello.ticket) == (link.number, link.nonce, link.before)
+
+
+def _check_ticket(hello: Hello, link: Link) -> None:
+    """Refuse a greeting of another time or host (J3)."""
     lost = hello.ticket == link.before and not link.shown and hello.number > link.number
     if link.ticket and hello.ticket != link.ticket and not lost:
         why = "another host has talked since in this node's name, or its disk was put back"
         raise Refusal(Code.CLONED, why, here=link.ticket.hex(), there=hello.ticket.hex())
-    return False
 
 
 def _check_tips(tips: Sequence[Tip], head: Place, leaf: bytes) -> None:
