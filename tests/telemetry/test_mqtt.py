@@ -65,7 +65,12 @@ def name() -> str:
 
 @contextmanager
 def consuming(
-    submit: Any, port: int | None = None, connections: int = 3, prefix: str = "", **more: Any
+    submit: Any,
+    port: int | None = None,
+    connections: int = 3,
+    prefix: str = "",
+    site: str = "+",
+    **more: Any,
 ) -> Iterator[MqttIngest]:
     host, own_port = broker()
     settings = MqttSettings(
@@ -74,6 +79,7 @@ def consuming(
         client_id=name(),
         group=name(),
         prefix=prefix,
+        site=site,
         connections=connections,
         keepalive_s=2,
     )
@@ -144,6 +150,15 @@ def test_what_is_refused_is_not_sent_for_ever(refusal: Rejected) -> None:
         publish(prefix, [2.0])
         eventually(lambda: 2.0 in desk.values)
     assert desk.values == [1.0, 2.0]
+
+
+def test_a_node_hears_its_own_site_only() -> None:
+    desk, prefix = Desk(), name()
+    with consuming(desk.submit, prefix=prefix, site="ATL1"):
+        publish(prefix, [1.0], "CLT1-FRZ1-T1", "CLT1")
+        publish(prefix, [2.0])
+        eventually(lambda: desk.values)
+    assert desk.values == [2.0]
 
 
 def test_the_broker_goes_and_comes_back() -> None:

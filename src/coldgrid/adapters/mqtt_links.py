@@ -31,6 +31,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `client_id` names the sessions that the broker keeps for us, so it must differ between installations on
     one broker; `group` is shared by all processes that split one stream among them.
+    `site`: the one whose readings are wanted; `+` for all of them.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +42,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str = "coldgrid"
     group: str = "coldgrid"
     prefix: str = "coldgrid"
+    site: str = "+"
     connections: int = 24
     keepalive_s: int = 30
 
@@ -158,7 +160,7 @@ class Opener:
                 )
             )
             _await(link, sock, packets.CONNACK, _check_connack)
-            sock.sendall(packets.subscribe(1, f"$share/{settings.group}/{settings.prefix}/+/+"))
+            sock.sendall(packets.subscribe(1, f"$share/{settings.group}/{settings.prefix}/{settings.site}/+"))
             _await(link, sock, packets.SUBACK, _check_suback)
             sock.setblocking(False)
             hurry(sock)

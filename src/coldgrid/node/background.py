@@ -140,7 +140,7 @@ class BaseBackground:
             Loop("overview", OVERVIEW_EVERY_S, self._look),
             Loop("audit of the log", AUDIT_EVERY_S, self._auditor.round),
         ]
-        self.readings = mqtt_readings(parts)
+        self.readings = mqtt_readings(parts, notary.home)
 
     def start(self) -> None:
         """Start every part."""
@@ -215,8 +215,8 @@ def _keep(decider: Decider, notary: Notary, planned: checkpoints.Plan) -> list[K
     return checkpoints.keep(decider, notary, planned)
 
 
-def mqtt_readings(parts: Parts) -> MqttIngest | None:
-    """Return what takes readings from a broker; None where none is set."""
+def mqtt_readings(parts: Parts, home: str) -> MqttIngest | None:
+    """Return what takes readings from a broker, a node those of its site; None where none is set."""
     settings = parts.settings
     if not settings.mqtt_url:
         return None
@@ -228,6 +228,7 @@ def mqtt_readings(parts: Parts) -> MqttIngest | None:
             username=broker.user,
             password=broker.password,
             tls=broker.tls,
+            site="+" if home == NETWORK_ORIGIN else home,
             client_id=settings.mqtt_client_id,
             group=settings.mqtt_client_id,  # else installations on one broker would split its stream
             connections=settings.mqtt_connections,

@@ -25,6 +25,9 @@ from coldgrid.sync.desk import HandDesk
 from coldgrid.sync.identity_files import NotEnrolled, begin_run, open_identity
 from coldgrid.sync.tls_client import TowerLink
 
+# One site needs fewer connections to its broker than a network.
+MQTT_LINKS = "4"
+
 
 class Invited(msgspec.Struct, frozen=True):
     """Where to join, with which code, and whether to take the place of the site's present node."""
@@ -59,7 +62,8 @@ def join_tower(
     # With the code that it joined with before this asks nobody; with another one a node comes back.
     joined = tls_client.join(invited.tower, invited.code, folder, system_now(), secrets.token_bytes, keys)
     say(f"This is {joined.node_id} of {joined.site_id} now, in the network {joined.network}")
-    keep_settings(folder, network=joined.network, mqtt_client_id=f"coldgrid-{joined.site_id.lower()}")
+    client_id = f"coldgrid-{joined.site_id.lower()}"
+    keep_settings(folder, network=joined.network, mqtt_client_id=client_id, mqtt_connections=MQTT_LINKS)
     identity = open_identity(folder)
     parts = build_node(settings_in(folder, environment), LiveHost(CedarAuthorizer()))
     try:
