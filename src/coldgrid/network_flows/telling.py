@@ -31,7 +31,6 @@ from coldgrid.network_flows.notices import (
 )
 from coldgrid.network_flows.wording import NoticeKind, NoticeLine, compose
 from coldgrid.orchestration.approval_rules import (
-    Approval,
     ApprovalDecided,
     ApprovalLapsed,
     ApprovalNotFound,
@@ -270,18 +269,18 @@ def tell_of_loss(tx: Tx, event: LineUnsourceable) -> None:
     last = [one for one in notices_of(tx, event.order_id) if one.kind is not NoticeKind.DELAY][-1:]
     if last and last[0].kind is NoticeKind.LOSS and last[0].status is not NoticeStatus.DROPPED:
         return  # it is being told, or was
-    approval = _approval_for(tx, shortfall)
+    approval_id, choice = _approval_for(tx, shortfall)
     tx.run(
         DraftNotice(
             notice_id=derive_id("notice", event.order_id, NoticeKind.LOSS, tx.cause),
             order_id=event.order_id,
             kind=NoticeKind.LOSS,
             lines=_named(tx, event.lines),
-            approval_id=approval.approval_id,
+            approval_id=approval_id,
         )
     )
-    if approval.choice is not None:
-        _follow(tx, approval.approval_id, approval.choice)
+    if choice is not None:
+        _follow(tx, approval_id, choice)
 
 
 def _shortfall_behind(db: Reader, cause_id: str) -> Shortfall | None:
@@ -294,11 +293,14 @@ def _named(db: Reader, lines: Sequence[Unsourceable]) -> list[NoticeLine]:
     return [NoticeLine(get_product(db, line.product_id).name, line.qty) for line in lines]
 
 
-def _approval_for(tx: Tx, shortfall: Shortfall) -> Approval:
-    """The one approval for everything that a fact of a site takes from customers (W2)."""
+def _approval_for(tx: Tx, shortfall: Shortfall) -> tuple[str, str | None]:
+    """The one approval for everything that a fact of a site takes from customers (W2), and what was chosen.
+
+    Where the site has a node, the question is on its way there, and the approval is not here yet.
+    """
     approval_id = derive_id("approval", "customers", shortfall.site_id, shortfall.cause_id)
     try:
-        return get_approval(tx, approval_id)
+        return approval_id, get_approval(tx, approval_id).choice
     except ApprovalNotFound:
         incident = open_incident_of(tx, shortfall.site_id, shortfall.zone_id)
         tx.run(
@@ -312,7 +314,7 @@ def _approval_for(tx: Tx, shortfall: Shortfall) -> Approval:
                 options=[TELL, KEEP_QUIET],
             )
         )
-        return get_approval(tx, approval_id)
+        return approval_id, None
 
 
 @reacts(OrderCanceled, name="network_flows.drop_after_cancel")
