@@ -152,11 +152,11 @@ def _more_rooms(tx: Tx, demo: Places) -> list[Room]:
     for site in demo.sites:
         for number in range(ROOMS_PER_SITE):
             zone = like[number % len(like)]
-            rooms.append(_room(tx, demo, zone, site.site_id, 20 + number))
+            rooms.append(room_like(tx, demo, zone, site.site_id, 20 + number))
     return rooms
 
 
-def _room(tx: Tx, demo: Places, like: Zone, site_id: str, number: int) -> Room:
+def room_like(tx: Tx, demo: Places, like: Zone, site_id: str, number: int) -> Room:
     """Define a room like another: its places, its sensors, and one that alarms without delay."""
     kind = like.zone_id.rpartition("-")[2].rstrip("0123456789")
     zone_id = f"{site_id}-{kind}{number}"

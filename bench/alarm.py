@@ -93,7 +93,8 @@ class Tower:
 class Page:
     """A person's open page: signed in, listening, noting when it is told of an incident."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = WEB_PORT) -> None:
+        self._port = port
         self.told_s: list[float] = []
         self.stream: http.client.HTTPResponse | None = None
         self.listening = threading.Event()
@@ -101,7 +102,7 @@ class Page:
         assert self.listening.wait(START_S), "the server never answered"
 
     def _listen(self) -> None:
-        web = _connected()
+        web = _connected(self._port)
         cookie, page = _got(web, "GET", "/login")
         fields = {name: re.search(rf'name="{name}" value="([^"]*)"', page) for name in ("_csrf", "_key")}
         form = {name: found[1] if found else "" for name, found in fields.items()}
@@ -123,10 +124,10 @@ class Page:
         return self.told_s[index] if index < len(self.told_s) else None
 
 
-def _connected() -> http.client.HTTPConnection:
+def _connected(port: int) -> http.client.HTTPConnection:
     deadline = time.monotonic() + START_S
     while True:
-        web = http.client.HTTPConnection("127.0.0.1", WEB_PORT, timeout=600)
+        web = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         try:
             web.connect()
             return web

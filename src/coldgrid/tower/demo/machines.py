@@ -39,6 +39,11 @@ class Machine:
         """Tell whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
     def start(self, address: str) -> None:
         """Start it, and wait until it serves at an address.
 
