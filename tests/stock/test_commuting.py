@@ -43,7 +43,7 @@ from tests.stock.world import (
     release,
 )
 
-TABLES = [table for table in metadata.sorted_tables if table.name.startswith("stock_")]
+TABLES = [table for table in metadata.sorted_tables if table.name.startswith(("stock_", "catalog_"))]
 
 
 def live(kernel: Kernel) -> None:

@@ -2,7 +2,8 @@
 
 Invariants
     T1  The traceability lot code (TLC) and its source are kept exactly as received and never change.
-    T2  A lot is registered where it arrives; the same lot at another site has the same facts.
+    T2  A lot is registered where it arrives; the same lot at another site has the same facts. Goods sent to
+        another site take what is known of their lots along.
     T3  Every lot has a day on which it expires.
 
 A lot is not a serial and not a handling unit. Shipping never assigns a new code: only growing, packing, first
@@ -90,6 +91,11 @@ _REGISTER = Statement(upsert(catalog_lot, keys=["lot_id", "site_id"]))
 @projects(LotRegistered)
 def _keep_lot(tx: Tx, event: LotRegistered) -> None:
     tx.write(_REGISTER, site_id=event.site_id, **msgspec.structs.asdict(event.lot))
+
+
+def learn_lot(tx: Tx, site_id: str, lot: Lot) -> None:
+    """Keep a lot as a site told it with goods that it sent; from projections of that site's facts."""
+    tx.write(_REGISTER, site_id=site_id, **msgspec.structs.asdict(lot))
 
 
 # --- Decisions (pure) -----------------------------------------------------------

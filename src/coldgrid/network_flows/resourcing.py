@@ -27,6 +27,7 @@ from coldgrid.stock.hold_facts import HoldReleased
 from coldgrid.stock.movements import UnitReceived
 from coldgrid.stock.pauses import PASSING, ZonePaused, ZoneResumed
 from coldgrid.stock.promises import promised_on
+from coldgrid.stock.reserves import StalenessNoted
 from coldgrid.stock.shortfalls import Shortfall
 
 CHUNK = 10
@@ -108,6 +109,13 @@ def after_release(tx: Tx, event: HoldReleased) -> None:
 def after_receipt(tx: Tx, event: UnitReceived) -> None:
     """Goods came in."""
     _offer_to_waiting(tx, {event.line.product_id})
+
+
+@reacts(StalenessNoted, name="network_flows.after_contact", cursor=True)
+def after_contact(tx: Tx, event: StalenessNoted) -> None:
+    """A silent site is heard again: what was kept back is free. What it lost meanwhile are shortfalls."""
+    if not event.stale_min:
+        _offer_to_waiting(tx)
 
 
 @reacts(SiteModeChanged, name="network_flows.after_mode", cursor=True)

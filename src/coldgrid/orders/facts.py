@@ -37,6 +37,7 @@ from coldgrid.orders.orders import (
 )
 from coldgrid.orders.policy import DEFAULT_POLICY, SourcingPolicy, policy_hash
 from coldgrid.orders.reach import Cell, Reach, Road, ShippingSite, Timetable, build_reach, road, timetable
+from coldgrid.stock.reserves import StalenessNoted, stale_sites
 
 CELLS_MAX = 20_000  # about 10 kB each for 20 sites; beyond, the oldest are worked out again
 
@@ -155,7 +156,8 @@ class SourcingFacts:
     def load(cls, reader: Reader) -> SourcingFacts:
         """Build the facts from the tables."""
         policy = DEFAULT_POLICY
-        facts = cls(policy, (_shipping_site(site) for site in list_sites(reader)))
+        stale = stale_sites(reader)
+        facts = cls(policy, (_shipping_site(site, stale.get(site.site_id, 0)) for site in list_sites(reader)))
         facts.goods = {product.product_id: _goods(product, policy) for product in list_products(reader)}
         for customer_id, product_id, expires_on in reader.all(_LAST_SHIPPED):
             facts.last_shipped[customer_id, product_id] = expires_on
@@ -184,7 +186,7 @@ class SourcingFacts:
         return taken
 
 
-def _shipping_site(site: Site) -> ShippingSite:
+def _shipping_site(site: Site, stale_min: int) -> ShippingSite:
     return ShippingSite(
         site_id=site.site_id,
         kind=site.kind,
@@ -194,6 +196,7 @@ def _shipping_site(site: Site) -> ShippingSite:
         timezone=site.timezone,
         calendar=site.calendar,
         cutoffs=site.cutoffs,
+        stale_min=stale_min,
     )
 
 
@@ -260,6 +263,7 @@ def _keep_site(tx: Tx, event: SiteDefined) -> None:
             timezone=settings.timezone,
             calendar=settings.calendar,
             cutoffs=settings.cutoffs,
+            stale_min=0 if before is None else before.stale_min,
         ),
     )
 
@@ -269,6 +273,13 @@ def _keep_mode(tx: Tx, event: SiteModeChanged) -> None:
     before = tx.hot(SourcingFacts).sites.by_id.get(event.site_id)
     if before is not None:
         _put_site(tx, event.site_id, msgspec.structs.replace(before, mode=str(event.mode)))
+
+
+@projects(StalenessNoted)
+def _keep_staleness(tx: Tx, event: StalenessNoted) -> None:
+    before = tx.hot(SourcingFacts).sites.by_id.get(event.site_id)
+    if before is not None:
+        _put_site(tx, event.site_id, msgspec.structs.replace(before, stale_min=event.stale_min))
 
 
 @projects(ProductDefined)

@@ -44,10 +44,11 @@ class SourcingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     moves at `parcel_km_per_h`. Roads are `road_factor` longer than the great circle. `hour_cents` is what an
     hour until arrival weighs, `late_cents` and `late_hour_cents` what missing the promised time weighs,
     `split_cents` what each further site weighs (a second delivery, a second door bell). A site kind that is
-    not in `kinds` ships nothing to customers.
+    not in `kinds` ships nothing to customers. A site whose facts have not come for `stop_sourcing_after_min`
+    offers nothing new; before that its buffer grows (`stock.reserves`).
     """
 
-    version: str = "sourcing-1"
+    version: str = "sourcing-2"
     kinds: dict[str, SiteKind] = msgspec.field(
         default_factory=lambda: {
             "dc": SiteKind(handle_cents=210, pick_min=120, open_lines_max=60_000),
@@ -78,6 +79,7 @@ class SourcingPolicy(msgspec.Struct, frozen=True, kw_only=True):
     late_cents: int = 2_500
     late_hour_cents: int = 50
     split_cents: int = 300
+    stop_sourcing_after_min: int = 1_440
     search_max: int = 1_500
 
 

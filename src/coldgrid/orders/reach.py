@@ -43,10 +43,14 @@ MODE = "s.mode"
 KIND = "s.kind"
 TOO_FAR = "s.far"
 NO_DEPARTURE = "s.late"
+SILENT = "s.quiet"
 
 
 class ShippingSite(msgspec.Struct, frozen=True):
-    """What sourcing must know of a site. Without cut-offs it has couriers only."""
+    """What sourcing must know of a site. Without cut-offs it has couriers only.
+
+    `stale_min`: for how long its facts have not come, as was noted last.
+    """
 
     site_id: str
     kind: str
@@ -56,6 +60,7 @@ class ShippingSite(msgspec.Struct, frozen=True):
     timezone: str
     calendar: Calendar
     cutoffs: Sequence[Cutoff] = ()
+    stale_min: int = 0
 
 
 class Timetable(msgspec.Struct, frozen=True):
@@ -272,11 +277,18 @@ def _departs(site: ShippingSite, way: Road, table: Timetable, now_min: int, poli
     return leaves_min(table, now_min + kind.pick_min) or 0
 
 
+def may_source(stale_min: int, policy: SourcingPolicy) -> bool:
+    """Tell whether a site still offers goods for new orders, its facts not having come for so long."""
+    return stale_min < policy.stop_sourcing_after_min
+
+
 def _ruled_out(
     site: ShippingSite, way: Road, departs_min: int, chain: ColdChain, policy: SourcingPolicy
 ) -> str:
     if site.mode not in ("normal", "ship_only"):
         return MODE
+    if not may_source(site.stale_min, policy):
+        return SILENT
     if site.kind not in policy.kinds:
         return KIND
     if way.transit_min > chain.transit_max_h * 60:

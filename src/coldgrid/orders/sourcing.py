@@ -27,7 +27,7 @@ import msgspec
 
 from coldgrid.orders import splits
 from coldgrid.orders.policy import SourcingPolicy
-from coldgrid.orders.reach import DEARER, KIND, MODE, NO_DEPARTURE, TOO_FAR, Combined, Reach
+from coldgrid.orders.reach import DEARER, KIND, MODE, NO_DEPARTURE, SILENT, TOO_FAR, Combined, Reach
 
 CHOSEN = "s.best"
 PART = "s.part"
@@ -49,6 +49,7 @@ REASON_TEXTS = {
     OLDER: "its stock of a product is older than what the customer got last",
     FULL: "has as many open lines as it can work off",
     MODE: "does not ship in its present mode",
+    SILENT: "its facts have not come for too long",
     KIND: "is not a kind of site that ships to customers",
     TOO_FAR: "too long on the road for the temperature class",
     NO_DEPARTURE: "has no departure in the coming days",
@@ -378,4 +379,4 @@ def _why_nowhere(need: Need, buckets: Buckets, question: Question) -> str:
     return next((why for why in _MOST_HELPFUL if why in found), NO_STOCK)
 
 
-_MOST_HELPFUL = (PAUSED, FULL, SHORT, MODE, NO_DEPARTURE, OLDER, SHORT_LIVED, TOO_FAR, KIND)
+_MOST_HELPFUL = (PAUSED, FULL, SHORT, SILENT, MODE, NO_DEPARTURE, OLDER, SHORT_LIVED, TOO_FAR, KIND)

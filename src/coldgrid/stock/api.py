@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, Problem
+from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone
 from coldgrid.stock.dispatch import DispatchGoods
 from coldgrid.stock.hold_book import holds_of_unit, open_holds, units_of_hold
@@ -23,6 +24,7 @@ from coldgrid.stock.lineage import came_from, went_into
 from coldgrid.stock.movements import AdjustUnit, MoveUnit, ReceiveUnit
 from coldgrid.stock.pauses import PauseZone, ResumeZone, open_pauses
 from coldgrid.stock.promises import promises_of
+from coldgrid.stock.reserves import silence_of
 from coldgrid.stock.stays import stays_of
 from coldgrid.stock.trace import trace_lot
 from coldgrid.stock.transfer_book import sent_units
@@ -47,6 +49,16 @@ def _json(value: Any) -> Response[bytes]:
 def site_balances(db: Db, site_id: FromPath[str]) -> Response[bytes]:
     """Return what stands at each place of a site, virtual places included; together they are zero."""
     return _json(balances_of_site(db, site_id))
+
+
+@get("/sites/{site_id:str}/freshness", opt=VIEW, sync_to_thread=True, summary="Age of a site's facts")
+def freshness(db: Db, site_id: FromPath[str]) -> Response[bytes]:
+    """Return since when a site's facts have not come (null: they do), and how much is kept back for that."""
+    get_site(db, site_id)
+    silence = silence_of(db, site_id)
+    kept = silence.kept_back_permille if silence is not None else 0
+    heard_at = silence.heard_at if silence is not None else None
+    return _json({"site_id": site_id, "silent_since": heard_at, "kept_back_permille": kept})
 
 
 @get("/products/{product_id:str}/balances", opt=VIEW, sync_to_thread=True, summary="Balances of a product")

@@ -23,6 +23,7 @@ from coldgrid.stock.inventory import children_of, site_totals, units_by_sscc, zo
 from coldgrid.stock.ledger import movements_of_unit
 from coldgrid.stock.lineage import came_from, went_into
 from coldgrid.stock.pauses import all_open_pauses, open_pauses
+from coldgrid.stock.reserves import silence_of
 from coldgrid.stock.stays import stays_of
 from coldgrid.stock.summaries import StockRow, stock_rows, sum_of
 from coldgrid.stock.trace import trace_lot
@@ -236,6 +237,14 @@ def _site_panel(c: PanelContext) -> Markup | None:
     return c.render("stock/_site_panel.html", site=site, sums=sums, paused=paused)
 
 
+def _silence_panel(c: PanelContext) -> Markup | None:
+    """How old a silent site's facts are, above everything that rests on them."""
+    silence = silence_of(c.db, c.about["site"].site_id)
+    return None if silence is None else c.render("stock/_silence.html", silence=silence)
+
+
 register_panel("site", "main", _site_panel, order=40)
+register_panel("site", "top", _silence_panel, order=10)
+register_panel("stock-site", "top", _silence_panel, order=10)
 
 handlers = [stock_page, site_page, zone_page, unit_page, lot_page, *hold_pages.handlers]

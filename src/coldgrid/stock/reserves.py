@@ -10,6 +10,8 @@ So the promisable quantity is the same on a replay as it was when the promise wa
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import msgspec
 import sqlalchemy as sa
 
@@ -19,7 +21,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
 from coldgrid.kernel.rejections import Conflict, Problem
 from coldgrid.kernel.statements import Statement, upsert
-from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.stock.units import QTY_MAX, require
 
@@ -33,6 +35,11 @@ BUFFER_STEPS = ((5, 10), (15, 30), (60, 80), (240, 200), (1440, 500), (4320, 100
 def buffer_permille(stale_min: int) -> int:
     """Return how much of a site's stock is kept back after so long without its facts, in thousandths."""
     return max((permille for after_min, permille in BUFFER_STEPS if stale_min >= after_min), default=0)
+
+
+def minutes_since(heard_at: datetime, now: datetime) -> int:
+    """Return how many whole minutes ago the last facts came; 0 where that seems to be in the future."""
+    return max(0, (now - heard_at) // timedelta(minutes=1))
 
 
 # --- Events and rejections ------------------------------------------------------
@@ -76,10 +83,11 @@ stock_stale_site = sa.Table(
     metadata,
     sa.Column("site_id", sa.Text, primary_key=True),
     sa.Column("stale_min", sa.BigInteger, nullable=False),
+    sa.Column("heard_at", Instant, nullable=False),
     info={"origin": "network"},
 )
 _PROTECT = Statement(upsert(stock_protected, keys=["site_id", "product_id", "owner"], set_=["qty", "reason"]))
-_NOTE = Statement(upsert(stock_stale_site, keys=["site_id"], set_=["stale_min"]))
+_NOTE = Statement(upsert(stock_stale_site, keys=["site_id"], set_=["stale_min", "heard_at"]))
 
 
 @projects(StockProtected)
@@ -89,7 +97,8 @@ def _protect(tx: Tx, event: StockProtected) -> None:
 
 @projects(StalenessNoted)
 def _note(tx: Tx, event: StalenessNoted) -> None:
-    tx.write(_NOTE, site_id=event.site_id, stale_min=event.stale_min)
+    heard_at = tx.now - timedelta(minutes=event.stale_min)
+    tx.write(_NOTE, site_id=event.site_id, stale_min=event.stale_min, heard_at=heard_at)
 
 
 # --- Commands -------------------------------------------------------------------
@@ -157,12 +166,31 @@ _STALE = Statement(
     .where(stock_stale_site.c.stale_min > 0)
     .order_by(stock_stale_site.c.site_id)
 )
+_SILENCE = Statement(
+    sa.select(stock_stale_site.c.stale_min, stock_stale_site.c.heard_at)
+    .where(stock_stale_site.c.site_id == sa.bindparam("site"))
+    .where(stock_stale_site.c.stale_min > 0)
+)
 _PROTECTED = Statement(
     sa.select(*stock_protected.columns)
     .where(stock_protected.c.qty > 0)
     .order_by(stock_protected.c.site_id, stock_protected.c.product_id, stock_protected.c.owner),
     into=Protected,
 )
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """A site whose facts do not come: since when, and how much is kept back for what is not heard."""
+
+    site_id: str
+    heard_at: datetime
+    kept_back_permille: int
+
+
+def silence_of(db: Reader, site_id: str) -> Silence | None:
+    """Return since when a site's facts do not come; None while they do."""
+    row = db.one(_SILENCE, site=site_id)
+    return None if row is None else Silence(site_id, row[1], buffer_permille(int(row[0])))
 
 
 def stale_sites(db: Reader) -> dict[str, int]:

@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 
+from coldgrid.catalog.lots import Lot, learn_lot
 from coldgrid.kernel.events import Event
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
@@ -36,8 +37,11 @@ class SentUnit(msgspec.Struct, frozen=True, kw_only=True):
     holds: list[CarriedHold] = msgspec.field(default_factory=list)
 
 
-class TransferShipped(Event, frozen=True, tag="stock.transfer_shipped"):
-    """Units left for another site. `zone_id`: the zone they all stood in; "" where there were several."""
+class TransferShipped(Event, frozen=True, tag="stock.transfer_shipped", omit_defaults=True):
+    """Units left for another site. `zone_id`: the zone they all stood in; "" where there were several.
+
+    `lots`: what the receiver must know of theirs; none in facts of the first release.
+    """
 
     site_id: str
     zone_id: str
@@ -45,6 +49,7 @@ class TransferShipped(Event, frozen=True, tag="stock.transfer_shipped"):
     to_site_id: str
     units: list[SentUnit]
     reason: str
+    lots: list[Lot] = msgspec.field(default_factory=list)
 
 
 class TransferReceived(Event, frozen=True, tag="stock.transfer_received"):
@@ -93,6 +98,8 @@ _ARRIVE = Statement(stock_arrived.insert())
 
 @projects(TransferShipped)
 def _ship(tx: Tx, event: TransferShipped) -> None:
+    for lot in event.lots:
+        learn_lot(tx, event.site_id, lot)
     posting = Posting(MovementKind.TRANSFER_OUT, event.transfer_id)
     post(tx, event.site_id, posting, [unit.line for unit in event.units])
     for unit in event.units:

@@ -1,7 +1,8 @@
 """Transfers: goods move from site to site, under hold where need be (a rescue), and stay held.
 
 Invariants
-    T1  The sender's fact carries everything the receiver needs: units, goods, what nests where, open holds.
+    T1  The sender's fact carries everything the receiver needs: units, goods, their lots, what nests where,
+        open holds.
     T2  A unit is received once, at the site it was sent to; what is missing stays in transit.
     T3  Open holds leave the sender with the goods and are open at the receiver with the same reason and role.
 """
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from coldgrid.catalog.lots import Lot, get_lot
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.registry import handles
@@ -91,7 +93,9 @@ class ReceiveTransfer(Command, frozen=True, tag="stock.receive_transfer"):
     sscc: tuple[str, ...] = ()
 
 
-def decide_ship(command: ShipTransfer, units: Sequence[Unit], holds: Sequence[UnitHold]) -> TransferShipped:
+def decide_ship(
+    command: ShipTransfer, units: Sequence[Unit], holds: Sequence[UnitHold], lots: Sequence[Lot] = ()
+) -> TransferShipped:
     """Return the event that sends units (T1). `units`: the named ones and all that nests in them."""
     here = {unit.sscc for unit in units}
     sent = [
@@ -112,6 +116,7 @@ def decide_ship(command: ShipTransfer, units: Sequence[Unit], holds: Sequence[Un
         to_site_id=command.to_site_id,
         units=sent,
         reason=command.reason,
+        lots=list(lots),
     )
 
 
@@ -172,7 +177,8 @@ def ship_transfer(tx: Tx, command: ShipTransfer) -> TransferShipped:
     named = get_units(tx, command.site_id, list(dict.fromkeys(command.sscc)))
     units = with_nested(tx, named)
     holds = open_holds_of(tx, command.site_id, [unit.sscc for unit in units])
-    event = decide_ship(command, units, holds)
+    lots = [get_lot(tx, lot_id) for lot_id in sorted({unit.lot_id for unit in units} - {""})]
+    event = decide_ship(command, units, holds, lots)
     tx.record(f"transfer/{command.transfer_id}", event, audience=(command.to_site_id,))
     return event
 

@@ -29,7 +29,7 @@ from coldgrid.sync import messages as m
 from coldgrid.sync.authority import Peer
 from coldgrid.sync.codec import pack_entries
 from coldgrid.sync.desk import Desk
-from coldgrid.sync.messages import Code, Message, Pace
+from coldgrid.sync.messages import Code, Message, Pace, Place
 from coldgrid.sync.outgoing import within_bytes
 from coldgrid.sync.wire import LEVEL_BACKLOG, LEVEL_LIVE, Refusal, decode, encode
 
@@ -73,6 +73,8 @@ class Post:
         self._stale_feeds = True
         self._witnessed_at: dict[str, datetime] = {}
         self.heard: dict[str, datetime] = {}
+        self._ends: dict[str, Place] = {}
+        self._failing: set[str] = set()
         self._handlers: dict[type[Any], Callable[[str, Any, bool], Message | Wait]] = {
             m.Hello: self._greet,
             m.Facts: self._take_facts,
@@ -83,6 +85,11 @@ class Post:
             m.Blocks: self._take_blocks,
             m.Ask: self._ask,
         }
+
+    def has_all(self, site_id: str, here: Place) -> bool:
+        """Tell whether all that a node had when it said hello is here, and what it sent since was taken."""
+        end = self._ends.get(site_id)
+        return end is not None and here >= end and site_id not in self._failing
 
     # --- frames -------------------------------------------------------------------
 
@@ -130,6 +137,7 @@ class Post:
     def _greet(self, site_id: str, hello: m.Hello, final: bool) -> m.Welcome:
         self._check_feed(site_id, hello.feed)
         version, ticket, place = receiving.greet(self._desk, site_id, hello)
+        self._ends[site_id] = max((Place(tip.epoch, tip.size) for tip in hello.tips), default=Place())
         parcel_no = readings.landed_no(self._desk, site_id)
         with self._desk.reader() as db:
             feed_seq = feeds.feed_head(db, site_id)
@@ -143,7 +151,9 @@ class Post:
             feeds.feed_after(db, site_id, place, 0)
 
     def _take_facts(self, site_id: str, facts: m.Facts, final: bool) -> m.Taken:
+        self._failing.add(site_id)
         place = receiving.receive_facts(self._desk, site_id, facts)
+        self._failing.discard(site_id)
         wanted: list[bytes] = []
         if readings.MANIFEST in facts.columns.types:
             with self._desk.reader() as db:

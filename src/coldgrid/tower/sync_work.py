@@ -18,6 +18,7 @@ from coldgrid.evidence.notes import VerifierKey, parse_key
 from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Entry
+from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.origins import OriginOpened
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader, Reads
@@ -25,6 +26,7 @@ from coldgrid.node import vouching
 from coldgrid.node.application import lines_of
 from coldgrid.node.background import Loop
 from coldgrid.node.parts import system_now
+from coldgrid.stock.reserves import NoteStaleness
 from coldgrid.sync import enrolled, feeds, handover, wire
 from coldgrid.sync import messages as m
 from coldgrid.sync.admission import Node
@@ -38,12 +40,14 @@ from coldgrid.sync.node_port import NodePort, PortSettings
 from coldgrid.sync.node_words import IssueCode, RevokeNode
 from coldgrid.sync.outgoing import within_bytes
 from coldgrid.sync.post import Post
+from coldgrid.tower.staleness import LOOK_EVERY_S, Staleness
 
 if TYPE_CHECKING:
     from coldgrid.tower.application import Tower
 
 TEND_EVERY_S = 3600.0
 FETCH_EVERY_S = 1.0
+TELL_EVERY_S = 5.0
 TOLD_WITHIN_S = 60.0
 _pack = msgspec.msgpack.encode
 logger = structlog.get_logger("coldgrid.sync")
@@ -137,7 +141,26 @@ class NodeWork:
         self.loops = [
             Loop("certificate of the tower", TEND_EVERY_S, self.port.tend),
             Loop("sites called back", FETCH_EVERY_S, self.fetch_wanted),
+            Loop("pages about nodes", TELL_EVERY_S, self._tell_pages),
+            Loop("silent sites", LOOK_EVERY_S, self._staleness().look),
         ]
+
+    def _staleness(self) -> Staleness:
+        tower = self._tower
+
+        def note(command: NoteStaleness) -> None:
+            tower.service.submit(command, SYSTEM).result(TOLD_WITHIN_S)
+
+        def elsewhere() -> list[str]:
+            hosting: Hosting = tower.decider.shared.hot[Hosting]
+            return hosting.elsewhere
+
+        return Staleness(self.desk, self.post, elsewhere, note)
+
+    def _tell_pages(self) -> str:
+        """Let open pages look again at who was heard when: silence makes no commit."""
+        self._tower.hub.publish("nodes", "nodes", "", latest=True)
+        return f"{len(self.post.heard)} nodes heard since the start"
 
     def start(self) -> None:
         """Listen."""
