@@ -7,11 +7,13 @@ HASHED := install --require-hashes --only-binary :all:
 PORT   ?= 8080
 JOBS   ?= 2
 TESTS  ?=
+SEEDS  ?= 1000
+FIRST  ?= 0
 ASSETS := src/coldgrid/webkit/static/manifest.json
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help setup run run-network test check bench lock format clean
+.PHONY: help setup run run-network test check simulate bench lock format clean
 help:            ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -60,6 +62,9 @@ check: $(VENV)/.lint            ## lint, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy src tests tools $(wildcard bench)
 	$(BIN)/lint-imports
+
+simulate: $(VENV)/.test         ## play SEEDS=1000 histories of a tower and its nodes that go wrong in every way
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
 
 bench: $(VENV)/.test $(ASSETS)  ## measure what the promises rest on
 	$(BIN)/python -m bench
