@@ -170,10 +170,13 @@ def _places(
             space = msgspec.structs.replace(space, cost_cents=handling_cents)
             found[space.name] = (space, _place(other, policy.people_ready_min, space))
     for lane in lanes_from(db, zone.site_id):
+        there = zones_of(db, lane.to_site)
+        if not there:  # at a site's own node nothing is known of the others
+            continue
         takes_in = get_site(db, lane.to_site).mode in (SiteMode.NORMAL, SiteMode.RECEIVE_ONLY)
         if not (lane.active and takes_in and zone.temperature_class in lane.classes):
             continue
-        for other in zones_of(db, lane.to_site):
+        for other in there:
             if other.temperature_class is zone.temperature_class:
                 space = msgspec.structs.replace(
                     _space(db, other, now, f"transfer to {other.zone_id}", policy),

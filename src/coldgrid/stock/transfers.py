@@ -19,6 +19,7 @@ from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.registry import handles
 from coldgrid.kernel.rejections import Conflict, NotFound, Problem
 from coldgrid.kernel.tx import Tx
+from coldgrid.network.lanes import lanes_from
 from coldgrid.network.sites import get_site
 from coldgrid.stock.hold_book import UnitHold, open_holds_of
 from coldgrid.stock.hold_facts import CarriedHold
@@ -171,7 +172,9 @@ def ship_transfer(tx: Tx, command: ShipTransfer) -> TransferShipped:
         require([Problem(field="sscc", message="name at least one unit")])
     if command.to_site_id == command.site_id:
         require([Problem(field="to_site_id", message="is where the goods are", fix="move them instead")])
-    get_site(tx, command.to_site_id)
+    # A site's node knows no other site than those that a lane leads to.
+    if all(lane.to_site != command.to_site_id for lane in lanes_from(tx, command.site_id)):
+        get_site(tx, command.to_site_id)
     if sent_units(tx, command.transfer_id):
         raise TransferAlreadyShipped(transfer_id=command.transfer_id)
     named = get_units(tx, command.site_id, list(dict.fromkeys(command.sscc)))
