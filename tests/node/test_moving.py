@@ -91,6 +91,9 @@ def test_a_running_night_moves_with_its_timers_and_its_unsent_messages(moves: Mo
 @pytest.mark.timeout(300)
 def test_a_replacement_takes_the_place_of_a_living_node(moves: Moves) -> None:
     incidents = read(moves.tower_db, lambda db: picture(db, "ATL1"))["incidents"]
+    with pytest.raises(AssertionError, match="join with --replace"):
+        moves.join(moves.second, "second")
+    assert moves.same("first"), "who does not ask to replace takes nothing away"
     moves.join(moves.second, "second", "--replace")
     moves.second.start()
     eventually(lambda: moves.same("second"), "the tower follows the replacement")
