@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -42,7 +43,7 @@ class Doorman:
         return f"form-{self.keys}"
 
 
-def app_of(tower: TowerPort, *, with_port: bool = True) -> Litestar:
+def app_of(tower: TowerPort, *, with_port: bool = True, more: Sequence[Any] = ()) -> Litestar:
     """The web application of the tower's pages about nodes."""
 
     @contextmanager
@@ -59,7 +60,7 @@ def app_of(tower: TowerPort, *, with_port: bool = True) -> Litestar:
         system_now=tower.clock.now,
         state={"node_port": tower.port} if with_port else {},
     )
-    return create_app(services, [*node_pages.handlers, *node_api.handlers])
+    return create_app(services, [*more, *node_pages.handlers, *node_api.handlers])
 
 
 @contextmanager

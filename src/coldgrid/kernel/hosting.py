@@ -62,6 +62,11 @@ class Hosting:
         return sorted(origin for origin, here in self.told.items() if not here and origin != EVERY_OTHER)
 
 
+def elsewhere(db: Reader) -> list[str]:
+    """Return the origins that are known to live elsewhere, in order, as committed."""
+    return sorted(origin for origin, here in db.all(_ALL) if not here and origin != EVERY_OTHER)
+
+
 def place(tx: Tx, origin: str, *, here: bool, why: str) -> None:
     """Write down where an origin lives from this commit on (H1)."""
     state = tx.hot(Hosting)

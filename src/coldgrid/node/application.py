@@ -24,6 +24,8 @@ from coldgrid.node.host import LiveHost
 from coldgrid.node.moving import Moving, has_given, is_home
 from coldgrid.node.parts import VERSION, Parts, Work, build_parts, create_parts, system_now
 from coldgrid.node.rooms import load_rooms
+from coldgrid.node.standing import TOPIC as STANDING_TOPIC
+from coldgrid.node.standing import StandingTeller
 from coldgrid.node.vouching import Voucher
 from coldgrid.sync.acts import Phase
 from coldgrid.sync.carrier import Carrier, Self
@@ -32,7 +34,7 @@ from coldgrid.sync.identity_files import NodeIdentity, begin_run, open_identity
 from coldgrid.sync.node_words import SiteCalledBack
 from coldgrid.sync.tls_client import TowerLink
 
-NODE_MODULES = (*SITE_MODULES, "node.home")
+NODE_MODULES = (*SITE_MODULES, "node.home", "node.pages")
 TALK_HEALTH_EVERY_S = 1.0
 GIVE_AGAIN_S = 1.0
 COPY_LOOK_S, COPY_EVERY_S = 5.0, 600.0
@@ -148,11 +150,13 @@ def create_node(
         return site is not None and bool(site.incidents)
 
     node_work = NodeWork(parts, folder, background.notary, urgent)
-    background.loops += node_work.loops
+    teller = StandingTeller(parts, node_work.talk, site_id, system_now)
+    background.loops += [*node_work.loops, teller.loop()]
     state = {
         "background": background,
         "notary": background.notary,
         "home": node_work.site_id,
+        "shell_topics": (STANDING_TOPIC,),
         "talk": node_work.talk,
         "vouch": Voucher(node_work.link.post),
     }

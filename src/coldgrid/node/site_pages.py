@@ -78,7 +78,7 @@ def site_page(request: Req, db: Db, site_id: FromPath[str], zone: FromQuery[str]
     site = get_site(db, site_id)
     state = overview_of(request).picture().site(site_id)
     context: dict[str, Any] = {"state": state, "site": site}
-    topics = [f"site/{site_id}", "incidents"]
+    topics = [f"site/{site_id}", "incidents", "nodes"]
     if state is not None and (picked := pick_zone(state, zone)) is not None:
         context |= zone_view(request, db, state, picked)
         topics.append(context["frame"].topic)

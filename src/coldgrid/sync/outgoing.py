@@ -111,6 +111,13 @@ def backlog_of(db: Reader, site_id: str, head: Place, parcel_no: int) -> Backlog
     return Backlog(head, parcel_no, checkpoint)
 
 
+def facts_waiting(db: Reader, site_id: str, place: Place) -> int:
+    """Return how many facts of a node's log the tower has not taken, when it has those before `place`."""
+    sizes = {epoch: size for origin, epoch, size in log.epochs(db) if origin == site_id}
+    later = sum(size for epoch, size in sizes.items() if epoch > place.epoch)
+    return later + max(0, sizes.get(place.epoch, 0) - place.seq)
+
+
 def tips_of(db: Reader, site_id: str, head: Place) -> list[Tip]:
     """Return how each epoch of a node's log ends, the newest first: what it says of itself when it greets."""
     found: list[Tip] = []

@@ -106,6 +106,11 @@ class PortApp:
             with suppress(RuntimeError):  # its port has stopped
                 loop.call_soon_threadsafe(event.set)
 
+    def polling(self, site_id: str) -> bool:
+        """Tell whether a request of a site is open: it waits for news at this moment; from any thread."""
+        with self._lock:
+            return site_id in self._waiting
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request (R2)."""
         connection: Connection = scope["coldgrid.connection"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coldgrid.kernel.events import Entry, decode, tag_of
-from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tx import Tx
 from coldgrid.sync.desk import Desk
 from coldgrid.sync.messages import Block, Blocks, Code, Parcel, Parcels
@@ -166,6 +166,6 @@ def backlog_no(desk: Desk, site_id: str) -> int:
     return landed_no(desk, site_id)
 
 
-def held(db: Reads, site_id: str) -> tuple[int, int]:
+def held(db: Reader, site_id: str) -> tuple[int, int]:
     """Return how many parcels wait at a node, and how many readings are in them."""
     return parcels.waiting(db, site_id)

@@ -11,6 +11,7 @@ TOWER_MODULES = (
     "orders.api",
     "orders.pages",
     "network_flows.pages",
+    "sync.standing_pages",
     "sync.node_pages",
     "sync.node_api",
     "tower.pages",

@@ -83,7 +83,7 @@ def tower_page(request: Req, db: Db, site: FromQuery[str] = "", zone: FromQuery[
     sites = _seen(picture, visitor)
     chosen = next((s for s in sites if s.site.site_id == site), sites[0] if sites else None)
     context: dict[str, Any] = {"chosen": chosen}
-    topics = ["tower", "incidents"]
+    topics = ["tower", "incidents", "nodes"]
     if chosen is not None and (picked := pick_zone(chosen, zone)) is not None:
         context |= zone_view(request, db, chosen, picked)
         topics.append(context["frame"].topic)

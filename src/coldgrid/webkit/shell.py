@@ -202,7 +202,11 @@ def render(request: Req, template: str, context: Mapping[str, Any]) -> str:
         "slot": lambda page_name, name: _slot(request, db, page_name, name, about),
     }
     jinja: Environment = app.templates
-    return jinja.get_template(template).render(base | dict(context))
+    shown_with = base | dict(context)
+    if visitor.known and (everywhere := app.get("shell_topics")):
+        # What the shell itself shows live, it shows live on every page.
+        shown_with["topics"] = (*shown_with["topics"], *everywhere)
+    return jinja.get_template(template).render(shown_with)
 
 
 def theme_of(request: Req) -> str:

@@ -1,0 +1,122 @@
+"""What the tower shows of sites on nodes: heard, silent, in quarantine until a person has chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from coldgrid.evidence import forks
+from coldgrid.evidence.forks import ForkSettled, LogForked
+from coldgrid.kernel.authorize import SYSTEM
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.hosting import place
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.sync import standing_pages
+from tests.sync.office import CSRF, Client, app_of, office
+from tests.sync.tower import TowerPort
+
+HERE, THERE = "aa" * 32, "bb" * 32
+
+
+class Shop:
+    """A tower with two sites on nodes, as somebody sees it."""
+
+    def __init__(self, tower: TowerPort, client: Client) -> None:
+        self.tower = tower
+        self.client = client
+        self.heard: dict[str, datetime] = {}
+        self.polling: set[str] = set()
+
+    def text(self, path: str, who: str = "ada") -> str:
+        answer = self.client.get(path, headers={"x-as": who, "accept": "text/html"})
+        assert answer.status_code == 200, answer.text
+        return " ".join(answer.text.split())
+
+    def fork(self, site_id: str = "ATL1", why: str = "forked: different histories") -> None:
+        found = LogForked(log_origin=site_id, log_epoch=1, size=42, signed=HERE, found=THERE, why=why)
+        self.tower.service.call(
+            lambda decider: decider.within(
+                SYSTEM, NETWORK_ORIGIN, lambda tx: forks.report(tx, [found]), "test"
+            )
+        ).result()
+
+
+def move(decider: Decider, site_id: str) -> None:
+    """Let a site live on a node."""
+    decider.take(NETWORK_ORIGIN, lambda tx: place(tx, site_id, here=False, why="on a node"), "test")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with office(tmp_path) as (tower, _):
+        for n, site_id in enumerate(("ATL1", "CLT1")):
+            tower.join(tmp_path / str(n), tower.code(site_id))
+            tower.service.call(partial(move, site_id=site_id)).result()
+        app = app_of(tower, more=standing_pages.handlers)
+        with Client(app) as client:
+            client.follow_redirects = False
+            shop = Shop(tower, client)
+            port = SimpleNamespace(app=SimpleNamespace(polling=lambda site_id: site_id in shop.polling))
+            app.state.nodes = SimpleNamespace(post=SimpleNamespace(heard=shop.heard), port=port)
+            yield shop
+
+
+def test_a_node_that_speaks_is_heard_and_one_that_does_not_is_silent_since_then(shop: Shop) -> None:
+    now = shop.tower.clock.now()
+    shop.heard |= {"ATL1": now - timedelta(seconds=4), "CLT1": now - timedelta(minutes=12)}
+    assert "heard 4 s ago" in shop.text("/nodes/heard/ATL1")
+    silent = shop.text("/nodes/heard/CLT1")
+    assert "silent since" in silent
+    assert "the site works on by itself" in silent
+    line = shop.text("/nodes/heard")
+    assert "CLT1" in line
+    assert "1 node heard within the last minute" in line
+
+
+def test_a_quiet_node_whose_request_waits_here_is_not_silent(shop: Shop) -> None:
+    shop.heard["ATL1"] = shop.tower.clock.now() - timedelta(minutes=3)
+    shop.polling.add("ATL1")
+    assert "heard 3 min ago" in shop.text("/nodes/heard/ATL1")
+
+
+def test_a_site_that_the_tower_hosts_itself_shows_no_line(shop: Shop) -> None:
+    assert shop.text("/nodes/heard/RNO1").strip() == ""
+
+
+def test_a_log_in_quarantine_shows_both_hashes_and_the_choice(shop: Shop) -> None:
+    shop.fork()
+    assert "/nodes/quarantine/ATL1" in shop.text("/nodes/heard")
+    page = shop.text("/nodes/quarantine/ATL1")
+    assert HERE in page
+    assert THERE in page
+    assert "The tower’s copy" in page
+    assert "The node’s copy" in page
+
+
+def test_a_person_ends_the_quarantine_with_a_choice_and_a_reason(shop: Shop) -> None:
+    shop.fork()
+    fields = {"_csrf": CSRF, "log_epoch": "1"}
+    refused = shop.client.post("/nodes/quarantine/ATL1", data=fields | {"reason": "x"})
+    assert refused.status_code == 422
+    assert "Choose which copy is kept" in refused.text
+    told = {"keep": "tower", "reason": "the shop's disk was copied to a second PC"}
+    done = shop.client.post("/nodes/quarantine/ATL1", data=fields | told)
+    assert done.status_code == 303
+    page = shop.text("/nodes/quarantine/ATL1")
+    assert "No quarantine" in page
+    assert "The tower&#39;s copy is kept: the shop&#39;s disk was copied to a second PC" in page
+    settled = [e for _, e in shop.tower.kernel.events() if isinstance(e, ForkSettled)]
+    assert [event.log_origin for event in settled] == ["ATL1"]
+
+
+def test_who_is_no_admin_sees_it_and_cannot_end_it(shop: Shop) -> None:
+    shop.fork()
+    assert "An admin decides this" in shop.text("/nodes/quarantine/ATL1", who="aud")
+    told = {"_csrf": CSRF, "log_epoch": "1", "keep": "tower", "reason": "because"}
+    answer = shop.client.post("/nodes/quarantine/ATL1", data=told, headers={"x-as": "aud"})
+    assert answer.status_code == 403
