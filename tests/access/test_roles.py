@@ -60,6 +60,7 @@ MATRIX: dict[str, set[Role]] = {
     "evidence.settle_fork": {Role.ADMIN},
     "sync.issue_code": {Role.ADMIN},
     "sync.revoke_node": {Role.ADMIN},
+    "sync.choose_copy": {Role.ADMIN},
     "sync.enrol_node": set(),
     "sync.renew_certificate": set(),
     "stock.settle_dispatch": set(),

@@ -1,7 +1,8 @@
 """Where trees are kept: the tiles of each log, and its latest checkpoint.
 
 Invariants
-    T1  A tile row only grows (merkle.M2); nothing here is ever made from the log again.
+    T1  A tile row only grows (merkle.M2); nothing here is made from the log again, unless a person decided
+        against entries of it (`set_aside`).
 
 These are service tables, not projections: a rebuild makes projections from the log as it is now, and
 would follow an edited log without a word. The tiles are the memory that the log is held against.
@@ -100,6 +101,18 @@ evidence_checkpoint = sa.Table(
     info={"service": True},
 )
 
+# What was signed of entries that a person decided against: kept to be read, never built on again.
+evidence_set_aside = sa.Table(
+    "evidence_set_aside",
+    metadata,
+    *_log_columns(),
+    sa.Column("size", sa.BigInteger, primary_key=True),
+    sa.Column("root", sa.LargeBinary, primary_key=True),
+    sa.Column("made_at", Instant, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    info={"service": True},
+)
+
 _KEEP_TILE = Statement(
     upsert(evidence_tile, keys=["origin", "epoch", "tile_level", "tile_index"], set_=["hashes"])
 )
@@ -143,6 +156,20 @@ _LATEST = Statement(
     _OF_LOG.order_by(evidence_checkpoint.c.size.desc()).limit(sa.bindparam("count", type_=sa.Integer)),
     into=KeptCheckpoint,
 )
+_KEEP_ASIDE = Statement(
+    upsert(evidence_set_aside, keys=["origin", "epoch", "size", "root"], set_=["made_at", "note"])
+)
+_BEYOND = Statement(_OF_LOG.where(evidence_checkpoint.c.size > sa.bindparam("size")), into=KeptCheckpoint)
+
+
+def _of(table: sa.Table) -> sa.Delete:
+    mine = table.c.origin == sa.bindparam("of_origin")
+    return table.delete().where(mine).where(table.c.epoch == sa.bindparam("of_epoch"))
+
+
+_DROP_TILES = Statement(_of(evidence_tile))
+_DROP_HEAD = Statement(_of(evidence_head))
+_DROP_BEYOND = Statement(_of(evidence_checkpoint).where(evidence_checkpoint.c.size > sa.bindparam("of_size")))
 
 
 # --- Queries ----------------------------------------------------------------------
@@ -215,3 +242,18 @@ def keep_checkpoint(tx: Tx, kept: KeptHead | KeptCheckpoint) -> None:
     fields = msgspec.structs.asdict(kept)
     fields.pop("checked", None)
     tx.write(_KEEP_CHECKPOINT, **fields)
+
+
+def set_aside(tx: Tx, log_id: LogId, size: int) -> None:
+    """A person decided against the entries from seq `size` on: what was signed beyond is set aside.
+
+    The tree is grown again from the log, and covers what was signed before as it did.
+    """
+    known = head(tx, log_id)
+    if known is None or known.size <= size:
+        return
+    for one in tx.all(_BEYOND, origin=log_id.origin, epoch=log_id.epoch, size=size):
+        tx.write(_KEEP_ASIDE, **msgspec.structs.asdict(one))
+    tx.write(_DROP_BEYOND, of_origin=log_id.origin, of_epoch=log_id.epoch, of_size=size)
+    tx.write(_DROP_TILES, of_origin=log_id.origin, of_epoch=log_id.epoch)
+    tx.write(_DROP_HEAD, of_origin=log_id.origin, of_epoch=log_id.epoch)

@@ -103,6 +103,9 @@ AUDIENCES: dict[str, Told] = {
     "sync.clone_suspected": Told.NOBODY,
     "sync.node_revoked": Told.NOBODY,
     "sync.site_called_back": Told.SITE,
+    "sync.copy_chosen": Told.SITE,
+    "sync.copy_settled": Told.SITE,
+    "sync.choice_failed": Told.SITE,
     # facts of sites: the tower hears them all; another site only of goods on their way between them
     "stock.transfer_shipped": Told.NAMED,
     "stock.transfer_received": Told.NAMED,

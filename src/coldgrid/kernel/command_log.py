@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from coldgrid.kernel.tables import metadata
 if TYPE_CHECKING:
     from coldgrid.kernel.batch import Batch
     from coldgrid.kernel.reading import Reader
+    from coldgrid.kernel.tx import Tx
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,12 @@ _FIND_ONE = Statement(
     ).where(kernel_command.c.key == sa.bindparam("key"))
 )
 _KEEP = Statement(kernel_command.insert())
+_ALL = Statement(sa.select(kernel_command.c.key, kernel_command.c.caller, kernel_command.c.answer))
+_FORGET = Statement(
+    kernel_command.delete()
+    .where(kernel_command.c.key == sa.bindparam("which"))
+    .where(kernel_command.c.caller == sa.bindparam("whose"))
+)
 _decoder = msgspec.json.Decoder(Answer)
 
 Known = dict[tuple[str, str], tuple[str, str]]
@@ -91,3 +98,11 @@ def keep(batch: Batch, caller: str, key: str, hash_: str, answer: Answer) -> tup
     told = encode(answer).decode()
     batch.write_row(_KEEP, (key, caller, hash_, told))
     return hash_, told
+
+
+def forget(tx: Tx, entry_ids: Collection[str]) -> None:
+    """Forget the answers that name one of these entries: they are set aside, and may be asked for anew."""
+    for key, caller, told in tx.all(_ALL):
+        answer = _decoder.decode(told)
+        if f"{answer.origin}/{answer.epoch}/{answer.seq}" in entry_ids:
+            tx.write(_FORGET, which=key, whose=caller)

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import structlog
 
-from coldgrid.kernel import cascade, command_log, hosting, log, origins, requests, timers
+from coldgrid.kernel import cascade, command_log, hosting, log, origins, requests, set_aside, timers
 from coldgrid.kernel.authorize import SYSTEM, Authorizer, Principal, Resource
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.command_log import Answer
@@ -89,7 +89,7 @@ class Decider:
         """Read heads, hot state, timers and cursors from the tables: at the start, and after a rebuild."""
         reads = Reads(self.connection)
         self.heads = log.heads(reads)
-        self.position = log.last_position(reads) + 1
+        self.position = max(log.last_position(reads), set_aside.last_position(reads)) + 1
         self.shared = Shared(
             self.database.dialect,
             {class_: class_.load(reads) for class_ in hot_states},

@@ -1,8 +1,10 @@
 """The log: append-only, gapless for each origin and epoch, and in each database.
 
 Invariants
-    L1  (origin, epoch, seq) is unique and seq has no gap; `position` has no gap in its database.
-    L2  An entry is never changed or deleted; its leaf covers everything but `position`.
+    L1  (origin, epoch, seq) is unique and seq has no gap; `position` grows, and has no gap but where a copy
+        was set aside.
+    L2  An entry is never changed, nor deleted but for one that `set_aside` keeps; its leaf covers everything
+        but `position`.
     L3  Only the stream's owner extends it (kernel/ownership.py).
 """
 
@@ -119,6 +121,7 @@ _HEADS = Statement(
         event_log.c.origin, event_log.c.epoch
     )
 )
+_CUT = Statement(event_log.delete().where(event_log.c.position == sa.bindparam("at_position")))
 _LAST_POSITION = Statement(sa.select(sa.func.max(event_log.c.position)))
 _COUNTS = Statement(
     sa.select(event_log.c.type, sa.func.count()).group_by(event_log.c.type).order_by(event_log.c.type)
@@ -223,6 +226,12 @@ def append_verbatim(batch: Batch, entry: Entry) -> Entry:
     batch.heads[entry.origin] = (entry.epoch, entry.seq + 1)
     batch.position = position + 1
     return msgspec.structs.replace(entry, position=position)
+
+
+def cut(batch: Batch, positions: Sequence[int]) -> None:
+    """Take entries out of the log that are kept beside it in the same commit (`set_aside`)."""
+    for position in positions:
+        batch.write_row(_CUT, (position,))
 
 
 def read(db: Reader, after: int, limit: int, types: Sequence[str] = ()) -> list[Entry]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from coldgrid.kernel import log
+from coldgrid.kernel import command_log, log, set_aside
 from coldgrid.kernel.database import Connection, SqliteConnection, schema_statements
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Entry, UnknownEvent, decoder_of
@@ -29,6 +29,7 @@ from coldgrid.kernel.statements import SQLITE, Statement
 from coldgrid.kernel.tables import from_micros, is_projection, metadata
 from coldgrid.kernel.tx import Shared, Tx
 
+CAUSE = "kernel.set_aside"
 CHUNK = 500  # what a processor's cache holds
 # A crash may spoil the file: it is made anew.
 SCRATCH_PRAGMAS = (
@@ -225,16 +226,48 @@ def rebuild(decider: Decider, tell: Callable[[int], None] = lambda done: None) -
     """Rebuild, compare, and put the rebuilt rows in place in one transaction; return what differed."""
     with scratch(decider) as target:
         replay(Reads(decider.connection), target, tell)
-        found = _compare(decider.connection, target)
-        changed = {difference.table for difference in found}
-        live = decider.connection
-        live.command("BEGIN")
-        for table in projection_tables():
-            if table.name in changed:
-                live.command(f'DELETE FROM "{table.name}"')
-                rows = sorted(_rows(target, table), key=repr)
-                if rows:
-                    live.run_many(Statement(table.insert()), rows)
-        live.command("COMMIT")
+        decider.connection.command("BEGIN")
+        found = put_in_place(decider.connection, target)
+        decider.connection.command("COMMIT")
     decider.reload()
     return found
+
+
+def put_in_place(live: Connection, rebuilt: Connection) -> list[Difference]:
+    """Put rebuilt rows in place of those that differ, in the caller's transaction; return what differed."""
+    found = _compare(live, rebuilt)
+    changed = {difference.table for difference in found}
+    for table in projection_tables():
+        if table.name in changed:
+            live.command(f'DELETE FROM "{table.name}"')
+            rows = sorted(_rows(rebuilt, table), key=repr)
+            if rows:
+                live.run_many(Statement(table.insert()), rows)
+    return found
+
+
+def without(
+    decider: Decider, origin: str, entries: Sequence[Entry], why: str, also: Callable[[Tx], None]
+) -> None:
+    """Set entries aside and make every projection anew without them, in one commit (set_aside.A1).
+
+    `also` does what belongs to the same commit. The decider stands still meanwhile, and reads its state anew.
+    Nothing of it is done where the log without these entries cannot be projected.
+    """
+
+    def work(tx: Tx) -> None:
+        set_aside.keep(tx, entries, why)
+        log.cut(tx.batch, [entry.position for entry in entries])
+        gone = {entry.id for entry in entries}
+        command_log.forget(tx, gone)
+        tx.batch.heads = log.heads(tx)
+        also(tx)
+        tx.batch.flush()
+        with scratch(decider) as target:
+            replay(Reads(decider.connection), target)
+            put_in_place(decider.connection, target)
+
+    try:
+        decider.take(origin, work, CAUSE)
+    finally:
+        decider.reload()

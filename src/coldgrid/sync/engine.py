@@ -45,7 +45,7 @@ WANTED_AGAIN_US = 60 * SECOND_US
 FOR_GOOD = frozenset(
     {
         *(Code.VERSION, Code.NOT_YOURS, Code.FORKED, Code.REWOUND, Code.CLONED),
-        *(Code.QUARANTINED, Code.REVOKED, Code.PAST),
+        *(Code.QUARANTINED, Code.CHOSEN, Code.REVOKED, Code.PAST),
     }
 )
 

@@ -179,6 +179,12 @@ def _position_of(db: Reader, site_id: str, place: FeedPlace) -> int:
     return entry.position
 
 
+def number_of(db: Reader, site_id: str, entry_id: str, leaf: bytes) -> int:
+    """Return the number that an entry has in a site's feed; 0 where there is no such entry here."""
+    entry = log.find(db, entry_id)
+    return _number_at(db, site_id, entry.position) if entry is not None and entry.leaf == leaf else 0
+
+
 def keys_for(db: Reader, entries: Sequence[Entry]) -> list[Key]:
     """Return the keys of the persons whose data these entries hold; of the erased there is none."""
     subjects: set[str] = set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.decider import Decider
@@ -52,6 +53,11 @@ def followed(db: Reader) -> FeedPlace:
     return db.one(_ONE) or FeedPlace()
 
 
+def move_to(tx: Tx, place: FeedPlace) -> None:
+    """Write down how far the feed was followed."""
+    tx.write(_MOVE, feed=NETWORK_ORIGIN, **msgspec.structs.asdict(place), at=tx.now)
+
+
 def follow(desk: Desk, part: FeedPart) -> FeedPlace:
     """Take a part of the feed in; return the place after it.
 
@@ -78,9 +84,7 @@ def _follow(decider: Decider, first: int, entries: Sequence[Entry], keys: Sequen
             return place
         last = entries[-1]
         moved = FeedPlace(place.feed_seq + len(entries), last.id, last.leaf)
-        tx.write(
-            _MOVE, feed=NETWORK_ORIGIN, feed_seq=moved.feed_seq, entry_id=last.id, leaf=last.leaf, at=tx.now
-        )
+        move_to(tx, moved)
         return moved
 
     try:

@@ -25,6 +25,7 @@ class Code:
     REWOUND = "rewound"
     CLONED = "cloned"
     QUARANTINED = "quarantined"
+    CHOSEN = "chosen"
     REVOKED = "revoked"
     BUSY = "busy"
     GREET = "greet"
@@ -34,7 +35,7 @@ class Code:
     FAULT = "fault"
     ALL = (
         *(VERSION, MALFORMED, TOO_LARGE, NOT_YOURS, GAP, FORKED, REWOUND, CLONED),
-        *(QUARANTINED, REVOKED, BUSY, GREET, PAST, OLD_SIZE, UNKNOWN, FAULT),
+        *(QUARANTINED, CHOSEN, REVOKED, BUSY, GREET, PAST, OLD_SIZE, UNKNOWN, FAULT),
     )
 
 

@@ -24,7 +24,7 @@ from coldgrid.kernel import log
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import to_micros
-from coldgrid.sync import feeds, proofs, readings, receiving
+from coldgrid.sync import feeds, giving_way, proofs, readings, receiving
 from coldgrid.sync import messages as m
 from coldgrid.sync.authority import Peer
 from coldgrid.sync.codec import pack_entries
@@ -67,7 +67,7 @@ class Post:
         self._desk = desk
         self._notary = notary
         self._keys = keys
-        self._answers = answers or {}
+        self._answers = {**giving_way.answers(desk), **(answers or {})}
         self._pace = pace
         self._lock = threading.Lock()
         self._stale_feeds = True

@@ -31,6 +31,7 @@ from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, from_micros, metadata, to_micros
 from coldgrid.kernel.tx import Tx
+from coldgrid.sync import choices
 from coldgrid.sync.codec import unpack_entries
 from coldgrid.sync.desk import Desk
 from coldgrid.sync.judging import Link, check_authority, check_opening, decide_facts, decide_greeting
@@ -245,11 +246,13 @@ def check_open(decider: Decider, site_id: str) -> None:
     """Refuse what is about a log that this host writes itself, or that is in quarantine.
 
     Raises:
-        Refusal: not_yours, quarantined.
+        Refusal: not_yours, quarantined; chosen: the quarantine ends when the node does what was chosen.
     """
     if decider.shared.hot[Hosting].here(site_id):
         raise Refusal(Code.NOT_YOURS, f"{site_id} is hosted here")
     barred = [fork for fork in forks.quarantined(Reads(decider.connection)) if fork.origin == site_id]
+    if barred and choices.open_choice(Reads(decider.connection), site_id) is not None:
+        raise Refusal(Code.CHOSEN, "a person chose which copy is kept: carry it out", log=str(min(barred)))
     if barred:
         raise Refusal(Code.QUARANTINED, "a person has to choose which copy is kept", log=str(min(barred)))
 
