@@ -58,6 +58,7 @@ MATRIX: dict[str, set[Role]] = {
     "quality.record_hand_reading": {Role.OPERATOR, Role.SUPERVISOR, Role.TECHNICIAN} | SIGNERS,
     "quality.open_excursion": SIGNERS,
     "evidence.settle_fork": {Role.ADMIN},
+    "kernel.accept_clock": {Role.ADMIN},
     "sync.issue_code": {Role.ADMIN},
     "sync.revoke_node": {Role.ADMIN},
     "sync.choose_copy": {Role.ADMIN},

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from litestar.testing import TestClient
 
-from coldgrid.kernel import log, timers
+from coldgrid.kernel import hosting, log, timers
 from coldgrid.kernel.authorize import SYSTEM, AllowAll
-from coldgrid.kernel.clock import JUMP_MAX
+from coldgrid.kernel.clock import JUMP_MAX, AcceptClock, ClockAccepted
 from coldgrid.kernel.database import open_database
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.settings import load_settings
 from coldgrid.node.host import LiveHost
 from coldgrid.tower.application import build_tower, create
@@ -122,3 +124,36 @@ def test_a_step_as_small_as_clocks_are_put_right_by_freezes_nothing(system: Syst
     settled(system)
     assert not waits(system, "soon")
     assert system.client.get("/readyz").status_code == 200
+
+
+def test_a_person_who_accepts_the_clock_lets_timers_fire_by_it_without_a_restart(system: System) -> None:
+    set_timer(system, "an-hour", timedelta(hours=1))
+    system.host.step = STEPS["forward"]  # type: ignore[attr-defined]
+    settled(system)
+    assert waits(system, "an-hour")
+    why = system.host.guard.frozen_why
+    command = AcceptClock(reason="compared with two other clocks", why=why)
+    system.tower.service.submit(command, SYSTEM).result(30)
+    settled(system)
+    assert not waits(system, "an-hour")
+    assert system.client.get("/readyz").status_code == 200
+    page = system.client.get("/health", headers={"accept": "text/html"}).text
+    assert "Timers stand still" not in page
+    with system.tower.reader() as db:
+        accepted = [log.decode_entry(e) for e in log.read_all(db) if e.type == "kernel.clock_accepted"]
+    assert accepted == [ClockAccepted(why=why, reason="compared with two other clocks")]
+
+
+def test_what_is_said_of_the_clock_of_another_host_moves_nothing_here(system: System) -> None:
+    system.host.step = STEPS["back"]  # type: ignore[attr-defined]
+    settled(system)
+
+    def elsewhere(decider: Decider) -> None:
+        decider.take("network", lambda tx: hosting.place(tx, "CLT1", here=False, why="a node"), "test")
+
+    system.tower.service.call(elsewhere).result(30)
+    command = AcceptClock(reason="compared with two other clocks", origin="CLT1")
+    with pytest.raises(Rejected):
+        system.tower.service.submit(command, SYSTEM).result(30)
+    settled(system)
+    assert system.client.get("/readyz").status_code == 503

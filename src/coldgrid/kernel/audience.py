@@ -45,6 +45,7 @@ AUDIENCES: dict[str, Told] = {
     "kernel.effect_revived": Told.NOBODY,
     "kernel.reaction_parked": Told.NOBODY,
     "kernel.reaction_resumed": Told.NOBODY,
+    "kernel.clock_accepted": Told.NOBODY,
     # what is asked of a site, and its answer, which goes up with its other facts
     "kernel.requested": Told.SITE,
     "kernel.answered": Told.NOBODY,

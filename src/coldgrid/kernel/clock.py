@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from coldgrid.kernel.events import Command, Event
+from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
+from coldgrid.kernel.registry import handles
+
+if TYPE_CHECKING:
+    from coldgrid.kernel.tx import Tx
 
 JUMP_MAX = timedelta(minutes=5)
 
@@ -33,3 +43,30 @@ class ClockGuard:
     def accept(self, wall: datetime, monotonic_s: float) -> None:
         """A person accepted the present time."""
         self.__init__(wall, monotonic_s)  # type: ignore[misc]
+
+
+class ClockAccepted(Event, frozen=True, tag="kernel.clock_accepted"):
+    """A person looked at the clock of this origin's host and found it right: its timers run again.
+
+    `why`: what the guard had seen.
+    """
+
+    why: str
+    reason: str
+
+
+class AcceptClock(Command, frozen=True, tag="kernel.accept_clock"):
+    """Ask that timers run again by the clock as it is now. `origin`: one that the host writes itself.
+
+    `why`: what the guard said, as it was read by who accepts it.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=3, max_length=500)]
+    why: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    origin: str = NETWORK_ORIGIN
+
+
+@handles(AcceptClock, action="kernel.accept_clock", owner=Owner.ANY, direct=True)
+def accept_clock(tx: Tx, command: AcceptClock) -> None:
+    """Put on record that a person accepted the clock; the host's guard hears of it with the commit."""
+    tx.record("kernel/clock", ClockAccepted(why=command.why, reason=command.reason))

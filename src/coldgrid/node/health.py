@@ -9,14 +9,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from coldgrid.evidence.forks import open_forks
 from coldgrid.kernel import log, outbox, parking
+from coldgrid.kernel.clock import AcceptClock
 from coldgrid.kernel.database import database_size_bytes
 from coldgrid.kernel.outbox import EffectStatus, ReviveEffect
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.parking import RetryParked
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import metadata
 from coldgrid.webkit.commands import submit_form
+from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import NavItem, page, register_nav
-from coldgrid.webkit.visitors import Db
+from coldgrid.webkit.visitors import Db, may
 
 Req = Request[Any, Any, Any]
 
@@ -56,7 +59,7 @@ def health_page(request: Req, db: Db) -> Response[str]:
     return _shown(request, db)
 
 
-def _shown(request: Req, db: Reader) -> Response[str]:
+def _shown(request: Req, db: Reader, form: Form = NO_FORM) -> Response[str]:
     parts = request.app.state.parts
     return page(
         request,
@@ -71,6 +74,8 @@ def _shown(request: Req, db: Reader) -> Response[str]:
         parked=parking.parked_events(db),
         forks=open_forks(db),
         frozen_why=parts.host.guard.frozen_why,
+        may_accept=may(request, "kernel.accept_clock"),
+        form=form,
         position=log.last_position(db),
         epochs=log.epochs(db),
         size_bytes=database_size_bytes(parts.database),
@@ -102,5 +107,18 @@ async def retry(request: Req, db: Db) -> Response[Any]:
     )
 
 
+@post("/health/clock", include_in_schema=False)
+async def accept_clock(request: Req, db: Db) -> Response[Any]:
+    """Accept the clock as it is now, so that timers run again."""
+    return await submit_form(
+        request,
+        AcceptClock,
+        then="/health",
+        said="The clock is accepted; timers run again.",
+        again=lambda form: _shown(request, db, form),
+        origin=request.app.state.home or NETWORK_ORIGIN,
+    )
+
+
 register_nav(NavItem(group="Set up", label="Health", href="/health", icon="pulse", order=90))
-handlers = [alive, ready, metrics, health_page, revive, retry]
+handlers = [alive, ready, metrics, health_page, revive, retry, accept_clock]

@@ -13,8 +13,11 @@ from litestar.types import ControllerRouterHandler
 
 from coldgrid.access.door import AccessDoor
 from coldgrid.access.sessions import Limits
+from coldgrid.kernel.clock import ClockAccepted
 from coldgrid.kernel.database import Database, open_database
 from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.events import Entry
+from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.settings import Settings
@@ -78,6 +81,14 @@ def build_parts(settings: Settings, own_host: LiveHost) -> Parts:
         secure=settings.secure_cookies,
     )
     decider.listeners.append(door.on_commit)
+
+    def hear_of_clock(recorded: Sequence[tuple[Entry, Any]]) -> None:
+        """What a person says of another host's clock is of no concern here."""
+        hosting = decider.shared.hot[Hosting]
+        if any(isinstance(event, ClockAccepted) and hosting.here(entry.origin) for entry, event in recorded):
+            own_host.accept_clock()
+
+    decider.listeners.append(hear_of_clock)
     return Parts(settings, database, decider, service, own_host, Hub(), door)
 
 
