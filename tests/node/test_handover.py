@@ -19,6 +19,7 @@ from coldgrid.sync import handover, wire
 from coldgrid.sync import messages as m
 from coldgrid.sync.desk import HandDesk
 from coldgrid.sync.handover import Begun
+from coldgrid.sync.messages import Code
 from coldgrid.sync.post import Post
 from coldgrid.sync.wire import Refusal
 from coldgrid.telemetry.store import last_readings
@@ -169,3 +170,12 @@ def test_a_move_that_is_given_up_leaves_the_tower_as_it_was(both: Both) -> None:
     assert luggage.copy_waiting(both.tower.reader(), "ATL1") == before
     both.tower.do(readings([(AIR, 31, -21.0)]))
     both.tower.rebuild()
+
+
+def test_a_question_that_cannot_be_read_hands_nothing_over(both: Both) -> None:
+    for kind in ("handover.begin", "handover.rows", "handover.feed", "handover.give", "handover.copy"):
+        for body in (b"", b"\xc1garbage", msgspec.msgpack.encode({"table": 7})):
+            answer = wire.decode(both.carry(wire.encode(m.Ask(kind, body))))
+            assert isinstance(answer, m.Refused)
+            assert answer.code == Code.MALFORMED, kind
+    assert both.tower.decider.shared.hot[Hosting].here("ATL1")

@@ -13,7 +13,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -40,6 +40,7 @@ from coldgrid.sync.node_words import CallBackSite, SiteCalledBack
 from coldgrid.sync.receiving import forget_link, place_of
 from coldgrid.sync.wire import Refusal
 
+T = TypeVar("T")
 CAUSE = "sync.handover"
 ROWS_AT_ONCE = 500
 
@@ -120,6 +121,18 @@ _UNMARK = Statement(sync_handover.delete().where(sync_handover.c.site_id == sa.b
 _STATE = Statement(sa.select(sync_handover.c.state).where(sync_handover.c.site_id == sa.bindparam("whose")))
 CLOSED, GIVEN, COPIED = "closed", "given", "copied"
 HANDING = (CLOSED, GIVEN)
+
+
+def read(body: bytes, form: type[T]) -> T:
+    """Read what was asked.
+
+    Raises:
+        Refusal: malformed.
+    """
+    try:
+        return msgspec.msgpack.decode(body, type=form)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Refusal(Code.MALFORMED, str(error)[:200]) from None
 
 
 # --- Both sides -------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Handing:
         }
 
     def _feed(self, site_id: str, body: bytes) -> bytes:
-        place = msgspec.msgpack.decode(body, type=FeedPlace)
+        place = handover.read(body, FeedPlace)
         feeds.refresh(self._desk)
         with self._desk.reader() as db:
             feed = feeds.feed_after(db, site_id, place)
@@ -81,7 +81,7 @@ class Handing:
         return wire.encode(m.FeedPart(feed.first_feed_seq, columns, feed.keys, more))
 
     def _begin(self, site_id: str, body: bytes) -> bytes:
-        replace = msgspec.msgpack.decode(body, type=bool)
+        replace = handover.read(body, bool)
         begun = self._desk.do(partial(handover.begin, site_id=site_id, replace=replace))
         if not begun.waiting:
             begun = self._proved(site_id, begun)
@@ -98,17 +98,17 @@ class Handing:
             return msgspec.structs.replace(begun, notes=handover.notes_of(db, begun, site_id))
 
     def _rows(self, site_id: str, body: bytes) -> bytes:
-        ask = msgspec.msgpack.decode(body, type=RowsAsk)
+        ask = handover.read(body, RowsAsk)
         with self._desk.reader() as db:
             return _pack(handover.rows_for(cast(Reads, db), site_id, ask))
 
     def _give(self, site_id: str, body: bytes) -> bytes:
-        first, given = msgspec.msgpack.decode(body, type=tuple[int, Given])
+        first, given = handover.read(body, tuple[int, Given])
         self._desk.do(lambda decider: handover.take_given(decider, site_id, given, first))
         return b""
 
     def _copy(self, site_id: str, body: bytes) -> bytes:
-        given = msgspec.msgpack.decode(body, type=Given)
+        given = handover.read(body, Given)
         self._desk.do(lambda decider: handover.take_copy(decider, site_id, given))
         return b""
 
