@@ -180,6 +180,7 @@ SYSTEMS_OWN = {
     "orchestration.start_escalation",
     "orchestration.stop_escalation",
     "orchestration.take_action",
+    "site_flows.carry_out_disposition",
     "stock.note_staleness",
     "stock.raise_shortfalls",
     "stock.settle_dispatch",
