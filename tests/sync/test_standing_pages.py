@@ -11,12 +11,14 @@ from types import SimpleNamespace
 import pytest
 
 from coldgrid.evidence import forks
-from coldgrid.evidence.forks import ForkSettled, LogForked
+from coldgrid.evidence.forks import LogForked
 from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.hosting import place
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.kernel.tx import Tx
 from coldgrid.sync import standing_pages
+from coldgrid.sync.choices import CopyChosen, open_choice, settle
 from tests.sync.office import CSRF, Client, app_of, office
 from tests.sync.tower import TowerPort
 
@@ -37,8 +39,8 @@ class Shop:
         assert answer.status_code == 200, answer.text
         return " ".join(answer.text.split())
 
-    def fork(self, site_id: str = "ATL1", why: str = "forked: different histories") -> None:
-        found = LogForked(log_origin=site_id, log_epoch=1, size=42, signed=HERE, found=THERE, why=why)
+    def fork(self, *, epoch: int = 1, why: str = "forked: different histories") -> None:
+        found = LogForked(log_origin="ATL1", log_epoch=epoch, size=42, signed=HERE, found=THERE, why=why)
         self.tower.service.call(
             lambda decider: decider.within(
                 SYSTEM, NETWORK_ORIGIN, lambda tx: forks.report(tx, [found]), "test"
@@ -98,25 +100,52 @@ def test_a_log_in_quarantine_shows_both_hashes_and_the_choice(shop: Shop) -> Non
     assert "The node’s copy" in page
 
 
-def test_a_person_ends_the_quarantine_with_a_choice_and_a_reason(shop: Shop) -> None:
+def test_a_person_chooses_with_a_reason_and_the_choice_waits_for_the_node(shop: Shop) -> None:
     shop.fork()
-    fields = {"_csrf": CSRF, "log_epoch": "1"}
-    refused = shop.client.post("/nodes/quarantine/ATL1", data=fields | {"reason": "x"})
+    fields = {"_csrf": CSRF}
+    refused = shop.client.post("/nodes/quarantine/ATL1", data=fields | {"keep": "tower", "reason": "x"})
     assert refused.status_code == 422
-    assert "Choose which copy is kept" in refused.text
-    told = {"keep": "tower", "reason": "the shop's disk was copied to a second PC"}
+    assert "Say what you found" in refused.text
+    told = {"keep": "tower", "reason": "the disk was copied to a second PC"}
     done = shop.client.post("/nodes/quarantine/ATL1", data=fields | told)
     assert done.status_code == 303
     page = shop.text("/nodes/quarantine/ATL1")
+    assert "the tower’s copy, ada" in page.lower()
+    assert "the disk was copied to a second PC" in page
+    assert "It is carried out when the node calls next" in page
+    chosen = [e for _, e in shop.tower.kernel.events() if isinstance(e, CopyChosen)]
+    assert [(event.site_id, event.keep) for event in chosen] == [("ATL1", "tower")]
+
+
+def test_once_it_is_carried_out_the_page_tells_how_it_ended(shop: Shop) -> None:
+    shop.fork()
+    told = {"_csrf": CSRF, "keep": "node", "reason": "the tower was put back"}
+    shop.client.post("/nodes/quarantine/ATL1", data=told)
+
+    def carry_out(decider: Decider) -> None:
+        def work(tx: Tx) -> None:
+            choice = open_choice(tx, "ATL1")
+            assert choice is not None
+            settle(tx, choice, 1, 41, b"leaf", 3)
+
+        decider.within(SYSTEM, NETWORK_ORIGIN, work, "test")
+
+    shop.tower.service.call(carry_out).result()
+    page = shop.text("/nodes/quarantine/ATL1")
     assert "No quarantine" in page
-    assert "The tower&#39;s copy is kept: the shop&#39;s disk was copied to a second PC" in page
-    settled = [e for _, e in shop.tower.kernel.events() if isinstance(e, ForkSettled)]
-    assert [event.log_origin for event in settled] == ["ATL1"]
+    assert "The node&#39;s copy is kept: the tower was put back" in page
 
 
-def test_who_is_no_admin_sees_it_and_cannot_end_it(shop: Shop) -> None:
+def test_of_what_the_tower_told_only_its_own_copy_can_be_kept(shop: Shop) -> None:
+    shop.fork(epoch=0, why="rewound: the node was told more than is here")
+    page = shop.text("/nodes/quarantine/ATL1")
+    assert 'value="tower"' in page
+    assert 'value="node"' not in page
+
+
+def test_who_is_no_admin_sees_it_and_cannot_choose(shop: Shop) -> None:
     shop.fork()
     assert "An admin decides this" in shop.text("/nodes/quarantine/ATL1", who="aud")
-    told = {"_csrf": CSRF, "log_epoch": "1", "keep": "tower", "reason": "because"}
+    told = {"_csrf": CSRF, "keep": "tower", "reason": "because"}
     answer = shop.client.post("/nodes/quarantine/ATL1", data=told, headers={"x-as": "aud"})
     assert answer.status_code == 403

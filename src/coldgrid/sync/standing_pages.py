@@ -13,16 +13,15 @@ from markupsafe import Markup
 
 from coldgrid.access import people
 from coldgrid.evidence import forks
-from coldgrid.evidence.forks import KeptFork, SettleFork
-from coldgrid.kernel import hosting, log
+from coldgrid.evidence.forks import KeptFork
+from coldgrid.kernel import hosting, log, set_aside
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.rejections import Invalid, Problem, Rejected
-from coldgrid.network.sites import get_site, site_labels
+from coldgrid.network.sites import get_site
 from coldgrid.sync import enrolled, receiving
-from coldgrid.webkit.commands import form_values, run, see_other
-from coldgrid.webkit.forms import NO_FORM, Form, refused_form
-from coldgrid.webkit.problems import status_of
+from coldgrid.sync.choices import FEED_EPOCH, ChooseCopy, choice_of
+from coldgrid.webkit.commands import submit_form
+from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import PanelContext, fragment, page, register_panel
 from coldgrid.webkit.visitors import Db, may, visitor_of
 
@@ -185,45 +184,30 @@ def _quarantine(request: Req, db: Reader, site_id: str, form: Form) -> Response[
         open_forks=[fork for fork in mine if not fork.settled_by],
         settled=[fork for fork in mine if fork.settled_by],
         here=here,
-        node_id=next((node.node_id for node in reversed(_live_nodes(db)) if node.site_id == site_id), ""),
-        site_name={label.site_id: label.name for label in site_labels(db)}.get(site_id, ""),
-        may_settle=may(request, "evidence.settle_fork"),
+        may_choose=may(request, "sync.choose_copy"),
+        choice=choice_of(db, site_id),
+        asides=[one for one in set_aside.asides(db) if one.origin == site_id],
+        of_feed=any(fork.epoch == FEED_EPOCH and not fork.settled_by for fork in mine),
         names=people.names(db),
         form=form,
         status_code=form.status,
     )
 
 
-# What a person says was kept goes into the reason, in words.
-KEPT = {"tower": "The tower's copy is kept", "node": "The node's copy is kept"}
-REASON_LEAST = 3
-
-
 @post("/nodes/quarantine/{site_id:str}", include_in_schema=False)
-async def settle(request: Req, db: Db, site_id: FromPath[str]) -> Response[Any]:
-    """End the quarantine of a log, and say which copy was kept and why."""
-    values = await form_values(request)
-    try:
-        command = _settling(site_id, {name: texts[-1].strip() for name, texts in values.items()})
-        await run(request, command, values.get("_key", [""])[-1] or None)
-    except Rejected as rejected:
-        return _quarantine(request, db, site_id, refused_form(rejected, values, status_of(rejected)))
-    return see_other(f"/nodes/quarantine/{site_id}", "The quarantine is ended; the node is greeted anew.")
-
-
-def _settling(site_id: str, given: Mapping[str, str]) -> SettleFork:
-    kept, reason, epoch = KEPT.get(given.get("keep", "")), given.get("reason", ""), given.get("log_epoch", "")
-    problems = []
-    if kept is None:
-        problems.append(Problem(field="keep", message="choose which copy is kept"))
-    if len(reason) < REASON_LEAST:
-        problems.append(Problem(field="reason", message="say what you found, and what was done"))
-    if problems or not epoch.isdigit():
-        raise Invalid(problems or [Problem(field="log_epoch", message="is no epoch")])
-    return SettleFork(log_origin=site_id, log_epoch=int(epoch), reason=f"{kept}: {reason}")
+async def choose(request: Req, db: Db, site_id: FromPath[str]) -> Response[Any]:
+    """Choose which copy is kept, and say why."""
+    return await submit_form(
+        request,
+        ChooseCopy,
+        then=f"/nodes/quarantine/{site_id}",
+        said="The choice is on record; it is carried out when the node calls next.",
+        again=lambda form: _quarantine(request, db, site_id, form),
+        site_id=site_id,
+    )
 
 
 register_panel("tower", "left", _tower_panel, order=20)
 register_panel("tower", "right", _chosen_panel, order=-10)
 register_panel("site", "top", _site_panel, order=10)
-handlers = [heard_all, heard_one, quarantine_page, settle]
+handlers = [heard_all, heard_one, quarantine_page, choose]
