@@ -208,6 +208,7 @@ async def resume(request: Req, site_id: FromPath[str], zone_id: FromPath[str]) -
 
 READS = [
     site_balances,
+    freshness,
     product_balances,
     units,
     unit,
