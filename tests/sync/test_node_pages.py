@@ -177,7 +177,7 @@ def test_a_tower_without_the_port_says_so(tower: TowerPort) -> None:
             json={"site_id": "ATL1"},
             headers={"x-csrf-token": CSRF, "accept": "application/json"},
         )
-        assert (asked.status_code, asked.json()["code"]) == (503, "no_port")
+        assert (asked.status_code, asked.json()["code"]) == (409, "no_port")
 
 
 def test_the_command_names_an_address_that_leads_here(shop: tuple[TowerPort, Client]) -> None:

@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.rejections import Unavailable
+from coldgrid.kernel.rejections import Conflict
 from coldgrid.kernel.validation import decode_all
 from coldgrid.sync import enrolled
 from coldgrid.sync.admission import GRACE, Node
@@ -27,7 +27,7 @@ READ = {"action": "sync.read"}
 TAGS = ["nodes"]
 
 
-class NoPort(Unavailable):
+class NoPort(Conflict):
     """This tower has no port for nodes."""
 
     todo = "Start it with one: see docs/nodes.md."
