@@ -102,8 +102,9 @@ class Moving:
         self._desk.do(handover.host_nothing)
         self._fetch()  # before the site is closed, so that it stands still for a moment only
         begun = self._begin(replace)
-        while begun.waiting:
+        if begun.waiting:
             self._tell(f"waiting until the node that has {self._site_id} has closed its log …")
+        while begun.waiting:
             time.sleep(AGAIN_S)
             begun = self._begin(replace)
         self._fetch()
