@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.simulation.disk import Fault
+from tests.simulation.disk import Fault, Image
 
 if TYPE_CHECKING:
     from tests.simulation.machines import Machine
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """Draws faults until it heals."""
+    """Draws faults until it heals. `copies`: disks of nodes are put back and copied too."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, copies: bool) -> None:
         self.world = world
         self.random = world.random
         self.over = False
+        self.copies = copies
+        self.images: dict[str, Image] = {}
 
     def begin(self, seconds: float) -> None:
         """Let lines and clocks be as they are, and let something fail every now and then."""
@@ -39,9 +41,13 @@ class Faults:
     def _happen(self) -> None:
         if self.over:
             return
+        often = 2 if self.copies else 0
         what = self.random.choices(
-            (self._cut_line, self._power_lost, self._killed, self._disk_fills, self._clock_jumps),
-            (4, 4, 2, 1, 1),
+            (
+                *(self._cut_line, self._power_lost, self._killed, self._disk_fills, self._clock_jumps),
+                *(self._disk_is_saved, self._disk_is_put_back, self._disk_is_copied),
+            ),
+            (4, 4, 2, 1, 1, 2 * often, often, often),
         )[0]
         what(self.random.choice(self.world.machines))
         self._next()
@@ -83,6 +89,31 @@ class Faults:
         by_s = self.random.choice((-7_200.0, -900.0, -30.0, 30.0, 900.0, 7_200.0))
         machine.clock.off_s += by_s
         self.world.say(f"the clock of {machine.name} jumps by {by_s} s")
+
+    # --- copies -------------------------------------------------------------------------
+
+    def _disk_is_saved(self, machine: Machine) -> None:
+        node = self.random.choice(self.world.nodes)
+        if node.up:
+            self.images[node.site_id] = node.disk.image()
+
+    def _disk_is_put_back(self, machine: Machine) -> None:
+        node = self.random.choice(self.world.nodes)
+        image = self.images.get(node.site_id)
+        if image is not None:
+            self.world.say(f"the disk of {node.name} is put back")
+            self.world.laws.doubtful.add(node.site_id)
+            node.die()
+            node.disk.put(image)
+            self.world.after(self.random.choice((1.0, 60.0)), node.boot)
+
+    def _disk_is_copied(self, machine: Machine) -> None:
+        node = self.random.choice(self.world.nodes)
+        image = self.images.get(node.site_id)
+        if image is not None:
+            self.world.say(f"the disk of {node.name} is copied, and the copy starts")
+            self.world.laws.doubtful.add(node.site_id)
+            self.world.start_copy(node.site_id, image)
 
     # --- healing ------------------------------------------------------------------------
 

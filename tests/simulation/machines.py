@@ -82,7 +82,7 @@ class Machine:
 
     def __init__(self, world: World, name: str, home: str, path: Path) -> None:
         self.world, self.name, self.home = world, name, home
-        self.clock = MachineClock(world, name)
+        self.clock = MachineClock(world, path.name)  # no two hosts draw the same
         self.disk = Disk(path, Random(f"{world.seed} disk of {name}"))
         self.notary = Notary(signer_of(name), NETWORK_NAME, home)
         self.life = 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from coldgrid.evidence.forks import SettleFork, open_forks
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.events import Command
 from coldgrid.node.moving import Moving
@@ -52,6 +53,7 @@ class World:
         self.nodes = [Node(self, site_id, folder / f"{site_id}.db") for site_id in SITES[:nodes]]
         self.sites = [Site(self, site_id) for site_id in SITES]
         self.office = Office(self)
+        self.copies: list[Node] = []
         self.working = True
         for node in self.nodes:
             self.tower.keys[node.site_id] = [node.notary.signer.key, node.notary.signer.witness_key]
@@ -91,13 +93,13 @@ class World:
 
     # --- a history --------------------------------------------------------------------
 
-    def work(self, seconds: float) -> None:
+    def work(self, seconds: float, *, copies: bool) -> None:
         """Let people work and things fail for a while."""
         for site in self.sites:
             self.after(self.random.uniform(0, 30), site.flush)
             self._again(site.act, 8.0)
         self._again(self.office.act, 15.0)
-        faults = Faults(self)
+        faults = Faults(self, copies=copies)
         faults.begin(seconds)
         self.run(seconds)
         self.working = False
@@ -113,6 +115,8 @@ class World:
         if not all(machine.up for machine in self.machines):
             return "a machine is down"
         for node in self.nodes:
+            if node.site_id in self.laws.doubtful and node.site_id in self.laws.barred():
+                continue
             state = node.carrier.state
             head = Place(*node.decider.heads[node.site_id])
             if not node.linked:
@@ -138,8 +142,31 @@ class World:
                 raise LawBroken(f"it does not come to rest: {why}")
             self.run(CALM_S)
 
+    def start_copy(self, site_id: str, image: Image) -> None:
+        """Start a second host from a copy of a node's disk, key and all."""
+        copy = Node(self, site_id, self.folder / f"copy{len(self.copies)}.db")
+        copy.disk.put(image)
+        self.copies.append(copy)
+        copy.boot()
+
+    def replace(self, site_id: str) -> None:
+        """A person trusts none of a site's hosts: an empty one takes its place, with what the tower has."""
+        for machine in (*self.nodes, *self.copies):
+            if isinstance(machine, Node) and machine.site_id == site_id:
+                machine.die()
+        change_over(tower=True)
+        for fork in open_forks(self.tower.reads()):
+            if fork.origin == site_id:
+                settled = SettleFork(
+                    log_origin=site_id, log_epoch=fork.epoch, reason="the tower's copy is kept"
+                )
+                self.tower.decider.do(settled)
+        fresh = Node(self, site_id, self.folder / f"{site_id}-again.db")
+        self.nodes = [fresh if node.site_id == site_id else node for node in self.nodes]
+        move(self, fresh)
+
     def close(self) -> None:
-        for machine in self.machines:
+        for machine in (*self.machines, *self.copies):
             machine.die()
 
 
@@ -223,8 +250,14 @@ def play(seed: int, tell: Callable[[str], None] | None = None) -> dict[str, int]
                 for one in balances_of_product(world.tower.reads(), ICE)
                 if one.location_id not in VIRTUAL or one.location_id == "TRANSIT"
             )
-            world.work(random.uniform(300, 1_800))
+            copies = random.random() < 0.15
+            world.work(random.uniform(300, 1_800), copies=copies)
             world.calm_down()
+            barred = world.laws.barred()
+            for site_id in sorted(barred):
+                world.replace(site_id)
+            if barred:
+                world.calm_down()
             world.laws.check()
         finally:
             world.close()
@@ -235,4 +268,5 @@ def play(seed: int, tell: Callable[[str], None] | None = None) -> dict[str, int]
             "lost frames": world.net.failed,
             "lives": sum(machine.life for machine in world.machines),
             "promises": world.laws.promises,
+            "copies found": len(barred),
         }
