@@ -9,11 +9,13 @@ import signal
 import sys
 
 from granian.constants import Interfaces
+from granian.errors import FatalError
 from granian.log import LogLevels
 from granian.server.embed import Server
 from litestar import Litestar
 
 from coldgrid.kernel.settings import Settings
+from coldgrid.node.words import say
 
 # Open event streams are cut after this long: everything acknowledged is durable already.
 STOP_WITHIN_S = 3.0
@@ -24,7 +26,11 @@ SWITCH_S = 0.0002
 def serve(app: Litestar, settings: Settings) -> None:
     """Serve until the process is asked to stop."""
     give_way()
-    asyncio.run(_serve(app, settings))
+    try:
+        asyncio.run(_serve(app, settings))
+    except FatalError as error:  # what could not start has said why
+        say(f"Could not serve on {settings.host}:{settings.port}: {error}")
+        sys.exit(1)
 
 
 def give_way() -> None:

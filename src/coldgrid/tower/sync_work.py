@@ -26,6 +26,7 @@ from coldgrid.node import vouching
 from coldgrid.node.application import lines_of
 from coldgrid.node.background import Loop
 from coldgrid.node.parts import system_now
+from coldgrid.node.words import say
 from coldgrid.stock.reserves import NoteStaleness
 from coldgrid.sync import enrolled, feeds, handover, wire
 from coldgrid.sync import messages as m
@@ -164,7 +165,13 @@ class NodeWork:
 
     def start(self) -> None:
         """Listen."""
-        self.port.start()
+        settings = self._tower.settings
+        try:
+            self.port.start()
+        except OSError as error:
+            say(f"The port for nodes, {settings.sync_host}:{settings.sync_port}: {error.strerror or error}")
+            say("Choose another with COLDGRID_SYNC_PORT.")
+            raise
 
     def stop(self) -> None:
         """Listen no more."""
