@@ -194,6 +194,9 @@ kernel_answer = sa.Table(
     info={"origin": "site"},
 )
 _ASK = Statement(kernel_request.insert())
+_IS_ANSWERED = Statement(
+    sa.select(kernel_answer.c.request_id).where(kernel_answer.c.request_id == sa.bindparam("which"))
+)
 # A node that was put back may answer twice: the later word is the one of the log that was kept.
 _ANSWER = Statement(
     upsert(kernel_answer, keys=["request_id"], set_=["outcome", "code", "why", "entry_id", "answered_at"])
@@ -248,7 +251,8 @@ def _asked(tx: Tx, event: Requested) -> None:
         epoch=tx.entry.epoch,
         seq=tx.entry.seq,
     )
-    if not tx.rebuilding:
+    # A site's past may come before the feed that asked for it, as where it moves house.
+    if not tx.rebuilding and tx.one(_IS_ANSWERED, which=event.request_id) is None:
         state = tx.hot(OpenRequests)
         state.add(event.site_id, event.request_id)
         tx.undo(lambda: _ignore(state.drop(event.site_id, event.request_id)))
