@@ -1,8 +1,9 @@
 """A real night's facts, repeated under other names: what a site has to tell after it was alone for long.
 
 The mix is that of the freezer's night in scenarios/, of all its sites together, as if one site had lived it:
-goods out and in and lots by far, then incidents, alarms, playbook steps, pages, dispositions. Every
-repetition has ids of its own, which compress no better than those of the night.
+goods out and in and lots by far, then incidents, alarms, playbook steps, pages, dispositions. Before it come
+nights with trade alone: goods in and out, lots, manifests. Each has ids of its own, which compress no better
+than those of the night.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from coldgrid.tower.scenario.play import Player
 from coldgrid.tower.world.plan import load_plan
 
 SITE = "ATL1"
+TRADE = frozenset(
+    {"stock.goods_dispatched", "stock.unit_received", "catalog.lot_registered", "telemetry.blocks_manifested"}
+)
 NIGHT = timedelta(hours=8)
 _ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567"
 # A drawn id, a handling unit, an order, a digest.
@@ -45,6 +49,7 @@ class Night:
         self.sites = sorted({entry.origin for entry in entries} - {NETWORK_ORIGIN})
         self.of_sites = [entry for entry in entries if entry.origin != NETWORK_ORIGIN]
         self.lived = [entry for entry in self.of_sites if entry.type != "origin.opened"]
+        self._trade = [entry for entry in self.lived if entry.type in TRADE]
 
     def network_log(self, count: int) -> list[Entry]:
         """Return what the network has to know before a site tells so many facts.
@@ -62,12 +67,23 @@ class Night:
     def site_log(self, count: int, first: tuple[int, int]) -> list[Entry]:
         """Return so many facts of one site, from a place of its log on."""
         site = _Log(SITE, *first)
-        for number in range(self._nights(count)):
-            site.add(self.lived[: count - len(site.entries)], number)
+        left, nights = count - len(self.lived), self._nights(count)
+        for number in range(1, nights):
+            # Goods for all the nights come first: else the network would have promised what was not there.
+            entries = self._trade if number > 1 else [_for_all(entry, nights) for entry in self._trade]
+            site.add(entries[: max(0, left - len(site.entries))], number)
+        site.add(self.lived[:count], 0, later=NIGHT * nights)
         return site.entries
 
     def _nights(self, count: int) -> int:
-        return -(-count // len(self.lived))
+        return 1 + max(0, -(-(count - len(self.lived)) // len(self._trade)))
+
+
+def _for_all(entry: Entry, nights: int) -> Entry:
+    if entry.type != "stock.unit_received":
+        return entry
+    body = re.sub(rb'"qty":(\d+)', lambda qty: b'"qty":%d' % (int(qty[1]) * nights), entry.body)
+    return msgspec.structs.replace(entry, body=body)
 
 
 class _Log:
@@ -80,10 +96,10 @@ class _Log:
         self._first_seq = first_seq
         self._now: dict[str, str] = {}  # where an entry of the night is now
 
-    def add(self, entries: Sequence[Entry], number: int) -> None:
-        """Add a night's entries: the first as they were, later ones under other names."""
+    def add(self, entries: Sequence[Entry], number: int, later: timedelta | None = None) -> None:
+        """Add a night's entries: night 0 as it was, others under other names."""
         other = _renamed(number) if number else _moved if self.origin == SITE else bytes
-        later = NIGHT * number
+        later = NIGHT * number if later is None else later
         for entry in entries:
             own = msgspec.structs.replace(
                 entry,
