@@ -15,7 +15,7 @@ from coldgrid.evidence import checkpoints, tiles, witness
 from coldgrid.evidence.forks import open_forks
 from coldgrid.evidence.merkle import tree_root
 from coldgrid.evidence.notes import parse_checkpoint, parse_note, verify_note
-from coldgrid.kernel import command_log, log, rebuild
+from coldgrid.kernel import command_log, log, rebuild, timers
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.events import Command, Entry, envelope_bytes, leaf_hash
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
@@ -23,6 +23,7 @@ from coldgrid.kernel.parking import parked_events
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.statements import Statement
+from coldgrid.network_flows.resourcing import TIMER
 from coldgrid.stock.dispatch import DispatchGoods, GoodsDispatched
 from coldgrid.stock.hold_book import open_holds_of
 from coldgrid.stock.index import PromisableIndex
@@ -267,8 +268,11 @@ class Laws:
             f"{standing} stand and {under_way} are under way, {expected} by what was acknowledged",
         )
         hot = tower.decider.shared.hot[PromisableIndex]
-        for bucket in hot._by_key.values():  # noqa: SLF001 (looks at every bucket there is)
-            self.demand(bucket.short == 0, f"stays short: {bucket.key} {bucket.short}")
+        # By a clock that was ahead the rest of the orders is sourced again later than now.
+        later = timers.due_timers(tower.reads(), T0 + timedelta(days=4), 1_000, [])
+        if not any(timer.kind == TIMER for timer in later):
+            for bucket in hot._by_key.values():  # noqa: SLF001 (looks at every bucket there is)
+                self.demand(bucket.short == 0, f"stays short: {bucket.key} {bucket.short}")
         shipped = Counter[str]()
         for entry in log.read_all(tower.reads(), -1, ["stock.goods_dispatched"]):
             event = log.decode_entry(entry)
