@@ -128,6 +128,18 @@ def tower_take_back(site_id: str, *, lost: bool = False) -> None:
     ask_tower(os.environ, "take-back", site=site_id, lost="yes" if lost else "no")
 
 
+@tower_app.command(name="recover")
+def tower_recover(*, database: Where = None) -> None:
+    """Begin anew after the tower's database was put back from a copy: once, before it serves again.
+
+    Args:
+        database: Which database.
+    """
+    from coldgrid.cli.maintenance import recover_tower
+
+    recover_tower(os.environ, database, Output(json=False))
+
+
 Folder = Annotated[Path, Parameter(name="--data", help="The node's folder: database, keys, settings.")]
 
 

@@ -20,6 +20,7 @@ from coldgrid.kernel.tables import EPOCH
 from coldgrid.node.host import LiveHost
 from coldgrid.telemetry.export import csv_parts, write_parquet
 from coldgrid.telemetry.sensors import list_sensors
+from coldgrid.tower import recovery
 from coldgrid.tower.rooms import load_rooms
 
 
@@ -40,6 +41,23 @@ def rebuild_database(environment: Mapping[str, str], database: str | None, out: 
         )
     else:
         out.say("[ok]●[/] the rebuilt tables equal the live ones")
+
+
+def recover_tower(environment: Mapping[str, str], database: str | None, out: Output) -> None:
+    """Open the next epochs of a tower that was put back, and say what a person has to look at."""
+    settings = load_settings(environment, database=database)
+    load_rooms()
+    decider = Decider(open_database(settings.database), LiveHost(AllowAll()))
+    try:
+        done = recovery.recover(decider)
+    finally:
+        decider.close()
+    for origin, epoch in done.epochs.items():
+        out.say(f"[ok]●[/] {origin} goes on in epoch {epoch}")
+    out.say(f"{done.messages:,} messages that may have been sent are left to a person, on the health page")
+    out.say(
+        "A site that was told more than this copy has is in quarantine when it comes: keep the tower's copy"
+    )
 
 
 class _Differences(msgspec.Struct):

@@ -35,6 +35,7 @@ kernel_hosting = sa.Table(
 )
 _PLACE = Statement(upsert(kernel_hosting, keys=["origin"], set_=["here", "since", "why"]))
 _ALL = Statement(sa.select(kernel_hosting.c.origin, kernel_hosting.c.here))
+_WHY = Statement(sa.select(kernel_hosting.c.why).where(kernel_hosting.c.origin == sa.bindparam("origin")))
 
 
 @hot_state
@@ -65,6 +66,11 @@ class Hosting:
 def elsewhere(db: Reader) -> list[str]:
     """Return the origins that are known to live elsewhere, in order, as committed."""
     return sorted(origin for origin, here in db.all(_ALL) if not here and origin != EVERY_OTHER)
+
+
+def why_placed(db: Reader, origin: str) -> str:
+    """Return why an origin lives where it does; empty where nothing was said about it."""
+    return str(db.value(_WHY, origin=origin) or "")
 
 
 def place(tx: Tx, origin: str, *, here: bool, why: str) -> None:

@@ -19,16 +19,19 @@ import structlog
 from coldgrid.kernel.events import Entry
 from coldgrid.kernel.tables import from_micros
 from coldgrid.sync import readings
+from coldgrid.sync.abiding import abide
 from coldgrid.sync.acts import Lane, Phase, State
 from coldgrid.sync.carrier import Carrier, Request
 from coldgrid.sync.desk import Desk
-from coldgrid.sync.messages import Place
+from coldgrid.sync.messages import Code, Message, Place
 from coldgrid.sync.tls_client import ANSWER_S, TowerLink, TowerRefused, TowerUnreachable
-from coldgrid.sync.wire import Refusal
+from coldgrid.sync.wire import Refusal, decode, encode
 
 LOOK_EVERY_S = 2.0
 PARCEL_SOON_S = 2.0
 RENEWAL_EVERY_S = 3600.0
+# The tower may have to make its projections anew before it answers.
+ABIDE_AGAIN_S, ABIDE_WITHIN_S = 10.0, 900.0
 logger = structlog.get_logger("coldgrid.sync")
 
 
@@ -65,6 +68,7 @@ class Talk:
         self._began_us, self._began_s = time.time_ns() // 1000, time.monotonic()
         self._parcel_at_s = -parcel_every_s
         self._parcel_no = 0
+        self._abide_at_s = 0.0
         self._looker = threading.Thread(target=self._look_on, name="sync-looker", daemon=True)
         self._lanes = [
             threading.Thread(target=self._lane, args=(lane,), name=f"sync-{lane}", daemon=True)
@@ -161,6 +165,7 @@ class Talk:
     def _look_on(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._abide()
                 self._cut_parcel()
                 self._hand_out(self._carrier.look(self._now_us(), self._parcel_no))
             except Refusal as refusal:
@@ -169,6 +174,19 @@ class Talk:
                 logger.exception("sync_look_failed")
             self._news.wait(self._wait_s())
             self._news.clear()
+
+    def _abide(self) -> None:
+        """Where a person chose which copy of this site's log is kept, carry it out and say hello again."""
+        now_s = time.monotonic()
+        if self._carrier.state.code != Code.CHOSEN or now_s < self._abide_at_s:
+            return
+        self._abide_at_s = now_s + ABIDE_AGAIN_S
+        kept = abide(self._desk, self._site_id, self._exchange)
+        logger.warning("quarantine_ended", site=self._site_id, kept=kept)
+        self._carrier.begin_anew()
+
+    def _exchange(self, message: Message) -> Message:
+        return decode(self._link.post(encode(message), ABIDE_WITHIN_S))
 
     def _wait_s(self) -> float:
         due_us = self._carrier.due_us

@@ -20,6 +20,7 @@ from coldgrid.node.parts import Parts, system_now
 from coldgrid.node.serve import serve
 from coldgrid.node.words import say
 from coldgrid.sync import tls_client
+from coldgrid.sync.abiding import is_abiding
 from coldgrid.sync.authority import BadCertificate
 from coldgrid.sync.desk import HandDesk
 from coldgrid.sync.identity_files import NotEnrolled, begin_run, open_identity
@@ -113,9 +114,11 @@ def serve_node(
     site_id = identity.tower.site_id
     if not is_home(parts.decider, site_id):
         with parts.reader() as db:
-            given = has_given(db, site_id)
+            given, abiding = has_given(db, site_id), is_abiding(db, site_id)
         if given:
             say(f"{site_id} was called back: this node only hands over what it still has")
+        elif abiding:
+            say(f"{site_id} takes the tower's copy of its log first")
         else:
             _take_over(parts, folder)
     say(f"Coldgrid node of {site_id} on http://{settings.host}:{settings.port}, tower {identity.tower.url}")

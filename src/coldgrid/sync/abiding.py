@@ -35,6 +35,7 @@ from coldgrid.sync.recovering import Ask, catch_up, take_past
 from coldgrid.sync.wire import Refusal, expect
 
 CAUSE = "sync.abided"
+TAKING = "the tower's copy is taken"
 SENT_AT_ONCE = 1_000
 NOTHING = Tip(0, 0, b"")
 
@@ -58,6 +59,11 @@ def abide(desk: Desk, site_id: str, ask: Ask) -> str:
     desk.do(partial(_open_next, site_id=site_id, end=chosen.end))
     _put(ask, "copy.done", end, bool)
     return choices.TOWER
+
+
+def is_abiding(db: Reader, site_id: str) -> bool:
+    """Tell whether this node was interrupted while it took the tower's copy: it goes on when it talks."""
+    return hosting.why_placed(db, site_id) == TAKING
 
 
 def last_common(db: Reader, site_id: str, ask: Ask) -> Tip:
@@ -125,7 +131,7 @@ def _set_aside(decider: Decider, site_id: str, aside: Sequence[Entry], place: Fe
     """Set aside in one commit; from it on nothing is decided here until the next epoch is opened."""
 
     def also(tx: Tx) -> None:
-        hosting.place(tx, site_id, here=False, why="the tower's copy is taken")
+        hosting.place(tx, site_id, here=False, why=TAKING)
         forget_proofs(tx, aside)
         if place is not None:
             following.move_to(tx, place)

@@ -109,6 +109,11 @@ class Carrier:
         """Note that a request got no answer; return what to send now."""
         return self._step(a.Failed(request.lane, why), now_us)
 
+    def begin_anew(self) -> None:
+        """Say hello at the next look: what barred this node is settled."""
+        with self._lock:
+            self.state = engine.begun_anew(self.state)
+
     @property
     def due_us(self) -> int | None:
         """When to `look` again though nothing happened."""

@@ -66,6 +66,12 @@ def step(state: State, told: Told, now_us: int) -> tuple[State, list[Act]]:
     return _plan(state, now_us)
 
 
+def begun_anew(state: State) -> State:
+    """Return a state that greets at once: the quarantine is over, and the tower may have another copy."""
+    lanes = {lane: one if one.busy else LaneState() for lane, one in state.lanes.items()}
+    return _with(state, phase=Phase.DOWN, place=Place(), witnessed=Place(), code="", why="", lanes=lanes)
+
+
 def due_us(state: State) -> int | None:
     """Return when to step again though nothing happened; None: not before something does."""
     waits = [one.not_before_us for one in state.lanes.values() if not one.busy and one.not_before_us]

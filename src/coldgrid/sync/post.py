@@ -148,6 +148,7 @@ class Post:
         """A node that was told more than is here finds a tower that was put back, before anything is sent."""
         self._refresh()
         with self._desk.reader() as db:
+            receiving.check_not_chosen(db, site_id)
             feeds.feed_after(db, site_id, place, 0)
 
     def _take_facts(self, site_id: str, facts: m.Facts, final: bool) -> m.Taken:

@@ -251,10 +251,20 @@ def check_open(decider: Decider, site_id: str) -> None:
     if decider.shared.hot[Hosting].here(site_id):
         raise Refusal(Code.NOT_YOURS, f"{site_id} is hosted here")
     barred = [fork for fork in forks.quarantined(Reads(decider.connection)) if fork.origin == site_id]
-    if barred and choices.open_choice(Reads(decider.connection), site_id) is not None:
-        raise Refusal(Code.CHOSEN, "a person chose which copy is kept: carry it out", log=str(min(barred)))
     if barred:
+        check_not_chosen(Reads(decider.connection), site_id)
         raise Refusal(Code.QUARANTINED, "a person has to choose which copy is kept", log=str(min(barred)))
+
+
+def check_not_chosen(db: Reader, site_id: str) -> None:
+    """Refuse while a person's choice waits for the node to carry it out.
+
+    Raises:
+        Refusal: chosen.
+    """
+    choice = choices.open_choice(db, site_id)
+    if choice is not None:
+        raise Refusal(Code.CHOSEN, "a person chose which copy is kept: carry it out", keep=choice.keep)
 
 
 def place_of(decider: Decider, origin: str) -> Place:
