@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from coldgrid.kernel import rejections as r
-from coldgrid.kernel import validation
+from coldgrid.kernel import requests, validation
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
 from coldgrid.webkit.problems import BodyTooLarge, TooMany, document_of, status_of
 from coldgrid.webkit.visitors import NotSignedIn
@@ -36,6 +36,8 @@ PAGE = {"accept": "text/html"}
         (r.StorageFull(), 507),
         (r.StorageFailed(), 503),
         (r.OriginElsewhere(), 503),
+        (requests.DecidedElsewhere(), 421),
+        (requests.NotKeptForLater(), 421),
         (r.InternalFault(), 500),
         (Rejected(), 409),
     ],

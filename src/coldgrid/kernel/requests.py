@@ -90,9 +90,9 @@ class Answered(Event, frozen=True, tag="kernel.answered"):
 
 
 class DecidedElsewhere(OriginElsewhere):
-    """The network decides this at its tower; a site's node cannot, and asks for nothing in your name."""
+    """This is decided by another host, and a site's node asks for nothing in your name."""
 
-    todo = "Do it on the tower's pages; while the line is down, it waits until you can."
+    todo = "Do it on the tower's pages; while the line is down it has to wait."
 
 
 class NotKeptForLater(OriginElsewhere):
