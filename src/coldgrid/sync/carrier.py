@@ -124,17 +124,26 @@ class Carrier:
             self.state, acts = engine.step(self.state, told, now_us)
         requests = []
         for act in acts:
-            with self._desk.reader() as db:
-                message = self._prepare[type(act)](db, act)
-            if message is None:  # what it was about is gone
-                failed = a.Failed(act.lane, "nothing to send")
+            message, why = self._made(act)
+            if message is None:
                 with self._lock:
-                    self.state, _ = engine.step(self.state, failed, now_us)
+                    self.state, _ = engine.step(self.state, a.Failed(act.lane, why), now_us)
                 continue
             history = isinstance(act, a.SendFacts) and act.behind >= HISTORY_FROM
             frame = encode(message, LEVEL_BACKLOG if history else LEVEL_LIVE)
             requests.append(Request(act.lane, frame, act.hold_ms if isinstance(act, a.AskFeed) else 0))
         return requests
+
+    def _made(self, act: a.Act) -> tuple[Message | None, str]:
+        """Make the message of an act; without one, say why: its lane tries again later."""
+        try:
+            with self._desk.reader() as db:
+                return self._prepare[type(act)](db, act), "nothing to send"
+        except Refusal as refusal:
+            return None, str(refusal)
+        except Exception as error:  # the disk is full, as it may be where a greeting is counted
+            logger.exception("sync_message_failed", site=self._who.site_id, lane=act.lane)
+            return None, f"{type(error).__name__}: {error}"[:200]
 
     # --- making messages ----------------------------------------------------------
 
