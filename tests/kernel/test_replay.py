@@ -1,4 +1,4 @@
-"""Replays: what a rebuild does in memory leaves the rows that the same writes leave one after the other."""
+"""What a rebuild, or a batch that gathers, adds up in memory leaves the rows that single writes leave."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from coldgrid.kernel import held_rows
 from coldgrid.kernel.driver import Connection
+from coldgrid.kernel.gathering import GatheringBatch
 from coldgrid.kernel.replay import ReplayBatch
 from coldgrid.kernel.statements import ROWS_IN_BLOCK, Statement, upsert
 from coldgrid.kernel.tables import metadata
@@ -110,6 +111,22 @@ def replayed(connection: Connection, program: list[Step]) -> Seen:
     return [*seen, everything(batch.query)]
 
 
+def gathered(connection: Connection, program: list[Step]) -> Seen:
+    """Do some of the steps, so that the table has rows, then the others gathered."""
+    batch, seen = GatheringBatch(connection, {}, 0), []
+    for place, (name, values) in enumerate(program):
+        if name == "read":
+            seen.append(everything(batch.query))
+        elif name == "flush":
+            batch.flush()
+        elif place < len(program) // 3:
+            batch.flush()
+            connection.run_many(STATEMENTS[name], [row_of(name, values, connection.dialect)])
+        else:
+            batch.write_row(STATEMENTS[name], row_of(name, values, connection.dialect))
+    return [*seen, everything(batch.query)]
+
+
 @pytest.mark.parametrize("dialect", list(KERNELS))
 @pytest.mark.parametrize("held_max", [0, 3, 1000])
 def test_a_replay_leaves_the_rows_that_single_writes_leave(
@@ -131,6 +148,9 @@ def run_on(connection: Connection) -> None:
             connection.command("ROLLBACK")
             connection.command("BEGIN")
             assert replayed(connection, program) == wanted
+            connection.command("ROLLBACK")
+            connection.command("BEGIN")
+            assert gathered(connection, program) == wanted
         finally:
             connection.command("ROLLBACK")
 

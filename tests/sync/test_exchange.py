@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coldgrid.sync import feeds
+from coldgrid.sync import feeds, receiving
 from tests.conftest import Kernel, sqlite_kernel
 from tests.kernel import rooms
 from tests.kernel.rooms import Bump, Tell
@@ -30,6 +30,24 @@ def test_a_nodes_facts_reach_the_tower_verbatim_and_the_network_answers_them(ker
         assert rooms.told_of(kernel.reader(), "a") == 5, "nothing is taken twice"
         kernel.rebuild()
         own.rebuild()
+
+
+@pytest.mark.parametrize("gathered_from", [1, 10_000])
+def test_a_long_log_leaves_at_the_tower_what_its_facts_say_and_its_reactions_run(
+    kernel: Kernel, gathered_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "GATHERED_FROM", gathered_from)
+    tower = Tower(kernel)
+    tower.lets_go_of("ATL1")
+    with sqlite_kernel() as own:
+        node = Node(tower, own)
+        for number in range(120):
+            own.do(Bump(site_id="ATL1", name="ab"[number % 2], by=1))
+        node.talk()
+        assert own_log(kernel, "ATL1") == own_log(own, "ATL1")
+        assert rooms.count_of(kernel.reader(), "a") == rooms.count_of(own.reader(), "a")
+        assert rooms.told_of(kernel.reader(), "b") == 60
+        kernel.rebuild()
 
 
 def test_a_node_is_told_of_its_site_and_of_master_data_and_of_no_other_site() -> None:

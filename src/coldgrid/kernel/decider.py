@@ -27,6 +27,7 @@ from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.database import Connection, Database, DriverError, fault, schema_statements
 from coldgrid.kernel.events import Command, Entry, tag_of
+from coldgrid.kernel.gathering import GatheringBatch
 from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.metrics import COMMANDS, GROUPS
 from coldgrid.kernel.origins import ClockKind, OriginClosed
@@ -165,10 +166,14 @@ class Decider:
         """Run a function as one unit of work and commit: for imports, which are no commands."""
         return self._commit(lambda batch: work(self.unit(batch, origin, principal, cause)))
 
-    def take(self, origin: str, work: Callable[[Tx], T], cause: str) -> T:
-        """Run a function that takes in another host's facts: no epoch of ours is opened for them."""
+    def take(self, origin: str, work: Callable[[Tx], T], cause: str, *, gathers: bool = False) -> T:
+        """Run a function that takes in another host's facts: no epoch of ours is opened for them.
+
+        `gathers`: it has many of them, and gives no commands (`GatheringBatch`).
+        """
         return self._commit(
-            lambda batch: work(Tx(batch, self.shared, origin, SYSTEM, self.host.now(), cause))
+            lambda batch: work(Tx(batch, self.shared, origin, SYSTEM, self.host.now(), cause)),
+            GatheringBatch if gathers else Batch,
         )
 
     def close(self) -> None:
@@ -178,9 +183,9 @@ class Decider:
 
     # --- one group ---------------------------------------------------------------
 
-    def _commit(self, work: Callable[[Batch], T]) -> T:
+    def _commit(self, work: Callable[[Batch], T], kind: type[Batch] = Batch) -> T:
         """Run work in one transaction; on any failure nothing of it remains (D4)."""
-        batch = Batch(self.connection, self.heads.copy(), self.position)
+        batch = kind(self.connection, self.heads.copy(), self.position)
         self.connection.command("BEGIN IMMEDIATE" if self.database.dialect == SQLITE else "BEGIN")
         try:
             result = work(batch)

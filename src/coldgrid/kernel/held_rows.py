@@ -58,6 +58,10 @@ class Held:
         most = ROWS_HELD_MAX if self._lookups else FINAL_ROWS_HELD_MAX
         return len(self.rows) + self.late.count > most
 
+    def be_living(self) -> None:
+        """Take the table for one in use: it has rows and indexes already."""
+        self.stored = self._indexed = True
+
     def upserter(self, statement: Statement[Any], write: Write) -> Writer:
         """Return what does an upsert."""
         lookup, key_of = self._lookup(write), itemgetter(*(place for _, place in write.match))
