@@ -18,6 +18,7 @@ from coldgrid.sync.acts import (
     Looked,
     Phase,
     SayHello,
+    SendAhead,
     SendBlocks,
     SendCosign,
     SendFacts,
@@ -78,6 +79,8 @@ def test_each_lane_has_one_request_under_way() -> None:
 
 def test_readings_wait_while_the_facts_are_far_behind() -> None:
     state, acts = run(up(), Looked(Backlog(Place(1, 5_000), 7)))
+    assert kinds(acts) == [SendAhead]
+    state, acts = run(state, Answered(Lane.FACTS, m.Heard(0)))
     assert kinds(acts) == [SendFacts]
     state, acts = run(state, Answered(Lane.FACTS, m.Taken(Place(1, 4_900))))
     assert kinds(acts) == [SendFacts, SendParcels]

@@ -13,6 +13,9 @@ from coldgrid.sync.pace import Bucket
 HOLD_MS = 240_000
 # Behind by more than this, readings wait until the facts are there.
 FACTS_FIRST = 500
+# Facts that take longer than this are overtaken by copies of what is urgent, and again each time it is over.
+AHEAD_FROM_S = 2
+RATE_ASSUMED_PER_S = 250.0
 
 
 class Lane(StrEnum):
@@ -54,7 +57,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """All that the engine remembers. `place`: what the tower has; `overlap`: begin one entry before it.
 
     `offline_since_us`: None while the tower answers. `code` and `why`: what it refused last. `counted`: how
-    many greetings the tower said that it had heard, when it refused one that was older.
+    many greetings the tower said that it had heard, when it refused one that was older. `rate_per_s`: entries
+    taken in a second; `ahead`: up to where what is urgent was sent ahead, at `ahead_us`.
     """
 
     site_id: str
@@ -65,6 +69,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     counted: int = 0
     place: Place = Place()
     overlap: bool = False
+    rate_per_s: float = RATE_ASSUMED_PER_S
+    ahead: Place = Place()
+    ahead_us: int = 0
     ticket: bytes = b""
     backlog: Backlog = Backlog()
     parcel_no: int = 0
@@ -86,6 +93,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         """Return how many entries the tower lacks of the newest epoch; of older ones, all count as many."""
         head = self.backlog.head
         return head.seq - self.place.seq if head.epoch == self.place.epoch else head.seq + FACTS_FIRST
+
+    def late(self) -> bool:
+        """Tell whether the facts behind take so long that what is urgent goes ahead of them."""
+        return self.behind() > AHEAD_FROM_S * self.rate_per_s
 
 
 # --- What the engine is told -------------------------------------------------------
@@ -132,6 +143,13 @@ class SendFacts(msgspec.Struct, frozen=True):
     lane: Lane = Lane.FACTS
 
 
+class SendAhead(msgspec.Struct, frozen=True):
+    """Send copies of the open alarms and incidents behind this place."""
+
+    place: Place
+    lane: Lane = Lane.FACTS
+
+
 class AskFeed(msgspec.Struct, frozen=True):
     """Ask for what follows in the feed."""
 
@@ -160,4 +178,4 @@ class SendBlocks(msgspec.Struct, frozen=True):
     lane: Lane = Lane.READINGS
 
 
-Act = SayHello | SendFacts | AskFeed | SendCosign | SendParcels | SendBlocks
+Act = SayHello | SendFacts | SendAhead | AskFeed | SendCosign | SendParcels | SendBlocks

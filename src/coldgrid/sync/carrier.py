@@ -23,6 +23,7 @@ from coldgrid.sync import acts as a
 from coldgrid.sync import engine, following, outgoing, proofs, readings
 from coldgrid.sync import messages as m
 from coldgrid.sync.acts import Lane, State
+from coldgrid.sync.ahead import urgent_after
 from coldgrid.sync.codec import pack_entries
 from coldgrid.sync.desk import Desk
 from coldgrid.sync.messages import Code, Message, Place
@@ -64,6 +65,7 @@ class Carrier:
         self._prepare: dict[type[Any], Callable[[Reader, Any], Message | None]] = {
             a.SayHello: self._hello,
             a.SendFacts: self._facts,
+            a.SendAhead: self._ahead,
             a.AskFeed: self._ask_feed,
             a.SendCosign: self._cosign,
             a.SendParcels: self._parcels,
@@ -168,6 +170,9 @@ class Carrier:
         site_id = self._who.site_id
         entries = outgoing.facts_after(db, site_id, act.place, self._desk.place(site_id), act.entries_max)
         return m.Facts(pack_entries(entries), outgoing.keys_sealed_in(db, entries)) if entries else None
+
+    def _ahead(self, db: Reader, act: a.SendAhead) -> m.Ahead:
+        return m.Ahead(pack_entries(urgent_after(db, self._who.site_id, act.place)))
 
     def _ask_feed(self, db: Reader, act: a.AskFeed) -> m.FeedAsk:
         place = following.followed(db)

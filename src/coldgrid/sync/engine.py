@@ -18,6 +18,7 @@ import msgspec
 
 from coldgrid.sync import messages as m
 from coldgrid.sync.acts import (
+    AHEAD_FROM_S,
     FACTS_FIRST,
     Act,
     Answered,
@@ -28,6 +29,7 @@ from coldgrid.sync.acts import (
     Looked,
     Phase,
     SayHello,
+    SendAhead,
     SendBlocks,
     SendCosign,
     SendFacts,
@@ -40,6 +42,8 @@ from coldgrid.sync.pace import SECOND_US, backoff_us
 
 # A tower that answers a poll at once with nothing is not asked again at once.
 POLL_AGAIN_US = SECOND_US
+# A batch of fewer says little of how fast the tower takes facts.
+RATED_FROM = 50
 BARRED_AGAIN_US = 60 * SECOND_US
 WANTED_AGAIN_US = 60 * SECOND_US
 FOR_GOOD = frozenset(
@@ -128,6 +132,10 @@ def _answered(state: State, told: Answered, asked: LaneState, now_us: int) -> St
 def _taken(state: State, told: Answered, asked: LaneState, now_us: int) -> State:
     message = told.message
     assert isinstance(message, m.Taken)
+    taken = message.place.seq - state.place.seq if message.place.epoch == state.place.epoch else 0
+    if taken >= RATED_FROM and now_us > asked.since_us:
+        rate = taken * SECOND_US / (now_us - asked.since_us)
+        state = _with(state, rate_per_s=(state.rate_per_s + rate) / 2)
     state = _with(state, place=message.place, overlap=False, pace=message.pace, code="", why="")
     return _paced(_wanting(state, message.wanted), told.lane, message.pace, now_us)
 
@@ -151,6 +159,11 @@ def _cosigned(state: State, told: Answered, asked: LaneState, now_us: int) -> St
     return _with(state, witnessed=Place(told.message.epoch, told.message.size))
 
 
+def _heard(state: State, told: Answered, asked: LaneState, now_us: int) -> State:
+    assert isinstance(told.message, m.Heard)
+    return _paced(_with(state, pace=told.message.pace), told.lane, told.message.pace, now_us)
+
+
 def _wanting(state: State, wanted: list[bytes]) -> State:
     return _with(state, wanted=tuple(wanted)) if wanted else state
 
@@ -166,6 +179,8 @@ def _welcomed(state: State, told: Answered, asked: LaneState, now_us: int) -> St
         failures=0,
         ticket=message.ticket,
         place=message.place,
+        ahead=Place(),
+        ahead_us=0,
         overlap=message.place.seq > 0,
         parcel_no=message.parcel_no,
         ask_wanted=True,
@@ -264,6 +279,7 @@ _ANSWERS: dict[type, Callable[[State, Answered, LaneState, int], State]] = {
     m.ParcelsTaken: _parcels_taken,
     m.BlocksTaken: _blocks_taken,
     m.Cosigned: _cosigned,
+    m.Heard: _heard,
 }
 # None: nothing that the engine can change; try again later.
 _REFUSALS: dict[tuple[str, Lane | None], Callable[[State, m.Refused], State | None]] = {
@@ -295,6 +311,8 @@ def _plan(state: State, now_us: int) -> tuple[State, list[Act]]:
         state = _lane(state, lane, busy=True, since_us=now_us)
         if isinstance(act, SayHello):
             state = _with(state, phase=state.phase if state.phase is Phase.BARRED else Phase.GREETING)
+        elif isinstance(act, SendAhead):
+            state = _with(state, ahead=state.backlog.head, ahead_us=now_us)
         elif isinstance(act, SendBlocks) and not act.hashes:
             state = _with(state, ask_wanted=False)
     return state, acts
@@ -309,15 +327,18 @@ def _next(state: State, lane: Lane, now_us: int) -> Act | None:
     if state.bucket.wait_us(now_us):
         return None
     if lane is Lane.FACTS:
-        return _next_facts(state)
+        return _next_facts(state, now_us)
     if lane is Lane.PROOF:
         return _next_proof(state)
     return _next_readings(state)
 
 
-def _next_facts(state: State) -> Act | None:
+def _next_facts(state: State, now_us: int) -> Act | None:
     if state.place == state.backlog.head or not state.backlog.head.seq:
         return None
+    due = not state.ahead_us or now_us - state.ahead_us >= AHEAD_FROM_S * SECOND_US
+    if due and state.late() and state.ahead < state.backlog.head:
+        return SendAhead(max(state.place, state.ahead))
     place = Place(state.place.epoch, state.place.seq - 1) if state.overlap else state.place
     return SendFacts(place, min(state.pace.entries_max, ENTRIES_MAX), state.behind())
 

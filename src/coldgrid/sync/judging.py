@@ -96,7 +96,7 @@ def _check_tips(tips: Sequence[Tip], head: Place, leaf: bytes) -> None:
         why = "the node has less of its log than it sent before: its disk was put back"
         raise Refusal(Code.REWOUND, why, here=leaf.hex(), there=there, size=head.seq, epoch=head.epoch)
     if tip.size == head.seq and tip.leaf != leaf:
-        raise _forked(head.epoch, head.seq, leaf, tip.leaf)
+        raise forked(head.epoch, head.seq, leaf, tip.leaf)
 
 
 def decide_facts(entries: Sequence[Entry], head: Place, known: Mapping[tuple[int, int], bytes]) -> int:
@@ -107,17 +107,7 @@ def decide_facts(entries: Sequence[Entry], head: Place, known: Mapping[tuple[int
     Raises:
         Refusal: gap, with the place to go on from; forked, with both hashes.
     """
-    skip = 0
-    for entry in entries:
-        if (entry.epoch, entry.seq) >= (head.epoch, head.seq):
-            break
-        here = known.get((entry.epoch, entry.seq))
-        if here is None:
-            # A closed epoch was longer there than here: two hosts wrote it.
-            raise _forked(entry.epoch, entry.seq + 1, b"", entry.leaf)
-        if here != entry.leaf:
-            raise _forked(entry.epoch, entry.seq + 1, here, entry.leaf)
-        skip += 1
+    skip = check_known(entries, known, head)
     place = head
     for entry in entries[skip:]:
         if not _follows(place, entry):
@@ -129,6 +119,26 @@ def decide_facts(entries: Sequence[Entry], head: Place, known: Mapping[tuple[int
             )
         place = Place(entry.epoch, entry.seq + 1)
     return skip
+
+
+def check_known(entries: Sequence[Entry], known: Mapping[tuple[int, int], bytes], head: Place) -> int:
+    """Return how many of the first entries lie before `head`, after holding each against the leaf here.
+
+    Raises:
+        Refusal: forked, with both hashes.
+    """
+    count = 0
+    for entry in entries:
+        if (entry.epoch, entry.seq) >= (head.epoch, head.seq):
+            break
+        here = known.get((entry.epoch, entry.seq))
+        if here is None:
+            # A closed epoch was longer there than here: two hosts wrote it.
+            raise forked(entry.epoch, entry.seq + 1, b"", entry.leaf)
+        if here != entry.leaf:
+            raise forked(entry.epoch, entry.seq + 1, here, entry.leaf)
+        count += 1
+    return count
 
 
 def _follows(place: Place, entry: Entry) -> bool:
@@ -152,7 +162,7 @@ def check_opening(entry: Entry, head: Place, leaf: bytes) -> None:
         raise Refusal(Code.GAP, f"{opened.cites_entry} is not here yet", epoch=head.epoch, seq=head.seq)
     if opened.cites_entry != f"{entry.origin}/{head.epoch}/{head.seq - 1}" or opened.cites_leaf != leaf.hex():
         there = bytes.fromhex(opened.cites_leaf) if len(opened.cites_leaf) == 64 else b""
-        raise _forked(head.epoch, head.seq, leaf, there)
+        raise forked(head.epoch, head.seq, leaf, there)
 
 
 def check_authority(site_id: str, entries: Sequence[Entry]) -> None:
@@ -181,6 +191,7 @@ def check_authority(site_id: str, entries: Sequence[Entry]) -> None:
             raise Refusal(Code.NOT_YOURS, f"{entry.id} is about {about}", entry=entry.id)
 
 
-def _forked(epoch: int, size: int, here: bytes, there: bytes) -> Refusal:
+def forked(epoch: int, size: int, here: bytes, there: bytes) -> Refusal:
+    """Return the refusal of a log that is another history than the copy here, with both hashes."""
     why = "the node's log and the copy here are different histories"
     return Refusal(Code.FORKED, why, here=here.hex(), there=there.hex(), size=size, epoch=epoch)

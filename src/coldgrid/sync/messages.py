@@ -281,6 +281,13 @@ class Told(Part, frozen=True, array_like=True, tag=18):
     body: bytes
 
 
+class Heard(Part, frozen=True, array_like=True, tag=19):
+    """How many of the copies sent ahead were new to the tower."""
+
+    new: int
+    pace: Pace = Pace()
+
+
 Message = (
     Hello
     | Welcome
@@ -300,4 +307,5 @@ Message = (
     | PastPart
     | Ask
     | Told
+    | Heard
 )

@@ -78,6 +78,7 @@ class Post:
         self._handlers: dict[type[Any], Callable[[str, Any, bool], Message | Wait]] = {
             m.Hello: self._greet,
             m.Facts: self._take_facts,
+            m.Ahead: self._hear_ahead,
             m.FeedAsk: self._tell_feed,
             m.PastAsk: self._tell_past,
             m.Cosign: self._cosign,
@@ -160,6 +161,9 @@ class Post:
             with self._desk.reader() as db:
                 wanted = readings.wanted(db, site_id)
         return m.Taken(place, wanted, self._pace())
+
+    def _hear_ahead(self, site_id: str, ahead: m.Ahead, final: bool) -> m.Heard:
+        return m.Heard(receiving.hear_ahead(self._desk, site_id, ahead.columns), self._pace())
 
     def _refresh(self) -> None:
         """Bring the feeds up to date. Who comes meanwhile waits: else it would be told of nothing."""

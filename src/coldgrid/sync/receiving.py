@@ -31,11 +31,18 @@ from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, from_micros, metadata, to_micros
 from coldgrid.kernel.tx import Tx
-from coldgrid.sync import choices
+from coldgrid.sync import ahead, choices
 from coldgrid.sync.codec import unpack_entries
 from coldgrid.sync.desk import Desk
-from coldgrid.sync.judging import Link, check_authority, check_opening, decide_facts, decide_greeting
-from coldgrid.sync.messages import Code, Facts, Hello, Key, Place
+from coldgrid.sync.judging import (
+    Link,
+    check_authority,
+    check_known,
+    check_opening,
+    decide_facts,
+    decide_greeting,
+)
+from coldgrid.sync.messages import Code, Columns, Facts, Hello, Key, Place
 from coldgrid.sync.readings import note_manifests
 from coldgrid.sync.wire import Refusal
 
@@ -145,6 +152,7 @@ def _start_over(tx: Tx, event: ForkSettled) -> None:
     """A person settled which copy is kept: its host is greeted as if for the first time."""
     if not tx.rebuilding:
         forget_link(tx, event.log_origin)
+        ahead.forget_all(tx, event.log_origin)
 
 
 def receive_facts(desk: Desk, site_id: str, facts: Facts) -> Place:
@@ -170,12 +178,15 @@ def _take(decider: Decider, site_id: str, entries: Sequence[Entry], keys: Sequen
     skip = decide_facts(entries, head, _known(reads, site_id, entries, head))
     new = entries[skip:]
     _check_openings(reads, site_id, head, new)
+    reached = bool(new) and ahead.reached(reads, site_id, new)
 
     def work(tx: Tx) -> None:
         for key in keys:
             tx.take_key(key.subject, key.key)
         take_in(tx, new, live=True)
         note_manifests(tx, new)
+        if reached:
+            ahead.forget(tx, site_id, new[-1])
 
     if new:
         try:
@@ -185,6 +196,31 @@ def _take(decider: Decider, site_id: str, entries: Sequence[Entry], keys: Sequen
             why = f"the facts cannot be projected: {type(error).__name__}: {str(error)[:150]}"
             raise Refusal(Code.FAULT, why, entry=new[0].id) from error
     return place_of(decider, site_id)
+
+
+def hear_ahead(desk: Desk, site_id: str, columns: Columns) -> int:
+    """Keep copies of urgent entries that the log has not reached (`ahead`); return how many were new.
+
+    Raises:
+        Refusal: not the site's, or too many; forked, where one differs from what is here or was heard before.
+    """
+    entries = unpack_entries(columns)
+    if len(entries) > ahead.COPIES_MAX:
+        raise Refusal(Code.TOO_LARGE, f"at most {ahead.COPIES_MAX} copies go ahead", entries=len(entries))
+    check_authority(site_id, entries)
+
+    def work(decider: Decider) -> int:
+        check_open(decider, site_id)
+        head = place_of(decider, site_id)
+        reads = Reads(decider.connection)
+        check_known(entries, _known(reads, site_id, entries, head), head)
+        later = [entry for entry in entries if (entry.epoch, entry.seq) >= (head.epoch, head.seq)]
+        new = ahead.new_of(reads, site_id, later)
+        if new:
+            decider.take(site_id, lambda tx: ahead.keep(tx, site_id, new, desk.now()), CAUSE)
+        return len(new)
+
+    return _reported(desk, site_id, work)
 
 
 def _check_openings(db: Reader, site_id: str, head: Place, new: Sequence[Entry]) -> None:

@@ -12,6 +12,7 @@ TOWER_MODULES = (
     "orders.pages",
     "network_flows.pages",
     "sync.standing_pages",
+    "sync.ahead_pages",
     "sync.node_pages",
     "sync.node_api",
     "tower.pages",
