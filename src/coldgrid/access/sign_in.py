@@ -82,11 +82,7 @@ async def login(request: Req, db: Db) -> Response[Any]:
     key, address = people.login_key(name), request.client.host if request.client else ""
     wait_s = door.wait_s(key, address)
     if wait_s:
-        form = Form(values={"login": [name]}, title=f"Too many attempts; try again in {_minutes(wait_s)}.")
-        response = _login(request, db, form, where)
-        response.status_code = 429
-        response.headers["Retry-After"] = str(wait_s)
-        return response
+        return _too_many(request, db, name, where, wait_s)
     try:
         vouched = await asyncio.to_thread(_checked, request, db, Asked(name, password))
     except TowerSilent as silent:
@@ -94,6 +90,8 @@ async def login(request: Req, db: Db) -> Response[Any]:
         response = _login(request, db, form, where)
         response.status_code = form.status
         return response
+    if vouched.wait_s:
+        return _too_many(request, db, name, where, vouched.wait_s)
     person_id = vouched.person_id
     if not person_id:
         door.refused(key, address)
@@ -107,6 +105,14 @@ async def login(request: Req, db: Db) -> Response[Any]:
     return await let_in(
         request, person_id, "/account" if people.get_person(db, person_id).temporary else where
     )
+
+
+def _too_many(request: Req, db: Reader, name: str, where: str, wait_s: int) -> Response[Any]:
+    form = Form(values={"login": [name]}, title=f"Too many attempts; try again in {_minutes(wait_s)}.")
+    response = _login(request, db, form, where)
+    response.status_code = 429
+    response.headers["Retry-After"] = str(wait_s)
+    return response
 
 
 def _checked(request: Req, db: Reader, asked: Asked) -> Vouched:
