@@ -195,6 +195,15 @@ class TestSite:
         assert back is not None
         assert back.facts["shutdown_begun"] == {}
 
+    def test_a_step_that_is_due_in_an_instant_does_not_keep_the_clock_from_moving(
+        self, kernel: Kernel
+    ) -> None:
+        open_site(kernel)
+        minute(kernel, 30)
+        # what is left is just what the order and its reserve need, but for a billionth
+        minute(kernel, 31, dead=(*FREEZER, *COOLER), ups=False, wh=80 / 3 + 5.0000001 * 5, w=300)
+        assert kernel.advance(1) < 100
+
     def test_a_battery_at_half_the_load_lasts_twice_as_long(self, kernel: Kernel) -> None:
         open_site(kernel)
         minute(kernel, 30)

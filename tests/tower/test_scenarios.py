@@ -103,7 +103,9 @@ def _rezipped(path: str, name: str) -> bytes:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["defrost", "door-closed-again", "dead-probe", "compressor-slow-drift"])
+@pytest.mark.parametrize(
+    "name", ["defrost", "door-closed-again", "dead-probe", "compressor-slow-drift", "power-cut"]
+)
 def test_a_night_that_is_no_failure_meets_its_plan_and_says_why(name: str, tmp_path: Path) -> None:
     report = play_file(SCENARIOS / f"{name}.yaml", pack=tmp_path / "pack.zip")
     assert report.unmet == []

@@ -45,8 +45,11 @@ from coldgrid.telemetry.signals import SignalChanged
 
 TIMER = "site_flows.mains"
 LOOK_EVERY = timedelta(seconds=30)
+# A step that is due within a moment is not worth a look at every instant until then.
+LOOK_LEAST = timedelta(seconds=1)
 PLAYBOOK = "mains-lost"
 CHANNEL = "siren"
+SHUTDOWN_BEGUN = "Shutdown begun: "
 
 
 def asset_of(site_id: str) -> str:
@@ -105,7 +108,8 @@ def _follow(tx: Tx, site_id: str, supply: Supply) -> None:
         incident_id = current.incident_id
         tx.run(UpdateIncident(site_id=site_id, incident_id=incident_id, facts=facts, title=title))
     next_at = _shut_down(tx, site_id, incident_id, supply)
-    due_at = min(next_at or tx.now + LOOK_EVERY, tx.now + LOOK_EVERY)
+    soonest, latest = tx.now + LOOK_LEAST, tx.now + LOOK_EVERY
+    due_at = max(min(next_at or latest, latest), soonest)
     tx.set_timer(f"{TIMER}/{site_id}", TIMER, due_at, {"site_id": site_id})
 
 
@@ -222,7 +226,7 @@ def _shut_down(tx: Tx, site_id: str, incident_id: str, supply: Supply) -> dateti
             next_at.append(schedule.next_at)
         for step in schedule.due:
             _switch(tx, incident_id, battery, step, "off")
-            text = f"Shutdown begun: {step.name}, needs {step.needs_s:g} s. {_lasts(battery)}"
+            text = f"{SHUTDOWN_BEGUN}{step.name}, needs {step.needs_s:g} s. {_lasts(battery)}"
             tx.run(NoteIncident(site_id=site_id, incident_id=incident_id, text=text))
         if schedule.due:
             begun[battery.sensor_id] = done + len(schedule.due)

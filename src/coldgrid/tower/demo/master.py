@@ -23,6 +23,7 @@ FILES = (
     "products.yaml",
     "limits.csv",
     "sensors.csv",
+    "supply.yaml",
 )
 
 

@@ -11,10 +11,11 @@ import msgspec
 from coldgrid.kernel.events import Entry
 from coldgrid.kernel.outbox import EffectDelivered
 from coldgrid.orchestration.approval_rules import ApprovalDecided
-from coldgrid.orchestration.incident_rules import IncidentOpened
+from coldgrid.orchestration.incident_rules import IncidentNoted, IncidentOpened
 from coldgrid.orchestration.page_book import PageSent
 from coldgrid.orders.orders import LineUnsourceable, OrderResourced
 from coldgrid.quality.excursion_rules import ExcursionClosed, ExcursionOpened, ExcursionUpdated
+from coldgrid.site_flows.mains import SHUTDOWN_BEGUN
 from coldgrid.stock.hold_facts import HoldExtended, HoldPlaced
 from coldgrid.stock.pauses import ZonePaused
 from coldgrid.telemetry.alarm_rules import AlarmRaised, AlarmSuppressed
@@ -46,7 +47,9 @@ class Report(msgspec.Struct, kw_only=True):
     oversold: int
     held_shipped: int
     approvals: int
+    incidents_opened: int
     incidents_closed: int
+    shutdown_steps: int
     evidence_verified: bool
     pack: str
     why: list[str]
@@ -83,6 +86,8 @@ def figures(plan: Plan, facts: Facts) -> dict[str, Any]:
         "units_shipped_exposed": len(_shipped(events)),
         "orders_resourced": len({e.order_id for e in _of(events, OrderResourced)}),
         "orders_unsourceable": len({e.order_id for e in _of(events, LineUnsourceable) if _lost(e)}),
+        "incidents_opened": len(_of(events, IncidentOpened)),
+        "shutdown_steps": sum(_begun(event) for event in _of(events, IncidentNoted)),
         "approvals": len(_of(events, ApprovalDecided)),
         "detected_before_limit_s": _before_limit_s(facts, zero),
         "why": _why(events),
@@ -112,6 +117,11 @@ def _why(events: Sequence[Any]) -> list[str]:
         for event in _of(events, AlarmSuppressed)
     }
     return sorted(raised | explained)
+
+
+def _begun(event: IncidentNoted) -> bool:
+    """Whether a note says that a step of a shutdown began."""
+    return event.text.startswith(SHUTDOWN_BEGUN)
 
 
 def _shipped(events: Sequence[Any]) -> set[tuple[str, str]]:

@@ -24,6 +24,12 @@ class FaultKind(StrEnum):
     DOOR = "door"
     SILENT_PROBE = "silent_probe"
     STUCK_PROBE = "stuck_probe"
+    POWER_CUT = "power_cut"
+    LINE_DOWN = "line_down"
+
+
+# After these a room is warm through and through.
+PULLED_DOWN = (FaultKind.COMPRESSOR, FaultKind.DRIFT, FaultKind.POWER_CUT)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +43,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         constant_min: Time constant of warming towards the building, for `compressor`.
         rate_c_per_h: Warming, for `drift`.
         rise_c: Greatest rise of the air, for `defrost` and `door`.
-        sensor_id: The one probe that a `silent_probe` or `stuck_probe` is; all of the zone's when empty.
+        sensor_id: The one probe that a `silent_probe` or `stuck_probe` is, or the line that is down; all of
+            the zone's when empty.
+        circuit: What a `power_cut` takes the mains from at the zone's site: a room or an outlet; empty: all.
+        battery_wh: What the site's UPS holds when a `power_cut` begins.
     """
 
     kind: FaultKind
@@ -48,6 +57,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rate_c_per_h: float = 2.0
     rise_c: float = 7.0
     sensor_id: str = ""
+    circuit: str = ""
+    battery_wh: float = 400.0
+
+    def cuts(self, site_id: str, circuit: str, minute: float) -> bool:
+        """Tell whether it takes the mains from a circuit of a site at a minute of the plan."""
+        if self.kind is not FaultKind.POWER_CUT or not circuit or not self.active(minute):
+            return False
+        here = self.zone_id.partition("-")[0] == site_id
+        return here and (not self.circuit or f"{circuit}/".startswith(f"{self.circuit}/"))
 
     def active(self, minute: float) -> bool:
         """Tell whether the cause is there at a minute of the plan."""
@@ -67,7 +85,7 @@ def warmth_c(fault: Fault, minute: float, set_c: float) -> float:
 
 def _rise_c(fault: Fault, lasted_min: float, set_c: float) -> float:
     match fault.kind:
-        case FaultKind.COMPRESSOR:
+        case FaultKind.COMPRESSOR | FaultKind.POWER_CUT:
             return (BUILDING_C - set_c) * (1 - exp(-lasted_min / fault.constant_min))
         case FaultKind.DRIFT:
             return fault.rate_c_per_h * lasted_min / 60
@@ -79,4 +97,4 @@ def _rise_c(fault: Fault, lasted_min: float, set_c: float) -> float:
 
 def _recovery_min(fault: Fault) -> float:
     """Pull-down: a compressor brings a room back in about half an hour, a closed door in minutes."""
-    return 25.0 if fault.kind in (FaultKind.COMPRESSOR, FaultKind.DRIFT) else 5.0
+    return 25.0 if fault.kind in PULLED_DOWN else 5.0
