@@ -65,6 +65,11 @@ class DeciderService:
         self._expected = 1
         self._thread = threading.Thread(target=self._loop, name="decider", daemon=True)
 
+    @property
+    def waiting(self) -> int:
+        """How many commands and functions wait for their turn, more or less."""
+        return self._jobs.qsize()
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

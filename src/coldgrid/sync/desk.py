@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -11,7 +12,8 @@ from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.rejections import Unavailable
 from coldgrid.kernel.service import DeciderService
-from coldgrid.sync.messages import Code, Place
+from coldgrid.sync.messages import Code, Pace, Place
+from coldgrid.sync.pace import pace_of
 from coldgrid.sync.wire import Refusal
 
 T = TypeVar("T")
@@ -26,6 +28,12 @@ class Desk(Protocol):
 
     def reader(self) -> AbstractContextManager[Reader]:
         """Lend a reader."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for the turn of large work, and hold it."""
+
+    def pace(self) -> Pace:
+        """Return how a node that drains a backlog goes on."""
 
     def now(self) -> datetime:
         """The host's system clock."""
@@ -46,6 +54,15 @@ class HandDesk:
         done = work(self.decider)
         self.decider.settle()
         return done
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Nobody else works here."""
+        yield
+
+    def pace(self) -> Pace:
+        """As fast as can be."""
+        return Pace()
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -69,8 +86,28 @@ class ServiceDesk:
     ) -> None:
         self._service = service
         self._within_s = within_s
+        self._turn, self._counting = threading.Lock(), threading.Lock()
+        self._waiting = 0
         self.reader = reader
         self.now = now
+
+    def pace(self) -> Pace:
+        """Return how a node that drains a backlog goes on, by what waits here."""
+        return pace_of(self._service.waiting, self._waiting)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the turn of large work: one at a time waits at the decider, and a command waits for one."""
+        self._count(1)
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._waiting += more
 
     def place(self, origin: str) -> Place:
         """Where a log ends here, as of the last commit."""

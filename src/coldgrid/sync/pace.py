@@ -6,9 +6,15 @@ from hashlib import sha256
 
 import msgspec
 
+from coldgrid.sync.messages import ENTRIES_MAX, Pace
+
 SECOND_US = 1_000_000
 BACKOFF_FIRST_US = 500_000
 BACKOFF_MAX_US = 60 * SECOND_US
+# So many at the decider are one group, and no sign that it has too much to do.
+QUEUE_FREE = 20
+COMMAND_MS, BATCH_MS, WAIT_MAX_MS = 1, 20, 2_000
+ENTRIES_LEAST = 200
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -41,6 +47,19 @@ class Bucket(msgspec.Struct, frozen=True):
             return 0
         missing = -self.filled(now_us).saved
         return 0 if missing < 0 else int(missing * SECOND_US / self.bytes_per_s) + 1
+
+
+def pace_of(commands: int, batches: int) -> Pace:
+    """Return how a node that drains a backlog goes on, by what waits at the tower's decider.
+
+    Args:
+        commands: Commands and other work that wait there.
+        batches: Batches of other nodes' backlogs that wait for their turn.
+    """
+    if commands <= QUEUE_FREE and not batches:
+        return Pace()
+    wait_ms = min(WAIT_MAX_MS, commands * COMMAND_MS + batches * BATCH_MS)
+    return Pace(wait_ms, max(ENTRIES_LEAST, ENTRIES_MAX // (1 + batches)))
 
 
 def backoff_us(failures: int, seed: str) -> int:

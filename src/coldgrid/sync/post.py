@@ -62,13 +62,13 @@ class Post:
         notary: Notary | None = None,
         keys: Callable[[str], Sequence[VerifierKey]] = lambda site_id: (),
         answers: dict[str, Answer] | None = None,
-        pace: Callable[[], Pace] = Pace,
+        pace: Callable[[], Pace] | None = None,
     ) -> None:
         self._desk = desk
         self._notary = notary
         self._keys = keys
         self._answers = {**giving_way.answers(desk), **(answers or {})}
-        self._pace = pace
+        self._pace = pace or desk.pace
         self._lock = threading.Lock()
         self._stale_feeds = True
         self._witnessed_at: dict[str, datetime] = {}
@@ -160,7 +160,9 @@ class Post:
         if readings.MANIFEST in facts.columns.types:
             with self._desk.reader() as db:
                 wanted = readings.wanted(db, site_id)
-        return m.Taken(place, wanted, self._pace())
+        # Live facts wait for nobody: only who drains a backlog is asked to go slower.
+        large = len(facts.columns.bodies) >= receiving.BULK_FROM
+        return m.Taken(place, wanted, self._pace() if large else Pace())
 
     def _hear_ahead(self, site_id: str, ahead: m.Ahead, final: bool) -> m.Heard:
         return m.Heard(receiving.hear_ahead(self._desk, site_id, ahead.columns), self._pace())

@@ -10,6 +10,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -51,6 +52,8 @@ T = TypeVar("T")
 TAKEN_AT_ONCE = 500
 # A few facts are written as they come: the way of a live one is the shortest so.
 GATHERED_FROM = 32
+# A chunk of so many takes long enough that only one at a time may wait at the decider.
+BULK_FROM = 100
 TICKET_BYTES = 16
 CAUSE = "sync.received"
 
@@ -167,7 +170,8 @@ def receive_facts(desk: Desk, site_id: str, facts: Facts) -> Place:
     for start in range(0, len(entries), TAKEN_AT_ONCE):
         chunk = entries[start : start + TAKEN_AT_ONCE]
         work = partial(_take, site_id=site_id, entries=chunk, keys=facts.keys if start == 0 else [])
-        place = _reported(desk, site_id, work)
+        with desk.turn() if len(chunk) >= BULK_FROM else nullcontext():
+            place = _reported(desk, site_id, work)
     return place
 
 
