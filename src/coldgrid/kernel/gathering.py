@@ -43,7 +43,7 @@ class GatheringBatch(Batch):
 
     def mark(self) -> Mark:
         """Refuse: no part of it may be taken back by itself (A2)."""
-        raise NotImplementedError("what is gathered is kept or taken back as a whole")
+        raise AssertionError("what is gathered is kept or taken back as a whole")
 
     def flush(self) -> None:
         """Store everything."""
