@@ -195,7 +195,7 @@ class TestSite:
         assert back is not None
         assert back.facts["shutdown_begun"] == {}
 
-    def test_a_step_that_is_due_in_an_instant_does_not_keep_the_clock_from_moving(
+    def test_a_step_that_is_due_in_an_instant_stops_no_clock(
         self, kernel: Kernel
     ) -> None:
         open_site(kernel)
