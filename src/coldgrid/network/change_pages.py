@@ -36,7 +36,7 @@ from coldgrid.network.changes import (
 from coldgrid.network.diffs import changed_fields
 from coldgrid.network.groups import group_names
 from coldgrid.network.imports import check_import
-from coldgrid.network.item_forms import form_fields, item_of, word
+from coldgrid.network.item_forms import form_fields, item_of, path_in_words, word
 from coldgrid.network.items import ItemKind, item_kinds
 from coldgrid.network.uploads import BODY_BYTES_MAX, change_id_for, files_of
 from coldgrid.webkit.commands import form_values, run, see_other, submit_form
@@ -241,6 +241,7 @@ def _change(request: Req, db: Reader, change_id: str, form: Form, first: int = 0
         count=len(items),
         per_page=ITEMS_PER_PAGE,
         names=names(db),
+        in_words=path_in_words,
         own=visitor_of(request).principal.actor_id == change.drafted_by,
         may_approve=may_approve,
         may_reject=may(request, "network.reject_change"),

@@ -120,6 +120,24 @@ def label_of(name: str) -> tuple[str, str]:
     return word(stem if unit else name).capitalize(), unit
 
 
+def path_in_words(path: str) -> str:
+    """Return a field's path as people read it: `steps[0].after_min` → "Step 1: after (min)"."""
+    *lists, last = path.split(".")
+    label, unit = label_of(last.partition("[")[0])
+    told = [_placed(part, label_of(part.partition("[")[0])[0]) for part in lists]
+    told.append(_placed(last, label) + (f" ({unit})" if unit else ""))
+    return ": ".join([told[0], *(text[:1].lower() + text[1:] for text in told[1:])])
+
+
+def _placed(part: str, label: str) -> str:
+    """A part of a path; of a list, which one of it, counted from 1."""
+    index = part.partition("[")[2].removesuffix("]")
+    if not index.isdigit():
+        return label
+    one = label[:-3] + "y" if label.endswith("ies") else label.removesuffix("s")
+    return f"{one} {int(index) + 1}"
+
+
 def word(name: object) -> str:
     """Return a wire name as people read it."""
     return WORDS.get(str(name), str(name).replace("_", " "))
