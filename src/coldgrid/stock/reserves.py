@@ -31,6 +31,9 @@ from coldgrid.stock.units import QTY_MAX, require
 # store sells about a fifth of a perishable's stock a day, so an hour of silence hides about one per cent.
 BUFFER_STEPS = ((5, 10), (15, 30), (60, 80), (240, 200), (1440, 500), (4320, 1000))
 
+# Ten years: what has not been heard for longer is no site of ours.
+STALE_MIN_MAX = 10 * 366 * 1440
+
 
 def buffer_permille(stale_min: int) -> int:
     """Return how much of a site's stock is kept back after so long without its facts, in thousandths."""
@@ -137,8 +140,8 @@ def protect_stock(tx: Tx, command: ProtectStock) -> None:
 @handles(NoteStaleness, action="stock.note_staleness", owner=Owner.NETWORK)
 def note_staleness(tx: Tx, command: NoteStaleness) -> None:
     """Record a site's staleness where it changes the buffer."""
-    if command.stale_min < 0:
-        require([Problem(field="stale_min", message="must not be negative")])
+    if not 0 <= command.stale_min <= STALE_MIN_MAX:
+        require([Problem(field="stale_min", message=f"must be between 0 and {STALE_MIN_MAX} minutes")])
     known = tx.value(_ONE, site=command.site_id) or 0
     if buffer_permille(known) == buffer_permille(command.stale_min):
         raise NothingNew(site_id=command.site_id, stale_min=known)
