@@ -5,19 +5,21 @@ Invariants
     T2  A poll that has nothing to tell waits (`Wait`): the transport asks again when there is news for the
         site, or when the hold is over.
     T3  What is answered is durable.
+    T4  A node of which much was refused is told to wait, unread; the others do not notice.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import structlog
 from prometheus_client import Counter
 
+from coldgrid.access.throttle import Throttle
 from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.notes import VerifierKey
 from coldgrid.kernel import log
@@ -40,6 +42,8 @@ EVERYDAY = frozenset({Code.GAP, Code.GREET, Code.BUSY, Code.OLD_SIZE})
 # From so many entries on, a frame is history: worth compressing well.
 HISTORY_FROM = 100
 PAST_MAX = 1_000
+# A node of which more was refused waits: a sound one is refused a few times a minute at most.
+REFUSALS_ALLOWED, REFUSALS_WITHIN = 60, timedelta(minutes=1)
 
 logger = structlog.get_logger("coldgrid.sync")
 
@@ -75,6 +79,8 @@ class Post:
         self.heard: dict[str, datetime] = {}
         self._ends: dict[str, Place] = {}
         self._failing: set[str] = set()
+        self._refusing = threading.Lock()
+        self._refused = Throttle(REFUSALS_ALLOWED, REFUSALS_WITHIN)
         self._handlers: dict[type[Any], Callable[[str, Any, bool], Message | Wait]] = {
             m.Hello: self._greet,
             m.Facts: self._take_facts,
@@ -99,7 +105,11 @@ class Post:
         site_id = peer.site_id
         self.heard[site_id] = self._desk.now()
         HEARD.labels(site_id, "in").inc(len(frame))
+        with self._refusing:
+            slowed_s = self._refused.wait_s(site_id, self._desk.now())
         try:
+            if slowed_s:
+                raise Refusal(Code.BUSY, "too much of this node was refused", wait_ms=slowed_s * 1_000)
             answer = self._handle(site_id, decode(frame), final)
         except Refusal as refusal:
             if refusal.facts.get("whose") == NETWORK_ORIGIN:
@@ -129,6 +139,9 @@ class Post:
 
     def _refuse(self, site_id: str, refusal: Refusal) -> m.Refused:
         REFUSED.labels(site_id, refusal.code).inc()
+        if refusal.code not in EVERYDAY:
+            with self._refusing:
+                self._refused.failed(site_id, self._desk.now())
         log_it = logger.info if refusal.code in EVERYDAY else logger.warning
         log_it("sync_refused", site=site_id, code=refusal.code, why=refusal.why, facts=refusal.facts)
         return m.Refused(refusal.code, refusal.why, refusal.facts)
