@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -42,6 +42,7 @@ READY_WITHIN_S = 90.0
 QUIET = timedelta(minutes=60)
 GATEWAY_TOKEN = "gateway-of-atl1"
 SITES = ["ATL1", "CLT1"]
+NOTHING: Mapping[str, str] = {}
 
 
 def seed_tower(folder: Path, sites: list[str] = SITES) -> None:
@@ -75,6 +76,8 @@ def seed_tower(folder: Path, sites: list[str] = SITES) -> None:
 class Machine:
     """One `coldgrid` process, which a test may kill and start again."""
 
+    lead: tuple[str, ...] = ()  # what starts the process: in a network of its own, by a clock of its own
+
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str], address: str) -> None:
         self.name = name
         self.address = address
@@ -87,7 +90,7 @@ class Machine:
     def start(self) -> None:
         with self.log.open("a") as log_file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "coldgrid.cli", *self._arguments],
+                [*self.lead, sys.executable, "-m", "coldgrid.cli", *self._arguments],
                 env=self._environment,
                 stderr=log_file,
                 stdout=log_file,
@@ -113,7 +116,7 @@ class Machine:
     def command(self, *arguments: str) -> str:
         """Run a command with this machine's environment; return what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "coldgrid.cli", *arguments],
+            [*self.lead, sys.executable, "-m", "coldgrid.cli", *arguments],
             check=False,
             env=self._environment,
             capture_output=True,
@@ -124,7 +127,7 @@ class Machine:
         return done.stdout.strip()
 
 
-def tower_machine(folder: Path, port: int, sync_port: int) -> Machine:
+def tower_machine(folder: Path, port: int, sync_port: int, more: Mapping[str, str] = NOTHING) -> Machine:
     environment = {
         "COLDGRID_DATABASE": str(folder / "tower.db"),
         "COLDGRID_SIGNING_KEY": str(folder / "signing.key"),
@@ -133,16 +136,18 @@ def tower_machine(folder: Path, port: int, sync_port: int) -> Machine:
         "COLDGRID_SYNC_PORT": str(sync_port),
         "COLDGRID_CHECKPOINT_EVERY_S": "1",
         "LOG_FILE": str(folder / "tower.log"),
+        **more,
     }
     return Machine("the tower", ["tower"], environment, f"http://127.0.0.1:{port}")
 
 
-def node_machine(folder: Path, port: int, log_file: Path) -> Machine:
+def node_machine(folder: Path, port: int, log_file: Path, more: Mapping[str, str] = NOTHING) -> Machine:
     environment = {
         "COLDGRID_PORT": str(port),
         "COLDGRID_CHECKPOINT_EVERY_S": "1",
         "COLDGRID_PARCEL_EVERY_S": "2",
         "LOG_FILE": str(log_file),
+        **more,
     }
     return Machine(
         f"node in {folder.name}", ["node", "--data", str(folder)], environment, f"http://127.0.0.1:{port}"
