@@ -166,7 +166,7 @@ class Happenings:
             self.far.do(ReceiveTransfer(site_id=OTHER, transfer_id=name, location_id=AWAY), roles=ROLES)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_after_any_history_all_agree_and_nothing_is_oversold_or_negative(steps: Any) -> None:
     with shops(SITE, OTHER) as (tower, nodes):
