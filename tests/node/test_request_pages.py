@@ -76,11 +76,11 @@ def serving(kernel: Kernel) -> Iterator[Client]:
         decider=service,
         reader=reader,
         authorizer=CedarAuthorizer(),
-        door=Doorman(),  # type: ignore[arg-type]
+        door=Doorman(),
         now=lambda: T0,
         system_now=lambda: T0,
     )
-    handlers = [api.router, *pages.handlers, *request_pages.handlers, a_sites_page]
+    handlers: list[Any] = [api.router, *pages.handlers, *request_pages.handlers, a_sites_page]
     with TestClient(create_app(services, handlers)) as client:
         client.headers.update({"x-csrf-token": CSRF, "accept": "text/html"})
         client.follow_redirects = False

@@ -44,6 +44,7 @@ __all__ = [
     "SECOND",
     "SITE",
     "Customer",
+    "index",
 ]
 
 ATLANTA = Destination(region="GA", lat=33.75, lon=-84.39)

@@ -195,9 +195,7 @@ class TestSite:
         assert back is not None
         assert back.facts["shutdown_begun"] == {}
 
-    def test_a_step_that_is_due_in_an_instant_stops_no_clock(
-        self, kernel: Kernel
-    ) -> None:
+    def test_a_step_that_is_due_in_an_instant_stops_no_clock(self, kernel: Kernel) -> None:
         open_site(kernel)
         minute(kernel, 30)
         # what is left is just what the order and its reserve need, but for a billionth

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from coldgrid.kernel.events import envelope_bytes, leaf_hash
-from coldgrid.orchestration.incident_rules import IncidentOpened, Severity
+from coldgrid.orchestration.incident_rules import IncidentOpened
+from coldgrid.orchestration.severity import Severity
 from coldgrid.sync import ahead, ahead_pages
 from tests.conftest import T0
 from tests.sync.office import Client, app_of, office
