@@ -21,5 +21,6 @@ SITE_ROOMS = (
 
 def load_rooms(names: Sequence[str] = SITE_ROOMS) -> None:
     """Register the domain of some rooms, without their pages."""
+    import_module("coldgrid.kernel.clock")  # its fact is told by no room
     for room in names:
         import_module(f"coldgrid.{room}")
