@@ -1,9 +1,8 @@
-"""A tower and a node as processes in networks of their own: partitions, kill -9, a clock that is wrong."""
+"""A tower and a node as processes in networks of their own: partitions and kill -9."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ import pytest
 from coldgrid.evidence.forks import open_forks
 from coldgrid.kernel.reading import Reader
 from coldgrid.telemetry import store
-from tests.conftest import service_missing
 from tests.faults.namespaces import Site, site
 from tests.node.machines import (
     GATEWAY_TOKEN,
@@ -138,18 +136,3 @@ def test_partitions_and_kills_lose_nothing_that_was_acknowledged(network: Networ
         line.mend()
     network.arrived()
     assert len(gateway.acknowledged) > 10 * ROUNDS
-
-
-@pytest.mark.timeout(600)
-def test_a_node_whose_clock_is_wrong_talks_and_its_readings_count(network: Network) -> None:
-    if shutil.which("faketime") is None:
-        service_missing("faketime (Debian's faketime)")
-    for ahead in ("+12m", "+2h", "-3m"):
-        network.node.lead = (*network.line.lead, "faketime", "-f", ahead)
-        network.node.start()
-        network.gateway.send(SENT_S)
-        network.node.kill()
-    network.node.lead = network.line.lead
-    network.node.start()
-    network.arrived()
-    assert network.gateway.acknowledged
