@@ -72,6 +72,7 @@ def test_a_node_is_revoked_with_a_reason(shop: tuple[TowerPort, Client], tmp_pat
     tower, client = shop
     joined = tower.join(tmp_path / "node")
     address = f"/nodes/{joined.node_id}"
+    tower.settle()  # that it was used is noted behind the answer
     assert "In use" in client.get(address).text
     missing = client.post(f"{address}/revoke", data=form(reason=""))
     assert missing.status_code == 422
