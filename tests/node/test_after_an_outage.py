@@ -22,7 +22,7 @@ class Line:
     """In place of the carrier: it always has one frame to send, and remembers how that went."""
 
     due_us = 0
-    state = SimpleNamespace()
+    state = SimpleNamespace(code="")
 
     def __init__(self) -> None:
         self.failures: list[str] = []

@@ -14,7 +14,9 @@ import pytest
 from coldgrid.tower.demo.network import SITES, Seen, seen
 from tests.node.machines import eventually
 
-PAGE_PORT, TOWER_PORT = 8488, 8489
+# Each of pytest's processes that gets one of these tests runs a demo of its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PAGE_PORT, TOWER_PORT = 8488 + 200 * _WORKER, 8489 + 200 * _WORKER
 PAGE = f"http://127.0.0.1:{PAGE_PORT}"
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 import msgspec
 
 from coldgrid.kernel import log
-from coldgrid.kernel.events import Entry, UnknownEvent, decode
+from coldgrid.kernel.events import Entry, UnknownEvent, decode, tag_of
 from coldgrid.kernel.origins import OriginOpened
 from coldgrid.kernel.ownership import may_extend
 from coldgrid.sync.messages import Code, Hello, Place, Tip
@@ -153,7 +153,7 @@ def check_opening(entry: Entry, head: Place, leaf: bytes) -> None:
     Raises:
         Refusal: gap, where what it cites is not here yet; forked, where it cites another entry.
     """
-    opened = decode(entry.type, entry.body)
+    opened = decode(entry.type, entry.body) if entry.type == tag_of(OriginOpened) else None
     if not isinstance(opened, OriginOpened):
         raise Refusal(Code.MALFORMED, f"{entry.id} begins an epoch and does not open it")
     cited = opened.cites_entry.rpartition("/")
