@@ -289,3 +289,11 @@ def test_never_more_than_the_cap_is_sent_over_time(sent: list[tuple[int, int]]) 
         if not bucket.wait_us(now_us):
             bucket, total = bucket.spent(count, now_us), total + count
     assert total <= 1_000 * now_us / SECOND_US + 1_000 + 3_000
+
+
+def test_a_tower_that_has_more_than_was_noted_here_is_sent_nothing() -> None:
+    state = up(place=Place(1, 9))
+    _, acts = run(state, Looked(Backlog(Place(1, 7))))
+    assert SendFacts not in kinds(acts)
+    _, acts = run(state, Looked(Backlog(Place(1, 10))))
+    assert SendFacts in kinds(acts)

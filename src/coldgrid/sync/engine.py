@@ -334,7 +334,8 @@ def _next(state: State, lane: Lane, now_us: int) -> Act | None:
 
 
 def _next_facts(state: State, now_us: int) -> Act | None:
-    if state.place == state.backlog.head or not state.backlog.head.seq:
+    # The tower may have said more than was noted here of the log's end: then there is nothing to send yet.
+    if state.place >= state.backlog.head or not state.backlog.head.seq:
         return None
     due = not state.ahead_us or now_us - state.ahead_us >= AHEAD_FROM_S * SECOND_US
     if due and state.late() and state.ahead < state.backlog.head:
