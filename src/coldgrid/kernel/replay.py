@@ -1,98 +1,33 @@
-"""Replay: the batch and the unit of work of a rebuild, which writes in memory what it can.
-
-A night's orders are placed, released and dispatched: three writes that leave one row. `held_rows` has what is
-kept true.
-"""
+"""Replay: the batch and the unit of work of a rebuild, which folds what the log writes to a row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
 from typing import Any
 
 from coldgrid.kernel.authorize import Principal
-from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.driver import Connection, Row
 from coldgrid.kernel.events import Entry
-from coldgrid.kernel.held_rows import Held, Writer
+from coldgrid.kernel.folding import FoldingBatch
 from coldgrid.kernel.statements import Statement
-from coldgrid.kernel.tables import EPOCH, metadata
+from coldgrid.kernel.tables import EPOCH
 from coldgrid.kernel.tx import Shared, Tx
-from coldgrid.kernel.writes import tables_of, write_of
 
 
-class ReplayBatch(Batch):
+class ReplayBatch(FoldingBatch):
     """The batch of a rebuild: nothing in it is ever taken back."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, {}, 0)
-        self.writers = _Writers(self)
-        self._held: dict[str, Held] = {}
-
-    def write_row(self, statement: Statement[Any], row: Row) -> None:
-        """Do one write; the row is encoded and in `statement.names` order."""
-        self.writers[statement](row)
+        super().__init__(connection, {}, 0, living=False)
 
     def undo(self, function: Callable[[], None]) -> None:
         """Forget it: nothing is taken back."""
-
-    def query(self, statement: Statement[Any], params: Row) -> list[Row]:
-        """Run a read after every write of the tables that it names."""
-        self._store(statement)
-        return self.connection.query(statement, params)
-
-    def flush(self) -> None:
-        """Store everything."""
-        for held in self._held.values():
-            held.flush()
 
     def flush_large(self) -> None:
         """Store the tables that hold many rows."""
         for held in self._held.values():
             if held.full:
                 held.flush()
-
-    def _store(self, statement: Statement[Any]) -> None:
-        for name in _tables_of(statement):
-            held = self._held_of(name)
-            held.flush()
-            held.add_indexes()
-
-    def _held_of(self, name: str) -> Held:
-        held = self._held.get(name)
-        if held is None:
-            held = self._held[name] = Held(self.connection, metadata.tables[name])
-        return held
-
-    def writer(self, statement: Statement[Any]) -> Writer:
-        """Return what does a statement's writes."""
-        held = self._held_of(statement.table)
-        write = write_of(statement)
-        if statement.barrier:
-            return partial(self._write_behind_reads, held, statement)
-        if write is None:
-            return partial(held.write_stored, statement)
-        if write.kind == "insert":
-            return held.rows.append
-        if write.kind == "upsert":
-            return held.upserter(statement, write)
-        return held.changer(statement, write)
-
-    def _write_behind_reads(self, held: Held, statement: Statement[Any], row: Row) -> None:
-        self._store(statement)
-        held.write_stored(statement, row)
-        held.flush()
-
-
-class _Writers(dict[Statement[Any], Writer]):
-    """What does each statement's writes, found out at the first."""
-
-    def __init__(self, batch: ReplayBatch) -> None:
-        self._batch = batch
-
-    def __missing__(self, statement: Statement[Any]) -> Writer:
-        writer = self[statement] = self._batch.writer(statement)
-        return writer
 
 
 class ReplayTx(Tx):
@@ -124,8 +59,3 @@ class ReplayTx(Tx):
     def write_row(self, statement: Statement[Any], row: Row) -> None:
         """Do a write whose values are encoded and in `statement.names` order."""
         self._writers[statement](row)
-
-
-@cache
-def _tables_of(statement: Statement[Any]) -> frozenset[str]:
-    return tables_of(statement)
