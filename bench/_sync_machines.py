@@ -27,6 +27,8 @@ HOST, SITE = "127.0.0.1", "ATL1"
 TOWER_PORT, SYNC_PORT, NODE_PORT = (
     int(port) for port in os.environ.get("COLDGRID_BENCH_SYNC_PORTS", "8560,8561,8562").split(",")
 )
+# Where the tower keeps its log instead of a file of its own: an empty database of a PostgreSQL server.
+TOWER_DATABASE = os.environ.get("COLDGRID_BENCH_TOWER_DATABASE", "")
 # IPv4 and TCP with time stamps, which is what a phone's link carries of a segment besides its bytes.
 SEGMENT_HEAD_BYTES = 52
 # struct tcp_info: bytes_acked, bytes_received, segs_out, segs_in
@@ -129,7 +131,7 @@ class Pair:
         self.tower_db.parent.mkdir(parents=True)
         self.node_folder = folder / "node"
         tower = {
-            "COLDGRID_DATABASE": str(self.tower_db),
+            "COLDGRID_DATABASE": TOWER_DATABASE or str(self.tower_db),
             "COLDGRID_SIGNING_KEY": str(folder / "tower" / "signing.key"),
             "COLDGRID_AUTHORITY_KEY": str(folder / "tower" / "authority.pem"),
             "COLDGRID_PORT": str(TOWER_PORT),

@@ -7,6 +7,7 @@ where its night has an incident, as a node does.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import socket
@@ -30,12 +31,12 @@ from coldgrid.sync import messages as m
 from coldgrid.sync.codec import pack_entries, unpack_entries
 from coldgrid.sync.gate import run_header
 from coldgrid.sync.messages import Place
-from coldgrid.sync.tls_client import pinned_context
+from coldgrid.sync.trusting import pinned_context
 from coldgrid.telemetry.blocks import Readings
-from coldgrid.telemetry.parcels import pack_parcel
+from coldgrid.telemetry.parcel_form import pack_parcel
 
 NIGHT_SITES = rb"\b(ATL1|CLT1|TPA1|CMH1|EWR1|JOT1)(?=\b|-)"
-SENSORS = 100
+SENSORS = int(os.environ.get("COLDGRID_BENCH_NODES_SENSORS", "100"))
 PARCEL_EVERY_S, PARCEL_SOON_S = 300, 2
 ANSWER_S = 60.0
 
@@ -83,7 +84,10 @@ def answer(line: ssl.SSLSocket) -> m.Message:
 
 
 class SimulatedNode:
-    """One node. `night`: the facts of a site that it lives through; `begun`: how many of them lie behind."""
+    """One node. `night`: the facts of a site that it lives through; `begun`: how many of them lie behind.
+
+    Where its night has an incident its readings are urgent, until it calms down.
+    """
 
     def __init__(
         self, site_id: str, folder: Path, signer: Signer, night: Sequence[Entry], begun: int, parcel_at_s: int
@@ -103,10 +107,13 @@ class SimulatedNode:
         self._parcel_every_s = PARCEL_SOON_S if has_incident else PARCEL_EVERY_S
         self._parcel_at_s = parcel_at_s % self._parcel_every_s
 
+    def calm_down(self, parcel_at_s: int) -> None:
+        """Be in no hurry with readings, whatever the night has."""
+        self._parcel_every_s, self._parcel_at_s = PARCEL_EVERY_S, parcel_at_s % PARCEL_EVERY_S
+
     def greet(self, network: str) -> None:
         """Say hello, tell what was before, and open the poll."""
         self._network = network
-        self._network_size = 0
         ticket, feed = b"", m.FeedPlace()
         hello = m.Hello([1], self.site_id, "bench", ticket, [], feed, _now_us(), 1, secrets.token_bytes(8))
         welcome = wire.expect(self._ask(hello), m.Welcome)

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from bench.result import Result
 from coldgrid.sync import identity_files
-from coldgrid.sync.tls_client import TowerLink, pinned_context
+from coldgrid.sync.tls_client import TowerLink
+from coldgrid.sync.trusting import pinned_context
 
 REQUESTS, HANDSHAKES, FRAMES = 1_500, 200, 30
 FRAME_BYTES = 1_000_000

@@ -9,7 +9,6 @@ both; the figure is the median of the rounds. SQLite runs in WAL mode with synch
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import sqlite3
@@ -17,7 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -26,9 +25,10 @@ import psycopg
 from bench import _orders_http
 from bench._orders_world import CHANNEL, calls, open_world, order
 from bench.result import Result
-from coldgrid.kernel.decider import Call, Decider
+from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.service import DeciderService
+from coldgrid.node.serve import give_way
 from coldgrid.orders.facts import SourcingFacts
 from coldgrid.orders.intake import request_of
 from coldgrid.orders.reach import cell_of
@@ -62,17 +62,20 @@ def _embedded(folder: Path) -> list[Result]:
     decider = open_world(str(folder / "orders.db"))
     numbers = count(0, GROUP * 1_000)
     one_row, bare = OneRow(folder / "one.db"), Bare(folder / "bare.db", decider)
-    gc.collect()
-    gc.freeze()  # as the service does once it is up
+    give_way()
+    # As in the product: one thread decides, and beside it another copies the log back.
+    service = DeciderService(decider, lambda due: 3_600.0, lambda: False)
+    service.start()
     parts: dict[str, Callable[[int], int]] = {
         "commit": one_row.commit,
-        "alone": lambda first: _in_groups(decider, first, 1, 200),
-        "groups": lambda first: _in_groups(decider, first, GROUP, 1_000),
-        "callers": lambda first: _callers(decider, first, 1_600),
+        "alone": lambda first: service.call(lambda it: _in_groups(it, first, 1, 200)).result(),
+        "groups": lambda first: service.call(lambda it: _in_groups(it, first, GROUP, 1_000)).result(),
+        "callers": lambda first: _callers(service, first, 1_600),
         "bare alone": lambda first: bare.place(first, 1, 200),
         "bare groups": lambda first: bare.place(first, GROUP, 1_000),
     }
     rates = _in_turns(parts, numbers)
+    service.stop()
     decider.close()
     return _against_commits(rates)
 
@@ -133,23 +136,22 @@ def _in_groups(decider: Decider, first: int, size: int, orders: int) -> int:
     return orders
 
 
-def _callers(decider: Decider, first: int, orders: int) -> int:
-    """So many callers on an event loop, as in the product; each waits for its answer before the next."""
-    service = DeciderService(decider, lambda due: 3_600.0, lambda: False)
-    service.start()
-    each = orders // CALLERS
-    work = [calls(first + n * each, each) for n in range(CALLERS)]
+def _callers(service: DeciderService, first: int, orders: int) -> int:
+    """So many callers on an event loop, as in the product; each waits for its answer before the next.
 
-    async def caller(mine: Sequence[Call]) -> None:
-        for call in mine:
+    Whoever is free places the channel's next order, so that numbers grow as a shop's do.
+    """
+    work = iter(calls(first, orders))
+
+    async def caller() -> None:
+        for call in work:
             await service.ask(call.command, CHANNEL, call.key)
 
     async def everybody() -> None:
-        await asyncio.gather(*[caller(mine) for mine in work])
+        await asyncio.gather(*[caller() for _ in range(CALLERS)])
 
     asyncio.run(everybody())
-    service.stop()
-    return each * CALLERS
+    return orders
 
 
 class Bare:

@@ -86,7 +86,7 @@ def measure(decider: Decider) -> tuple[int, int, float, float]:
     rows = count_rows(decider)
     core, wall, events = [], [], 0
     for _ in range(ROUNDS):
-        with rebuild.scratch(decider) as target:
+        with rebuild.scratch(decider.database) as target:
             started, waited_before = time.perf_counter(), waited_s()
             events = rebuild.replay(Reads(decider.connection), target)
             wall.append(time.perf_counter() - started)
@@ -117,7 +117,7 @@ def count_rows(decider: Decider) -> int:
 
         return counted
 
-    with rebuild.scratch(decider) as target, pytest.MonkeyPatch.context() as patched:
+    with rebuild.scratch(decider.database) as target, pytest.MonkeyPatch.context() as patched:
         patched.setattr(ReplayBatch, "writer", counting)
         rebuild.replay(Reads(decider.connection), target)
     return rows

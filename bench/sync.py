@@ -36,7 +36,7 @@ from coldgrid.sync.wire import LEVEL_BACKLOG, decode, encode
 from coldgrid.telemetry import arriving
 from coldgrid.telemetry.blocks import DAY_US, Readings, block_hash, encode_block
 from coldgrid.telemetry.manifests import BlocksManifested, ManifestedBlock, Why
-from coldgrid.telemetry.parcels import pack_parcel
+from coldgrid.telemetry.parcel_form import pack_parcel
 from coldgrid.telemetry.sensors import sensors_of_site
 from coldgrid.tower.scenario.play import Player
 from coldgrid.tower.world.plan import load_plan

@@ -148,9 +148,8 @@ def postgres_url() -> str:
     return f"{POSTGRES}{mark}options=-csearch_path%3D{_schema_made[0]}%20-csynchronous_commit%3Doff"
 
 
-@contextmanager
-def postgres_kernel(authorizer: Authorizer | None = None) -> Iterator[Kernel]:
-    """Yield a kernel on an empty PostgreSQL schema."""
+def empty_postgres_url() -> str:
+    """Return the address of this process's own schema, without the rows of an earlier test."""
     url = postgres_url()
     with psycopg.connect(url, autocommit=True) as connection:
         there = {
@@ -162,7 +161,13 @@ def postgres_kernel(authorizer: Authorizer | None = None) -> Iterator[Kernel]:
         texts = [f'DELETE FROM "{table.name}"' for table in metadata.sorted_tables if table.name in there]
         if texts:
             connection.execute("; ".join(texts).encode())
-    kernel = Kernel(open_database(url), authorizer)
+    return url
+
+
+@contextmanager
+def postgres_kernel(authorizer: Authorizer | None = None) -> Iterator[Kernel]:
+    """Yield a kernel on an empty PostgreSQL schema."""
+    kernel = Kernel(open_database(empty_postgres_url()), authorizer)
     try:
         yield kernel
     finally:

@@ -22,6 +22,13 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_the_glossary_has_each_term_once() -> None:
+    rows = re.findall(r"^\| (?!term |---)([^|]+) \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    terms = [re.sub(r" \(.*\)", "", term) for row in rows for term in re.split(r", (?!its )", row)]
+    assert len(terms) > 100
+    assert sorted(terms) == sorted(set(terms))
+
+
 def test_every_capability_has_a_page_and_the_readme_leads_to_it() -> None:
     readme = (ROOT / "README.md").read_text()
     rooms = {

@@ -53,6 +53,11 @@ def site_page(request: Request[Any, Any, Any], db: Db, site_id: FromPath[str]) -
     return page(request, "webkit/menu.html", db, title=site_id)
 
 
+@get("/live", sync_to_thread=True)
+def live_page(request: Request[Any, Any, Any], db: Db) -> Response[str]:
+    return page(request, "webkit/menu.html", db, title="Live page", topics=("incidents",))
+
+
 class Clocks:
     """The host's business clock stands still; the system clock moves by hand."""
 
@@ -124,7 +129,7 @@ def housed(folder: Path, *, secure: bool = False) -> Iterator[House]:
         system_now=clocks.system_now,
     )
     try:
-        app = create_app(services, [*handlers, first_page, quality_page, site_page])
+        app = create_app(services, [*handlers, first_page, quality_page, site_page, live_page])
         yield House(app, clocks, door, service)
     finally:
         service.stop()

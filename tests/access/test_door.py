@@ -18,10 +18,12 @@ from coldgrid.access.people import login_key
 from coldgrid.access.refusals import refusals_since
 from coldgrid.access.roles import Role
 from coldgrid.access.sessions import Limits
+from coldgrid.access.set_up import GOOD_FOR, GUESSES, GUESSES_WINDOW, SetUpSecret
 from coldgrid.access.sign_in import local_path
 from coldgrid.access.words import GrantRole, SuspendPerson
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reads
+from coldgrid.webkit.visitors import BY_HAND, RELOADED
 from tests.access.house import PASSWORD, T0, House, housed
 
 Client = TestClient[Litestar]
@@ -179,6 +181,11 @@ class TestSignIn:
         assert local_path("/people?x=1") == "/people?x=1"
 
 
+def noted(house: House) -> None:
+    """Wait for what was sent to the decider behind an answer, as the note that a session is in use."""
+    house.decider.call(lambda decider: None).result(timeout=10)
+
+
 class TestSession:
     def test_signed_out_is_out(self, client: Client) -> None:
         sign_in(client, "ana")
@@ -199,6 +206,40 @@ class TestSession:
         for _ in range(2):
             house.clocks.system += IDLE - timedelta(minutes=1)
             assert client.get("/account").status_code == 200
+            noted(house)
+
+    @pytest.mark.parametrize(
+        "asked",
+        [{"hx-request": "true"}, {"accept": "text/event-stream"}, {"cookie": f"{RELOADED}=1"}],
+        ids=["a part", "the stream", "the page again"],
+    )
+    def test_what_a_page_asks_for_by_itself_is_answered_and_is_no_use(
+        self, client: Client, house: House, asked: dict[str, str]
+    ) -> None:
+        sign_in(client, "ana")
+        if "cookie" in asked:
+            asked = {"cookie": f"{SESSION}={client.cookies[SESSION]}; {asked['cookie']}"}
+        house.clocks.system += IDLE - timedelta(minutes=1)
+        assert client.get("/account", headers=asked).status_code == 200
+        noted(house)
+        house.clocks.system += timedelta(minutes=2)
+        assert client.get("/account", headers=PAGE).status_code == 303
+
+    def test_a_part_that_somebody_pressed_for_is_use(self, client: Client, house: House) -> None:
+        sign_in(client, "ana")
+        for _ in range(2):
+            house.clocks.system += IDLE - timedelta(minutes=1)
+            assert client.get("/account", headers={"hx-request": "true", BY_HAND: "1"}).status_code == 200
+            noted(house)
+
+    def test_a_press_counts_right_behind_what_the_page_asked_for(self, client: Client, house: House) -> None:
+        sign_in(client, "ana")
+        house.clocks.system += IDLE - timedelta(minutes=1)
+        assert client.get("/account", headers={"hx-request": "true"}).status_code == 200
+        assert client.get("/account").status_code == 200, "the visitor is still remembered from just before"
+        noted(house)
+        house.clocks.system += timedelta(minutes=2)
+        assert client.get("/account", headers=PAGE).status_code == 200
 
     def test_it_ends_at_once_for_a_suspended_person(self, client: Client, house: House) -> None:
         sign_in(client, "cleo")
@@ -379,7 +420,7 @@ class TestTokens:
     def test_a_wrong_token_is_a_stranger_even_with_a_session(self, client: Client, header: str) -> None:
         sign_in(client, "ana")
         answer = client.get("/api/v1/events", headers={"authorization": header})
-        assert (answer.status_code, answer.json()["code"]) == (401, "not_signed_in")
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_refused")
 
     def test_a_token_with_a_wrong_day_is_refused(self, client: Client) -> None:
         sign_in(client, "ana")
@@ -416,6 +457,16 @@ class TestFirstRun:
         assert first.get("/people").status_code == 200
         assert not empty_house.door.nobody_yet()
 
+    def test_everything_that_is_wrong_with_the_first_admin_is_said_at_once(
+        self, empty_house: House, first: Client
+    ) -> None:
+        token = empty_house.door.set_up_token
+        answer = self.set_up(first, token, name=" ", login="a b", password="short")
+        assert answer.status_code == 422
+        for field in ("name", "login", "password"):
+            assert f'id="f-{field}-error"' in answer.text
+        assert "short" not in answer.text.partition('id="f-password"')[2].partition(">")[0]
+
     def test_without_it_nobody_does(self, empty_house: House, first: Client) -> None:
         page = first.get("/setup").text
         assert "the server printed" in page
@@ -428,6 +479,54 @@ class TestFirstRun:
         }
         answer = first.post("/setup", data=values, headers={"accept": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (403, "wrong_set_up_token")
+
+    def test_wrong_secrets_are_counted_by_address_and_then_even_the_right_one_waits(
+        self, empty_house: House, first: Client
+    ) -> None:
+        secret = empty_house.door.set_up_token
+        for n in range(GUESSES):
+            answer = first.get(f"/setup?token=guess-{n}")
+            assert answer.status_code == 403
+            assert "not the one that the server printed" in answer.text
+        answer = first.get(f"/setup?token={secret}")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "901")
+        assert 'name="password"' not in answer.text
+        empty_house.clocks.system += GUESSES_WINDOW
+        assert self.set_up(first, secret).status_code == 303
+
+    def test_an_old_secret_opens_nothing_and_a_new_one_ends_the_one_before(
+        self, empty_house: House, first: Client
+    ) -> None:
+        old = empty_house.door.set_up_token
+        page = first.get(f"/setup?token={old}").text
+        values = {"_csrf": token_in(page), "token": old, "name": "Ana", "login": "ana", "password": PASSWORD}
+        empty_house.clocks.system += GOOD_FOR
+        late = first.post("/setup", data=values, headers={"accept": "application/json"})
+        assert (late.status_code, late.json()["code"]) == (403, "set_up_token_expired")
+        assert "coldgrid tower setup" in first.get(f"/setup?token={old}").text
+        new = empty_house.door.set_up.renew()
+        assert first.get(f"/setup?token={old}").status_code == 403
+        assert empty_house.door.nobody_yet()
+        assert self.set_up(first, new).status_code == 303
+
+    def test_each_start_has_a_secret_of_its_own(self, empty_house: House) -> None:
+        other = SetUpSecret(empty_house.clocks.system_now)
+        assert len(other.value) >= 40
+        assert other.value == other.value
+        assert other.value != empty_house.door.set_up_token
+
+    def test_two_people_with_the_link_make_one_admin(self, empty_house: House, first: Client) -> None:
+        secret = empty_house.door.set_up_token
+        page = first.get(f"/setup?token={secret}").text
+        eve = {"_csrf": token_in(page), "token": secret, "name": "Eve", "login": "eve", "password": PASSWORD}
+        visit = dict(first.cookies)
+        self.set_up(first, secret)
+        first.cookies.clear()
+        first.cookies.update(visit)
+        late = first.post("/setup", data=eve)
+        assert late.status_code == 409
+        assert "already set up" in late.text
+        assert empty_house.door.nobody_yet() is False
 
     def test_it_works_once(self, empty_house: House, first: Client) -> None:
         self.set_up(first, empty_house.door.set_up_token)

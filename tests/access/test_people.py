@@ -18,6 +18,7 @@ from coldgrid.access.api_tokens import (
     TokenRevoked,
 )
 from coldgrid.access.authority import Person, decide_grant, decide_revoke, decide_suspend
+from coldgrid.access.degrees import ReadUnit, UnitChosen
 from coldgrid.access.passwords import hash_password, is_hash, problems_of, verify_password
 from coldgrid.access.reads import NoteRead
 from coldgrid.access.roles import Role
@@ -360,6 +361,10 @@ FROZEN: list[tuple[Event, str]] = [
         '"password_hash":"$argon2id$x","temporary":false,"suspended":false,"added_at":"2027-01-01T00:00:00Z"}',
     ),
     (
+        UnitChosen(person_id="p1", unit=ReadUnit.FAHRENHEIT),
+        '{"type":"access.unit_chosen","person_id":"p1","unit":"f"}',
+    ),
+    (
         PersonSuspended(person_id="p1", reason="left"),
         '{"type":"access.person_suspended","person_id":"p1","reason":"left"}',
     ),
@@ -442,6 +447,13 @@ class TestThrottle:
         assert throttle.wait_s("a", T0 + timedelta(minutes=3)) == 12 * 60 + 1
         assert throttle.wait_s("b", T0 + timedelta(minutes=3)) == 0
         assert throttle.wait_s("a", T0 + timedelta(minutes=15)) == 0
+
+    def test_a_clock_that_is_set_back_lets_nobody_wait_for_what_was_counted_before(self) -> None:
+        throttle = Throttle(3, timedelta(minutes=1))
+        for _ in range(3):
+            throttle.failed("a", T0 + timedelta(hours=1))
+        assert throttle.wait_s("a", T0 + timedelta(hours=1)) == 61
+        assert throttle.wait_s("a", T0) == 0
 
     def test_success_forgets(self) -> None:
         throttle = Throttle(1, timedelta(minutes=15))

@@ -16,7 +16,7 @@ from coldgrid.kernel.registry import handlers
 
 AUTHORIZER = CedarAuthorizer()
 EVERYBODY = set(Role)
-HUMANS = EVERYBODY - {Role.INTEGRATOR}
+HUMANS = EVERYBODY - {Role.INTEGRATOR, Role.GATEWAY}
 FLOOR = HUMANS - {Role.AUDITOR}
 SIGNERS = {Role.QUALITY, Role.RESPONSIBLE_PERSON}
 READERS = {Role.ADMIN, Role.AUDITOR, Role.INTEGRATOR}
@@ -24,9 +24,9 @@ READERS = {Role.ADMIN, Role.AUDITOR, Role.INTEGRATOR}
 MATRIX: dict[str, set[Role]] = {
     "stock.view": HUMANS,
     "quality.view": HUMANS,
-    "stock.read": EVERYBODY,
+    "stock.read": EVERYBODY - {Role.GATEWAY},
     "events.read": READERS,
-    "access.use_account": EVERYBODY,
+    "access.use_account": EVERYBODY - {Role.GATEWAY},
     "access.view_people": {Role.ADMIN, Role.AUDITOR},
     "access.view_tokens": {Role.ADMIN, Role.AUDITOR},
     "access.add_person": {Role.ADMIN},
@@ -38,6 +38,7 @@ MATRIX: dict[str, set[Role]] = {
     "personal.erase": {Role.ADMIN},
     "kernel.retry_parked": {Role.ADMIN},
     "kernel.report_effect": set(),
+    "kernel.see_retention": {Role.ADMIN, Role.AUDITOR},
     "network.draft_change": {Role.ADMIN, Role.PLANNER},
     "network.approve_change": {Role.ADMIN},
     "network.change_site_mode": {Role.ADMIN, Role.PLANNER, Role.SUPERVISOR},
@@ -53,11 +54,14 @@ MATRIX: dict[str, set[Role]] = {
     "orders.cancel": {Role.CUSTOMER_CARE, Role.INTEGRATOR, Role.PLANNER},
     "orders.source_again": {Role.PLANNER, Role.SUPERVISOR},
     "telemetry.ingest_readings": {Role.INTEGRATOR},
+    "telemetry.ingest_uplink": {Role.INTEGRATOR, Role.GATEWAY},
     "telemetry.shelve_alarm": {Role.TECHNICIAN, Role.SUPERVISOR},
     "telemetry.take_out_of_service": {Role.TECHNICIAN, Role.SUPERVISOR},
     "quality.record_hand_reading": {Role.OPERATOR, Role.SUPERVISOR, Role.TECHNICIAN} | SIGNERS,
     "quality.open_excursion": SIGNERS,
     "evidence.settle_fork": {Role.ADMIN},
+    "network.set_up": {Role.ADMIN},
+    "orchestration.try_contact": {Role.ADMIN},
     "kernel.accept_clock": {Role.ADMIN},
     "sync.issue_code": {Role.ADMIN},
     "sync.revoke_node": {Role.ADMIN},
@@ -105,6 +109,12 @@ def test_an_auditor_changes_nothing_even_with_other_roles() -> None:
             "orders.place",
         ):
             assert not AUTHORIZER.allows({Role.AUDITOR, more}, action)
+
+
+def test_a_gateways_token_posts_uplinks_and_nothing_else_even_with_other_roles() -> None:
+    for more in Role:
+        allowed = {action for action in MATRIX if AUTHORIZER.allows({Role.GATEWAY, more}, action)}
+        assert allowed == (set() if more is Role.AUDITOR else {"telemetry.ingest_uplink"}), more
 
 
 class TestSites:
@@ -185,11 +195,15 @@ SYSTEMS_OWN = {
     "stock.raise_shortfalls",
     "stock.settle_dispatch",
     "sync.enrol_node",
+    "sync.note_authority",
+    "sync.note_authority_ended",
     "sync.note_node_seen",
+    "sync.recognise_certificate",
     "sync.renew_certificate",
     "sync.report_clone",
     "sync.take_up_certificate",
     "telemetry.seal_blocks",
+    "telemetry.look_after_devices",
 }
 
 

@@ -14,14 +14,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from tests.conftest import service_missing
+from tests.ports import free_port
 
 MQTT = os.environ.get("COLDGRID_TEST_MQTT", "127.0.0.1:1883")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mailbox:

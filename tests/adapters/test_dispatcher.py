@@ -34,8 +34,9 @@ from coldgrid.kernel.personal import EraseSubject
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.settings import Settings
 from coldgrid.orchestration.replies import reply_token
-from tests.adapters.servers import Mailbox, free_port, http_server, mail_server
+from tests.adapters.servers import Mailbox, http_server, mail_server
 from tests.conftest import T0, Kernel
+from tests.ports import free_port
 
 
 class Recorded:

@@ -15,7 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from coldgrid.adapters.siren import Broker, SirenChannel, broker_of
 from coldgrid.kernel.outbox import Effect, Permanent, Retryable
-from tests.adapters.servers import broker, free_port
+from tests.adapters.servers import broker
+from tests.ports import free_port
 
 PREFIX = f"coldgrid-test-{os.getpid()}/siren"
 

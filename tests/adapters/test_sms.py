@@ -10,7 +10,8 @@ import pytest
 
 from coldgrid.adapters.sms import Gateway, GatewayChannel
 from coldgrid.kernel.outbox import Effect, Permanent, Retryable
-from tests.adapters.servers import Request, free_port, http_server
+from tests.adapters.servers import Request, http_server
+from tests.ports import free_port
 
 JSON_BODY = '{"to": "{to}", "message": {"text": "{text}"}, "kind": "{channel}", "callback": "{reply_url}"}'
 

@@ -10,8 +10,9 @@ import pytest
 
 from coldgrid.adapters.smtp import Server, SmtpChannel, server_of
 from coldgrid.kernel.outbox import Effect, Permanent, Retryable
-from tests.adapters.servers import Mailbox, free_port, mail_server
+from tests.adapters.servers import Mailbox, mail_server
 from tests.conftest import T0
+from tests.ports import free_port
 
 
 def mail(**payload: Any) -> Effect:

@@ -12,8 +12,9 @@ import pytest
 
 from coldgrid.adapters.webhook import WebhookChannel, is_public, secret_bytes, signature
 from coldgrid.kernel.outbox import Effect, Permanent, Retryable
-from tests.adapters.servers import Request, free_port, http_server
+from tests.adapters.servers import Request, http_server
 from tests.conftest import T0
+from tests.ports import free_port
 
 SECRET = "whsec_" + b64encode(b"k" * 32).decode()
 

@@ -258,6 +258,18 @@ def test_the_command_says_self_signed_without_a_trusted_key(
     assert rows["subject"] == "incident toy-incident"
 
 
+def test_the_command_says_which_file_it_could_not_read_and_what_to_do(
+    pack_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "[old] pack.zip"
+    assert verify_pack_file(missing) == 1
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert f"{missing} cannot be read: No such file or directory" in said
+    assert "Name a pack that was downloaded" in said
+    assert verify_pack_file(pack_file, trust=tmp_path / "keys.txt") == 1
+    assert f"{tmp_path / 'keys.txt'} cannot be read" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_the_command_trusts_the_key_it_was_given(
     pack_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

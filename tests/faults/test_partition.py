@@ -21,7 +21,6 @@ from tests.faults.namespaces import Site, site
 from tests.node.machines import (
     GATEWAY_TOKEN,
     Machine,
-    eventually,
     node_machine,
     picture,
     read,
@@ -29,8 +28,10 @@ from tests.node.machines import (
     seed_tower,
     tower_machine,
 )
+from tests.patience import eventually
+from tests.ports import free_ports
 
-TOWER_PORT, SYNC_PORT, NODE_PORT = 8520, 8521, 8522
+TOWER_PORT, SYNC_PORT, NODE_PORT = free_ports(3)
 SENSOR = "ATL1-FRZ1-T1"
 ROUNDS = 4
 SENT_S = 4.0
@@ -43,6 +44,8 @@ class Gateway:
         self.node = node
         self.at = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=30)
         self.acknowledged: list[int] = []
+        # One for all: making a client reads the certificates of all the world.
+        self._web = httpx.Client(timeout=5, trust_env=False)
 
     def send(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -54,11 +57,10 @@ class Gateway:
                 "content-type": "application/x-ndjson",
             }
             try:
-                answer = httpx.post(
+                answer = self._web.post(
                     f"{self.node.address}/api/v1/readings",
                     content=msgspec.json.encode(reading),
                     headers=headers,
-                    timeout=5,
                 )
             except httpx.TransportError:
                 time.sleep(0.1)
@@ -103,7 +105,9 @@ class Network:
         """Both sides are the same, and every reading that was acknowledged is at the tower, once."""
         eventually(lambda: same(self.tower_db, self.node_db), "both sides show the same", within_s=120)
         acknowledged = set(self.gateway.acknowledged)
-        eventually(lambda: acknowledged <= set(read(self.tower_db, known)), "every reading is there")
+        eventually(
+            lambda: acknowledged <= set(read(self.tower_db, known)), "every reading is there", within_s=120
+        )
         times = read(self.tower_db, known)
         assert len(times) == len(set(times))
         assert [read(db, open_forks) for db in (self.tower_db, self.node_db)] == [[], []]
@@ -111,7 +115,8 @@ class Network:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
-    with site(f"cg{os.getpid() % 10_000}", 52) as line:
+    # By the process: what a killed run left, and a run beside this one, have addresses of their own.
+    with site(f"cg{os.getpid() % 10_000}", 1 + os.getpid() % 250) as line:
         made = Network(tmp_path, line)
         with running(made.tower, made.node):
             made.join()

@@ -1,7 +1,7 @@
 """A process whose children are killed: they carry out commands and say which were acknowledged.
 
 Run as `python -m tests.faults.worker DATABASE LOAD`. For each line on its standard input, the number of a
-round, it forks a child and says `child PID`. The child writes `ack KEY` for each command after its future
+round, it forks a child, which says `child PID` and then writes `ack KEY` for each command after its future
 answered, in one write, so that no line is ever torn; when it was killed, `over` follows. Rooms are imported
 once, before the first fork.
 """
@@ -145,10 +145,10 @@ def main(database: str, load: str) -> None:
         child = os.fork()
         if child == 0:
             try:
+                os.write(1, f"child {os.getpid()}\n".encode())  # by itself: nothing it says comes before
                 work(database, turn.strip(), LOADS[load])
             finally:
                 os._exit(1)
-        os.write(1, f"child {child}\n".encode())
         os.waitpid(child, 0)
         os.write(1, b"over\n")
 

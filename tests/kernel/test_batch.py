@@ -113,3 +113,14 @@ def run_on(kernel: Kernel) -> None:
             connection.command("ROLLBACK")
 
     law()
+
+
+@pytest.mark.parametrize("dialect", list(KERNELS))
+def test_what_an_inner_part_wrote_goes_with_it_though_others_writes_still_waited(dialect: str) -> None:
+    with KERNELS[dialect]() as kernel:
+        connection = kernel.decider.connection
+        connection.command("BEGIN")
+        play = Play(Batch(connection, {}, 0))
+        for what in ("put", "mark", "mark", "drop", "read", "back", "read"):
+            play.step(what, "toy_pair", "a", 7)
+        connection.command("ROLLBACK")

@@ -17,6 +17,7 @@ from coldgrid.kernel.outbox import ReportEffect
 from coldgrid.kernel.parking import RetryParked
 from coldgrid.kernel.personal import EraseSubject, SubjectErased
 from coldgrid.kernel.rejections import Forbidden, KeyReused, OriginElsewhere
+from coldgrid.kernel.statements import Statement
 from tests.conftest import Kernel, sqlite_kernel
 from tests.kernel import rooms
 from tests.kernel.rooms import Bump, Later, Tell, Totals
@@ -183,6 +184,34 @@ def test_an_erased_person_is_gone_and_proofs_stay(kernel: Kernel) -> None:
     kernel.restart()
     assert kernel.reader().open(bumped.note) is None
     assert all(leaf_hash(envelope_bytes(e)) == e.leaf for e in log.read_all(kernel.reader()))
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_who_was_erased_before_anything_was_known_of_them_stays_unknown(
+    kernel: Kernel, restarts: bool
+) -> None:
+    kernel.do(EraseSubject(subject="stranger", reason="asked to be forgotten"))
+    if restarts:
+        kernel.restart()
+    with pytest.raises(SubjectErased):
+        kernel.do(Bump(site_id="ATL1", name="a", note="Ana Silva", person="stranger"))
+
+
+def test_whoever_is_new_costs_no_read_in_the_middle_of_a_group(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.do(Bump(site_id="ATL1", name="a"))
+    asked: list[str] = []
+    query = type(kernel.decider.connection).query
+
+    def noted(self: Any, statement: Statement[Any], params: Any) -> Any:
+        asked.append(statement.sql[self.dialect].text)
+        return query(self, statement, params)
+
+    monkeypatch.setattr(type(kernel.decider.connection), "query", noted)
+    calls = [Call(Bump(site_id="ATL1", name="a", note="Ana", person=f"p{n}")) for n in range(5)]
+    kernel.decider.execute(calls)
+    assert not any("personal_key" in text for text in asked)
 
 
 def test_what_the_authorizer_forbids_is_not_done() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from coldgrid.kernel import hosting, log, requests
 from coldgrid.kernel.authorize import Principal, Resource
 from coldgrid.kernel.command_log import Answer
+from coldgrid.kernel.elsewhere import SiteMoving
 from coldgrid.kernel.events import Command, Event, decode, encode
-from coldgrid.kernel.origins import CloseOrigin
+from coldgrid.kernel.origins import CloseOrigin, take_in
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.registry import handles, reacts
 from coldgrid.kernel.rejections import Forbidden, OriginElsewhere
@@ -230,6 +231,15 @@ def test_the_sites_own_rules_decide_about_the_asker_too() -> None:
 
 def test_readings_and_the_like_are_refused_and_not_kept(kernel: Kernel) -> None:
     leave(kernel)
+    with pytest.raises(SiteMoving):  # nobody can take them: who sent them keeps them
+        kernel.do(Meter(site_id="ATL1"))
+    with sqlite_kernel() as node:
+        host_only(node)
+        past = [one for one in log.read_all(kernel.reader()) if one.origin == "ATL1"]
+        node.decider.take("ATL1", lambda tx: take_in(tx, past), "test")
+        node.decider.reopen("ATL1")
+        [*_, opened] = log.read_all(node.reader())
+    kernel.decider.take("ATL1", lambda tx: take_in(tx, [opened]), "test")
     with pytest.raises(NotKeptForLater):
         kernel.do(Meter(site_id="ATL1"))
     with pytest.raises(OriginElsewhere):

@@ -143,9 +143,13 @@ def test_a_clock_that_jumps_freezes_the_timers_until_a_person_accepts_it() -> No
     assert guard.observe(T0 + timedelta(seconds=9), 111.0)  # a small step back is only a correction
     assert not guard.observe(T0 + timedelta(hours=3), 112.0)
     assert "jumped" in guard.frozen_why
+    assert guard.trusted(T0 + timedelta(hours=3), 130.0) == T0 + timedelta(seconds=28), "as if it had not"
     assert not guard.observe(T0 + timedelta(hours=3), 113.0)
     guard.accept(T0 + timedelta(hours=3), 114.0)
     assert guard.observe(T0 + timedelta(hours=3, seconds=1), 115.0)
+    assert guard.trusted(T0 + timedelta(hours=3, seconds=4), 117.0) == T0 + timedelta(hours=3, seconds=4)
+    before = guard.trusted(T0 - timedelta(days=9), 117.0)
+    assert before == T0 + timedelta(hours=3, seconds=3), "before it is seen"
 
 
 def test_the_order_of_the_log_does_not_follow_a_clock_that_steps_back(kernel: Kernel) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coldgrid.kernel.rejections import Invalid
-from coldgrid.kernel.settings import load_settings, setting_docs
+from coldgrid.kernel.settings import Told, load_settings, setting_docs
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -15,6 +15,25 @@ DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 def test_values_come_from_the_environment_and_the_command_line_wins() -> None:
     settings = load_settings({"COLDGRID_PORT": "9000", "COLDGRID_LOG_JSON": "yes", "PATH": "x"}, host="::1")
     assert (settings.port, settings.log_json, settings.host) == (9000, True, "::1")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (".coldgrid/coldgrid.db", ".coldgrid/coldgrid.db"),
+        ("postgresql://ana:p@ss@db/coldgrid", "postgresql://…@db/coldgrid"),
+        ("postgresql://db/coldgrid?password=p", "(set)"),
+        ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_shown_without_who_signs_in(value: str, shown: str) -> None:
+    assert Told("", secret=True, address=True).shown(value) == shown
+
+
+def test_a_secret_is_never_shown() -> None:
+    assert Told("", secret=True).shown("whsec_abc") == "(set)"
+    assert Told("").shown(8080) == 8080
 
 
 def test_every_wrong_setting_is_named() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
+
 import psycopg
 import pytest
 
@@ -36,6 +39,15 @@ def test_a_full_disk_is_refused_by_name_and_work_goes_on_when_there_is_room() ->
         kernel.do(Bump(site_id="ATL1", name="a"))
         kernel.decider.settle()
         kernel.rebuild()
+
+
+def test_a_new_file_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    kernel = Kernel(open_database(str(tmp_path / "new" / "cold.db")))
+    kernel.do(Bump(site_id="ATL1", name="a"))
+    made = sorted(path for path in (tmp_path / "new").iterdir() if path.suffix != ".lock")
+    assert [path.name for path in made] == ["cold.db", "cold.db-shm", "cold.db-wal"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600}
+    kernel.close()
 
 
 def test_a_second_decider_on_the_same_database_is_refused(kernel: Kernel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -53,6 +54,22 @@ def test_every_wrong_field_is_named_at_once() -> None:
         "nte",
         "weights_g.a",
     }
+
+
+class Tier(StrEnum):
+    GOLD = "gold"
+    SILVER = "silver"
+
+
+class Place(msgspec.Struct):
+    tier: Tier
+    before: Tier | None = None
+
+
+def test_a_word_that_is_none_of_those_there_are_is_told_all_of_them() -> None:
+    with pytest.raises(Invalid) as caught:
+        convert_all({"tier": "standard", "before": "copper"}, Place)
+    assert [problem.fix for problem in caught.value.problems] == ["one of gold, silver"] * 2
 
 
 def test_a_misspelt_field_is_told_the_right_name() -> None:

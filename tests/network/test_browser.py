@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ PAGES = (
     "/network/changes",
     "/network/changes/colder",
     "/network/changes/change-demo",
+    "/network/changes/change-demo?kind=zone&show=all",
     "/network/import",
     "/network/new/product",
     "/network/edit/site/ATL1",
@@ -123,3 +125,31 @@ def test_a_site_s_mode_is_changed_without_javascript(browser: Browser, address: 
         page.click("button:has-text('Change mode')")
         expect(page.locator("#notices")).to_contain_text("mode was changed")
         expect(page.get_by_text("the dock is flooded").first).to_be_visible()
+
+
+def test_hundreds_of_items_are_folded_and_each_is_reached_by_keyboard_without_javascript(
+    browser: Browser, address: str
+) -> None:
+    """Nobody approves what they cannot see: every item is a line that opens, on pages that say how many."""
+    plain = {"java_script_enabled": False, "viewport": DESKTOP, "extra_http_headers": {"x-as": "ada"}}
+    with visiting(browser, address, **plain) as visit:
+        page = visit.open("/network/changes/change-demo")
+        expect(page.locator("#items")).to_have_text(re.compile(r"^Items 1 to 50 of [0-9,]+$"))
+        assert page.evaluate("document.documentElement.scrollHeight") < 3000
+        first = page.locator("details.fold").first
+        expect(first.locator("table")).to_be_hidden()
+        first.locator("summary").focus()
+        page.keyboard.press("Enter")
+        expect(first.locator("table")).to_be_visible()
+        page.get_by_role("link", name="Open all on this page").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("details.fold[open]")).to_have_count(50)
+        seen = set(page.locator("details.fold h3").all_inner_texts())
+        while (on := page.get_by_role("link", name="On", exact=True).first).count():
+            on.focus()
+            page.keyboard.press("Enter")
+            expect(page.locator("details.fold h3", has_text=next(iter(seen)))).to_have_count(0)
+            expect(page.locator("details.fold:not([open])")).to_have_count(0)
+            seen |= set(page.locator("details.fold h3").all_inner_texts())
+        with_all = page.get_by_role("link", name="All", exact=False).inner_text()
+        assert len(seen) == int(with_all.removeprefix("All").strip().replace(",", ""))

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coldgrid.access.roles import Role
+from coldgrid.access.words import AddPerson
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.rejections import Invalid, Rejected
 from coldgrid.network import change_rules, changes, sites, zones
@@ -149,6 +151,25 @@ class TestChanges:
         kernel.do(WithdrawChange(change_id="change-2", reason="a typing mistake"), actor="dora")
         kept = changes.get_change(kernel.reader(), "change-2")
         assert (kept.status, kept.decided_by) == (ChangeStatus.REJECTED, "dora")
+
+    def test_the_only_admin_approves_alone_until_there_is_a_second_one(self, kernel: Kernel) -> None:
+        def admin(person_id: str, *roles: Role) -> AddPerson:
+            return AddPerson(person_id=person_id, name=person_id, login=person_id, roles=list(roles))
+
+        kernel.do(admin("ana", Role.ADMIN))
+        kernel.do(admin("pia", Role.PLANNER))
+        kernel.do(draft(group(), change_id="c1"))
+        kernel.do(draft(group("GRP-CLT1"), change_id="c0"), "pia")
+        with pytest.raises(ApproverDrafted):
+            kernel.do(ApproveChange(change_id="c0", reason="ok"), "pia")
+        kernel.do(ApproveChange(change_id="c1", reason="the only one here"))
+        kept = changes.get_change(kernel.reader(), "c1")
+        assert (kept.drafted_by, kept.decided_by) == ("ana", "ana")
+        kernel.do(admin("ben", Role.ADMIN))
+        kernel.do(draft(site(), change_id="c2"))
+        with pytest.raises(ApproverDrafted):
+            kernel.do(ApproveChange(change_id="c2", reason="ok"))
+        kernel.do(ApproveChange(change_id="c2", reason="ok"), "ben")
 
     def test_a_blank_reason_an_unknown_change_and_a_taken_id_are_refused(self, kernel: Kernel) -> None:
         with pytest.raises(Invalid):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -114,7 +117,10 @@ class TestForm:
     @pytest.mark.parametrize(
         ("name", "data", "line", "message"),
         [
-            ("zones.yaml", b"zones:\n  - &a {zone_id: x}\n  - *a\n", 2, "anchors"),
+            ("zones.yaml", b"zones:\n  - &a {zone_id: x}\n", 2, "anchors"),
+            ("zones.csv", b"ATL1-FRZ1,ATL1,Freezer\nATL1-FRZ2,ATL1,Freezer\n", 1, "names no field of a zone"),
+            ("zones.csv", b"zone_id\tsite_id\nATL1-FRZ1\tATL1\n", 1, "between tabs"),
+            ("zones.csv", b"zone_id\n", None, "holds no items"),
             ("zones.yaml", b"zones: !!python/object/apply:os.system [ls]", 1, "tags"),
             ("zones.yaml", b"zones: [1, 2", 1, "no YAML"),
             ("zones.yaml", b"zones: []\nzones: []\n", 2, "twice"),
@@ -138,7 +144,7 @@ class TestForm:
             ("zones.csv", b"zone_id,\n", 1, "has no name"),
             ("zones.csv", b'zone_id\n"ATL1\n', 2, "unexpected end"),
             ("zones.csv", b"zone_id,name\nATL1-FRZ1\n", 2, "has 1 cells"),
-            ("zones.csv", b"a,a.b\n1,2\n", 2, "clashes"),
+            ("zones.csv", b"name,name.b\n1,2\n", 2, "clashes"),
             ("zones.csv", b"kind\nzoo\n", 2, "no kind of master data"),
             ("zones.csv", b"zone_id\n" + b"x" * 20_000 + b"\n", 2, "over 10000 characters"),
             ("zones.xlsx", b"PK", None, ".xlsx is no kind of file"),
@@ -151,6 +157,36 @@ class TestForm:
         assert (problem.file, problem.line) == (name, line)
         assert message in problem.message
 
+    def test_everything_wrong_in_the_form_of_a_yaml_file_is_told_at_once(self) -> None:
+        text = b"zones:\n- &a {zone_id: x, zone_id: y}\n- *a\n- !!set {z}\nzones: []\n"
+        _, problems = imports.parse_files([SourceFile("zones.yaml", text)])
+        assert [(one.line, one.message.split()[0]) for one in problems] == [
+            (2, "anchors"),
+            (2, "'zone_id'"),
+            (3, "anchors"),
+            (4, "tags"),
+            (5, "'zones'"),
+        ]
+
+    def test_a_header_that_comes_again_is_no_item(self) -> None:
+        text = b"zone_id,name\nATL1-FRZ1,A\nzone_id,name\n"
+        _, problems = imports.parse_files([SourceFile("zones.csv", text)])
+        assert [(one.line, one.message) for one in problems] == [(3, "is the header again")]
+
+    def test_each_file_without_items_is_told(self) -> None:
+        files = [SourceFile("zones.csv", b"zone_id\nATL1-FRZ1\n"), SourceFile("sites.csv", b"")]
+        _, problems = imports.parse_files(files)
+        assert [(one.file, one.message) for one in problems] == [("sites.csv", "holds no items")]
+
+    def test_a_text_in_a_numbers_place_is_told_in_words(self) -> None:
+        with pytest.raises(Invalid) as caught:
+            imports.load_items(
+                [SourceFile("zones.csv", b"zone_id,setpoint_c,capacity_pallets\nA,cold,1.5\n")]
+            )
+        told = {one.field: (one.line, one.message) for one in caught.value.problems}
+        assert told["setpoint_c"] == (2, "is no number")
+        assert told["capacity_pallets"] == (2, "is no whole number")
+
     def test_no_file_at_all_is_refused(self) -> None:
         assert problem_of().fix == "send a .yaml or .csv file"
 
@@ -158,8 +194,8 @@ class TestForm:
         rows = b"lane_id\n" + b"ATL1-CLT1\n" * 5_001
         with pytest.raises(Invalid) as caught:
             imports.load_items([SourceFile("lanes.csv", rows)])
-        assert caught.value.problems[0].message == "5001 items are more than 5000"
-        assert len(caught.value.problems) == imports.PROBLEMS_MAX + 1
+        (problem,) = caught.value.problems  # nobody waits until each line was looked at
+        assert problem.message == "5001 items are more than 5000"
 
     def test_plain_yaml_scalars_are_what_they_look_like(self) -> None:
         data = b"zones:\n- {a: NO, b: 22:30, c: 0123, d: -18, e: 1.5, f: true, g: ~, "
@@ -221,3 +257,34 @@ def test_json_items_are_told_by_their_place_in_the_change(kernel: Kernel) -> Non
     with pytest.raises(Invalid) as caught:
         kernel.do(DraftChange(change_id="c", items=[group(), site(), zone(lag_min="4 h")], reason="try"))
     assert [(p.field, p.fix) for p in caught.value.problems] == [("items[2].lag_min", "write 240")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("sites.yaml", "sites:\n  - site_id: ATL1\n    kind: store\n", 3),
+        ("sites.csv", "site_id,kind\nATL1,store\n", 2),
+    ],
+)
+def test_the_kind_of_a_site_is_pointed_to_where_it_is_written_as_kind(
+    name: str, text: str, line: int
+) -> None:
+    _, problems = imports.parse_files([SourceFile(name, text.encode())])
+    (problem,) = problems
+    assert problem.field.rpartition(".")[2] == "kind"
+    assert (problem.line, problem.fix) == (line, "write site_kind: store")
+
+
+def test_a_kind_that_repeats_its_section_is_taken() -> None:
+    items, problems = imports.parse_files(
+        [SourceFile("a.yaml", b"zones:\n  - {kind: zone, zone_id: ATL1-FRZ3}\n")]
+    )
+    assert problems == []
+    assert items[0].raw == {"kind": "zone", "zone_id": "ATL1-FRZ3"}
+
+
+def test_the_example_of_the_page_about_the_network_can_be_imported() -> None:
+    page = (Path(__file__).parents[2] / "docs/network.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(sites:.*?)^```", page, re.MULTILINE | re.DOTALL)
+    items = imports.load_items([SourceFile("example.yaml", example.encode())])
+    assert [item["kind"] for item in items] == ["site", "zone"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+from litestar.testing import TestClient
 
 from coldgrid.kernel.authorize import Principal
 from coldgrid.network.change_rules import ApproveChange, DraftChange
 from tests.network.master import group, site
-from tests.network.served import Client, Served
+from tests.network.served import Client, Served, serving
 
 ADA = {"x-as": "ada"}
 OTTO = {"x-as": "otto"}
@@ -24,6 +27,17 @@ def test_only_who_may_draft_sees_the_ways_to_do_so(client: Client) -> None:
         assert "/network/edit/" not in reader
     assert client.get("/network/import", headers=OTTO).status_code == 403
     assert client.get("/network/edit/site/ATL1", headers=OTTO).status_code == 403
+
+
+def test_the_form_of_a_gateway_offers_sites_and_drivers_with_an_example_of_each(client: Client) -> None:
+    import_module("coldgrid.adapters.drivers")  # what registers them
+    shown = client.get("/network/new/gateway").text
+    assert '<select id="f-site_id"' in shown
+    assert '<select id="f-driver"' in shown
+    for driver in ("lorawan", "modbus", "mqtt", "snmp", "sparkplug"):
+        assert f'<option value="{driver}">' in shown
+    assert "modbus://10.20.0.7:502" in shown
+    assert "ATL1" in shown.partition('id="f-site_id"')[2].partition("</select>")[0]
 
 
 def test_machines_have_no_pages(client: Client) -> None:
@@ -74,6 +88,19 @@ def test_who_may_not_approve_a_group_sees_only_that_an_address_changes(
     assert served.door.notes == [("ada", "personal", "/network/changes/new-group")]
 
 
+def test_the_lines_of_a_gateways_map_stay_lines_where_somebody_approves_it(
+    served: Served, client: Client
+) -> None:
+    import_module("coldgrid.adapters.drivers")  # what checks the map
+    lines = "topics:\n  - topic: cold/{device}\n    points:\n      - {path: t, unit: C}\n"
+    gateway = {"kind": "gateway", "gateway_id": "ATL1-GW1", "site_id": "ATL1", "driver": "mqtt"}
+    item = gateway | {"address": "mqtt://127.0.0.1:1883", "map": lines}
+    served.do(DraftChange(change_id="gateway", items=[item], reason="a broker"))
+    shown = client.get("/network/changes/gateway", headers=ADA).text
+    assert "<pre" in shown
+    assert lines.strip() in shown
+
+
 def test_a_stale_draft_says_so(served: Served, client: Client) -> None:
     zone = {"kind": "zone", **client.get("/api/v1/zones/DFW1-FRZ1").json()}
     planner, admin = Principal("dana", frozenset({"planner"})), Principal("ada", frozenset({"admin"}))
@@ -84,6 +111,40 @@ def test_a_stale_draft_says_so(served: Served, client: Client) -> None:
     refused = client.post("/network/changes/first/approve", data=CSRF | {"reason": "yes"}, headers=ADA)
     assert refused.status_code == 409
     assert "draft it again" in refused.text
+
+
+def test_a_change_of_one_item_lies_open_and_says_what_of_it_changes(served: Served, client: Client) -> None:
+    zone = {"kind": "zone", **client.get("/api/v1/zones/DFW1-FRZ1").json(), "name": "Freezer east"}
+    planner = Principal("dana", frozenset({"planner"}))
+    served.do(DraftChange(change_id="one-item", items=[zone], reason="renamed"), planner)
+    text = client.get("/network/changes/one-item").text
+    assert "1 item<" in text
+    assert '<details class="fold" open>' in text
+    assert "→ Freezer east" in text
+    assert "Open all on this page" not in text
+
+
+def test_the_items_of_one_kind_can_be_looked_at_and_beyond_the_last_page_is_the_last(client: Client) -> None:
+    zones = client.get("/network/changes/change-demo?kind=zone").text
+    assert "<h3>Zone " in zones
+    assert "<h3>Site " not in zones
+    beyond = client.get("/network/changes/change-demo?first=100000").text
+    assert '<details class="fold">' in beyond
+    assert client.get("/network/changes/change-demo?first=-7&kind=planet").status_code == 200
+
+
+def test_a_stale_item_is_named_on_every_page_of_a_long_draft(served: Served, client: Client) -> None:
+    planner, admin = Principal("dana", frozenset({"planner"})), Principal("ada", frozenset({"admin"}))
+    zone = {"kind": "zone", **client.get("/api/v1/zones/CMH1-FRZ1").json()}
+    items = [site(f"N{chr(65 + n // 26)}{chr(65 + n % 26)}1") for n in range(60)] + [
+        zone | {"name": "Freezer one"}
+    ]
+    served.do(DraftChange(change_id="long", items=items, reason="many"), planner)
+    served.do(DraftChange(change_id="short", items=[zone | {"name": "Freezer uno"}], reason="one"), planner)
+    served.do(ApproveChange(change_id="short", reason="yes"), admin)
+    text = client.get("/network/changes/long", headers=ADA).text
+    assert "Zone CMH1-FRZ1" not in text, "it is on the second page"
+    assert "Another change touched CMH1-FRZ1 since" in text
 
 
 def test_a_planner_withdraws_what_they_drafted(served: Served, client: Client) -> None:
@@ -132,3 +193,31 @@ def _seconds(client: Client, path: str) -> float:
     began = time.perf_counter()
     assert client.get(path).status_code == 200
     return time.perf_counter() - began
+
+
+def test_who_drafts_is_told_who_approves(client: Client) -> None:
+    for path in ("/network/new/lane", "/network/import"):
+        assert "omebody else approves" in client.get(path).text
+        assert "as the only admin" not in client.get(path).text
+
+
+def test_an_import_that_leaves_nobody_to_page_about_the_network_says_so_and_offers_the_step(
+    tmp_path: Path,
+) -> None:
+    missing, step = "Nobody is paged about the network itself", 'href="/network/new/group"'
+    planner, admin = Principal("dana", frozenset({"planner"})), Principal("ada", frozenset({"admin"}))
+    with serving(tmp_path) as made, TestClient(made.app) as client:
+        assert missing not in client.get("/network/import").text, "there is no site yet"
+        made.do(DraftChange(change_id="files", items=[group(), site()], reason="the files"), planner)
+        drafted = client.get("/network/changes/files").text
+        assert missing in drafted
+        assert step in drafted
+        assert step not in client.get("/network/changes/files", headers=OTTO).text, "he may not draft it"
+        made.do(ApproveChange(change_id="files", reason="checked"), admin)
+        for path in ("/network/changes/files", "/network/import"):
+            assert missing in client.get(path).text, path
+        made.do(DraftChange(change_id="net", items=[group("GRP-NET")], reason="who answers"), planner)
+        assert missing not in client.get("/network/changes/net").text, "this draft is what was missing"
+        made.do(ApproveChange(change_id="net", reason="checked"), admin)
+        for path in ("/network/changes/files", "/network/import"):
+            assert missing not in client.get(path).text, path

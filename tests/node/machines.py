@@ -37,6 +37,8 @@ from coldgrid.tower.world.plan import load_plan
 from coldgrid.tower.world.run import World
 
 T = TypeVar("T")
+# One for all: making a client reads the certificates of all the world, which costs as much as a page does.
+_WEB = httpx.Client(timeout=2, trust_env=False)
 READY_WITHIN_S = 90.0
 # The world's readings end so long ago: what a test sends comes after them.
 QUIET = timedelta(minutes=60)
@@ -100,7 +102,7 @@ class Machine:
         while time.monotonic() < deadline:
             assert self._process.poll() is None, f"{self.name} ended: {self.log.read_text()[-2000:]}"
             try:
-                if httpx.get(f"{self.address}/healthz", timeout=2).status_code == 200:
+                if _WEB.get(f"{self.address}/healthz").status_code == 200:
                     return
             except httpx.TransportError:
                 time.sleep(0.1)
@@ -183,15 +185,6 @@ def picture(db: Reader, site_id: str) -> dict[str, Any]:
         "readings": last_readings(db, site_id),
         "log": [(e.id, e.leaf) for e in log.read_all(db) if e.origin == site_id],
     }
-
-
-def eventually(found: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if found():
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"not within {within_s:g} s: {what}")
 
 
 def send_readings(machine: Machine, sensor_id: str, values: list[float], until: datetime) -> None:

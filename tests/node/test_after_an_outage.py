@@ -10,11 +10,11 @@ import pytest
 
 from coldgrid.node.carrier import Talk
 from coldgrid.sync import identity_files, readings
-from coldgrid.sync.acts import Lane
+from coldgrid.sync.acts import Lane, Phase
 from coldgrid.sync.carrier import Request
 from coldgrid.sync.tls_client import TowerLink
 from tests.conftest import sqlite_kernel
-from tests.node.machines import eventually
+from tests.patience import eventually
 from tests.sync.tower import served
 
 
@@ -22,7 +22,7 @@ class Line:
     """In place of the carrier: it always has one frame to send, and remembers how that went."""
 
     due_us = 0
-    state = SimpleNamespace(code="")
+    state = SimpleNamespace(code="", phase=Phase.DOWN)
 
     def __init__(self) -> None:
         self.failures: list[str] = []
@@ -48,7 +48,6 @@ class Line:
 def test_a_node_that_was_away_for_weeks_is_back_after_one_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readings, "turn_on", lambda desk, site_id: None)
     monkeypatch.setattr(readings, "cut", lambda desk, site_id: 0)
     with sqlite_kernel() as kernel, served(kernel, tmp_path) as tower:
         tower.join(tmp_path / "node")

@@ -17,9 +17,11 @@ from coldgrid.sync.enrolled import list_nodes, seen_nodes
 from coldgrid.sync.node_words import RevokeNode
 from coldgrid.tower.application import build_tower
 from coldgrid.tower.demo.seeding import seed_master
-from tests.node.machines import eventually, node_machine, read, running, tower_machine
+from tests.node.machines import node_machine, read, running, tower_machine
+from tests.patience import eventually
+from tests.ports import free_ports
 
-TOWER_PORT, SYNC_PORT, NODE_PORT = 8464, 8465, 8466
+TOWER_PORT, SYNC_PORT, NODE_PORT = free_ports(3)
 URL = f"https://127.0.0.1:{SYNC_PORT}"
 ADMIN = Principal("ada", frozenset({"admin"}))
 

@@ -17,7 +17,6 @@ from coldgrid.sync.enrolled import list_nodes
 from coldgrid.sync.handover import packed
 from tests.node.machines import (
     Machine,
-    eventually,
     node_machine,
     picture,
     read,
@@ -26,8 +25,10 @@ from tests.node.machines import (
     send_readings,
     tower_machine,
 )
+from tests.patience import eventually
+from tests.ports import free_ports
 
-TOWER_PORT, SYNC_PORT, FIRST_PORT, SECOND_PORT = 8484, 8485, 8486, 8487
+TOWER_PORT, SYNC_PORT, FIRST_PORT, SECOND_PORT = free_ports(4)
 WARMING_C = [-27.0] * 5 + [-26.0 + 1.5 * minute for minute in range(16)]
 
 

@@ -15,7 +15,6 @@ from coldgrid.evidence.forks import open_forks
 from coldgrid.node.folder import settings_in
 from tests.node.machines import (
     Machine,
-    eventually,
     node_machine,
     picture,
     read,
@@ -24,8 +23,10 @@ from tests.node.machines import (
     send_readings,
     tower_machine,
 )
+from tests.patience import eventually
+from tests.ports import free_ports
 
-TOWER_PORT, SYNC_PORT, WAN_PORT, NODE_PORT = 8480, 8481, 8482, 8483
+TOWER_PORT, SYNC_PORT, WAN_PORT, NODE_PORT = free_ports(4)
 COLD_C, WARMING_C = [-27.0] * 5, [-26.0 + 1.5 * minute for minute in range(16)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ import httpx
 import pytest
 
 from coldgrid.tower.demo.network import SITES, Seen, seen
-from tests.node.machines import eventually
+from coldgrid.tower.demo.people import PASSWORD
+from tests.patience import eventually
+from tests.ports import free_ports
 
-# Each of pytest's processes that gets one of these tests runs a demo of its own.
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-PAGE_PORT, TOWER_PORT = 8488 + 200 * _WORKER, 8489 + 200 * _WORKER
+# Each of pytest's processes that gets one of these tests runs a demo of its own. The tower's port for nodes,
+# each site's pages and its line follow the tower's.
+PAGE_PORT, TOWER_PORT, *_ = free_ports(3 + 2 * len(SITES))
 PAGE = f"http://127.0.0.1:{PAGE_PORT}"
 
 
@@ -49,6 +52,14 @@ def serves(address: str) -> bool:
         return False
 
 
+def signed_in(address: str, login: str) -> bool:
+    """Sign in as a browser without JavaScript does; tell whether a page opens behind it."""
+    with httpx.Client(base_url=address, timeout=20) as browser:
+        fields = dict(re.findall(r'name="(_\w+)" value="([^"]*)"', browser.get("/login").text))
+        browser.post("/login", data={**fields, "login": login, "password": PASSWORD})
+        return browser.get("/incidents").status_code == 200
+
+
 def turn(site_id: str, what: str, **headers: str) -> int:
     return httpx.post(f"{PAGE}/switch/{site_id}/{what}", headers=headers, timeout=60).status_code
 
@@ -75,6 +86,10 @@ def test_the_switches_cut_a_line_and_kill_a_node(folder: Path) -> None:
     here = at(folder, "atl1", "ATL1").read_at
     eventually(lambda: at(folder, "atl1", "ATL1").read_at != here, "the site reads on with its line cut")
     assert at(folder, "tower", "ATL1").read_at == then, "and nothing of it gets through"
+    assert signed_in(f"http://127.0.0.1:{TOWER_PORT + 2}", "shift-atl1"), "the site's own people sign in"
+    assert not signed_in(f"http://127.0.0.1:{TOWER_PORT + 2}", "dana"), (
+        "who acts everywhere waits for the line"
+    )
     assert not serves(f"http://127.0.0.1:{TOWER_PORT + 4}"), "the other node is dead"
     assert turn("ATL1", "mend") == 303
     assert turn("CLT1", "start") == 303

@@ -53,6 +53,11 @@ def test_a_running_host_does_what_its_operator_asks(host: Path) -> None:
     assert list(host.iterdir()) == []
 
 
+def test_where_no_host_serves_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(errands.NobodyThere, match=r"no host .*start it, or .*COLDGRID_SIGNING_KEY"):
+        errands.ask(tmp_path / "errands", "greet", {})
+
+
 def test_a_refusal_and_a_fault_come_back_as_words(host: Path) -> None:
     refused = errands.ask(host, "refuse", {}, within_s=5)
     assert (refused.ok, "Come back tomorrow." in refused.text) == (False, True)
@@ -64,9 +69,23 @@ def test_nobody_answers_where_no_host_serves(tmp_path: Path) -> None:
     with pytest.raises(errands.NobodyThere):
         errands.ask(tmp_path / "errands", "greet", {})
     (tmp_path / "errands").mkdir()
-    with pytest.raises(errands.NobodyThere):
+    with pytest.raises(errands.NobodyThere, match=r"nothing was done. It was killed, .*coldgrid doctor"):
         errands.ask(tmp_path / "errands", "greet", {}, within_s=0.3)
     assert list((tmp_path / "errands").iterdir()) == [], "what nobody took is done by nobody later"
+
+
+def test_an_errand_that_was_begun_and_not_answered_in_time_is_not_called_undone(tmp_path: Path) -> None:
+    def wait(_: errands.Asked) -> str:
+        time.sleep(2)
+        return "done"
+
+    slow = errands.Errands(tmp_path / "errands", {"wait": wait})
+    slow.start()
+    try:
+        with pytest.raises(errands.NobodyThere, match=r"took this up .*it may do it yet"):
+            errands.ask(tmp_path / "errands", "wait", {}, within_s=1)
+    finally:
+        slow.stop()
 
 
 def test_a_node_keeps_its_settings_in_its_folder_and_the_environment_wins(tmp_path: Path) -> None:

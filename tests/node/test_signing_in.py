@@ -94,3 +94,15 @@ def test_a_node_asks_over_its_link_and_says_so_when_nobody_answers() -> None:
     assert Voucher(answer)(Asked("boss", "x")) == Vouched("boss")
     with pytest.raises(TowerSilent):
         Voucher(nobody)(Asked("boss", "x"))
+
+
+def test_who_has_a_temporary_password_is_told_at_the_node_where_to_change_it(house: House) -> None:
+    house.add("neo", Role.OPERATOR, sites=["ATL1"], temporary=True)
+    house.app.state.home = "ATL1"
+    with TestClient(house.app) as client:
+        token = re.search(r'name="_csrf" value="([^"]+)"', client.get("/login").text)
+        assert token is not None
+        form = {"login": "neo", "password": PASSWORD, "_csrf": token[1]}
+        page = client.post("/login", data=form, headers={"accept": "text/html"}).text
+    assert "Choose a password of your own, at the tower." in page
+    assert "new_password" not in page, "a form that cannot work is not shown"

@@ -167,3 +167,4 @@ class TestOnTheLog:
         kernel.do(request(expires_at=None))
         kernel.advance(100_000)
         kernel.do(deciding(), actor="sam", roles={"supervisor"})
+        assert approvals.approvers_of(kernel.reader(), "i1") == {"sam"}

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from litestar.testing import TestClient
 
+from coldgrid.orchestration import views
 from coldgrid.orchestration.approvals import ApprovalStatus, approvals_of
 from coldgrid.orchestration.escalation import pages_of
-from coldgrid.orchestration.incidents import get_incident
+from coldgrid.orchestration.incidents import Status, UpdateIncident, get_incident
 from coldgrid.orchestration.playbook_library import shipped
 from coldgrid.orchestration.replies import Reply, reply_of, reply_token
+from coldgrid.orchestration.severity import Severity
 from coldgrid.orchestration.tasks import tasks_of
 from tests.orchestration.office import CSRF, SECRET, Client, Office, begin_the_night, open_office
 
@@ -42,6 +46,12 @@ def approval(office: Office) -> Any:
     return office.read(lambda db: approvals_of(db, "incident-1"))[0]
 
 
+def test_the_glossary_has_the_word_of_every_severity() -> None:
+    rows = (Path(__file__).parents[2] / "docs/glossary.md").read_text().splitlines()
+    (row,) = (line for line in rows if line.startswith("| severity of an incident |"))
+    assert all(severity.word.lower() in row for severity in Severity)
+
+
 class TestIncidents:
     def test_the_list_shows_what_is_at_stake_and_the_next_step(self, client: Client) -> None:
         text = client.get("/incidents").text
@@ -52,7 +62,7 @@ class TestIncidents:
         assert "ATL1-FRZ1" not in client.get("/incidents", headers={"x-as": "far"}).text
         assert client.get("/incidents/incident-1", headers={"x-as": "far"}).status_code == 404
         assert client.get("/api/v1/incidents", headers={"x-as": "far"}).json() == []
-        assert client.get("/incidents", headers={"x-as": "nobody"}).status_code in {303, 401}
+        assert client.get("/incidents", headers={"x-as": "nobody"}).status_code == 401
 
     def test_the_page_tells_the_story_so_far(self, client: Client) -> None:
         text = client.get("/incidents/incident-1").text
@@ -91,6 +101,31 @@ class TestIncidents:
         assert (answer.status_code, answer.headers["location"]) == (303, "/incidents/incident-1")
         assert office.read(lambda db: get_incident(db, "incident-1")).owner == "sam"
         assert "Take it on" not in client.get("/incidents/incident-1").text
+
+    def test_who_took_it_on_is_named_once(self, client: Client) -> None:
+        send(client, "/incidents/incident-1/acknowledge")
+        timeline = client.get("/incidents/incident-1/part/timeline").text
+        (line,) = re.findall(r"<li.*?took the incident on.*?</li>", timeline, re.DOTALL)
+        assert line.count("sam") == 1
+
+    def test_a_limit_that_was_passed_is_not_told_as_time_to_it(self, client: Client, office: Office) -> None:
+        assert "to its limit, as it warms now" in client.get("/incidents/incident-1").text
+        office.do(
+            UpdateIncident(
+                site_id="ATL1",
+                incident_id="incident-1",
+                facts={"limit_at": office.host.now() - timedelta(minutes=1)},
+            )
+        )
+        text = client.get("/incidents/incident-1").text
+        assert "over its limit" in text
+        assert "to its limit, as it warms now" not in text
+
+    def test_what_quality_has_to_decide_is_the_next_step_when_no_task_waits(self, office: Office) -> None:
+        opened = office.read(lambda db: get_incident(db, "incident-1"))
+        facts = {"next_step": "Shut the doors", "undecided_units": 2}
+        waits = msgspec.structs.replace(opened, status=Status.DISPOSITION_PENDING, facts=facts)
+        assert views.next_step(waits, [], []) == "Decide what becomes of 2 units"
 
     def test_a_note_that_is_empty_is_shown_again(self, client: Client) -> None:
         assert send(client, "/incidents/incident-1/note", text="frost on the door").status_code == 303
@@ -138,7 +173,7 @@ class TestTasks:
         typed = {"answer": "called", "values.repair_eta_min": "soon", "values.fault": "trips"}
         answer = send(client, path, "owner", **typed)
         assert answer.status_code == 422
-        assert "Is not a number" in answer.text or "is not a number" in answer.text
+        assert "s not a number" in answer.text, answer.text
         assert 'value="soon"' in answer.text
         assert 'value="trips"' in answer.text
         assert send(client, path, "owner", **{**typed, "values.repair_eta_min": "90"}).status_code == 303
@@ -273,7 +308,7 @@ class TestReplies:
     ) -> None:
         path = f"/api/v1/replies/{reply_token(SECRET)}"
         answer = client.post(path, content=content, headers={"content-type": kind})
-        assert answer.status_code in {status, 400 if status == 422 else status}
+        assert answer.status_code == status
 
     def test_gateways_name_things_otherwise(self) -> None:
         told = {"From": "+1404", "Body": "YES 4KQ7R", "MessageSid": "SM1"}

@@ -22,7 +22,17 @@ from coldgrid.orchestration.run_rules import TaskNeedsRole, TaskNotOpen
 from coldgrid.orchestration.runs import RunAdvanced, RunMovedToVersion, RunStarted, get_run, live_runs
 from coldgrid.orchestration.timeline import in_words, timeline_of
 from tests.conftest import KERNELS, T0, Kernel
-from tests.orchestration.night import ZONE, World, advice, answer, open_incident, people_of_the_night, tell
+from tests.network.master import group, put_in_force, site, zone
+from tests.orchestration.night import (
+    SITE_STEPS,
+    ZONE,
+    World,
+    advice,
+    answer,
+    open_incident,
+    people_of_the_night,
+    tell,
+)
 
 
 @pytest.fixture
@@ -100,6 +110,18 @@ def spend_the_night(kernel: Kernel, world: World) -> None:
             facts={"undecided_units": 0, "zone_released": True},
         )
     )
+
+
+def test_a_network_without_a_group_for_operations_pages_the_site_s_own_people(
+    kernel: Kernel, world: World
+) -> None:
+    """As one that was just set up: a playbook names a group that nobody made, and somebody is to come."""
+    put_in_force(kernel, group(steps=SITE_STEPS), site(), zone(), zone("ATL1-FRZ2"))
+    open_incident(kernel, severity=Severity.EXCURSION_RISK)
+    tell(kernel, "excursion_opened", excursion_id="x1")
+    assert {person for person, _ in paged(kernel)} == {"owner", "floor"}
+    assert {chain.group_id for chain in chains_of(kernel.reader(), "i1")} == {"GRP-ATL1"}
+    assert not [line for line in lines(kernel) if "ould not" in line]
 
 
 def test_the_night_from_pre_alarm_to_the_last_signature(night: Kernel, world: World) -> None:

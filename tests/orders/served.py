@@ -20,7 +20,7 @@ from coldgrid.orders import api, pages
 from coldgrid.webkit.app import Services, create_app
 from coldgrid.webkit.visitors import Connection, Visitor
 from tests.conftest import T0, Kernel
-from tests.orders.world import stocked
+from tests.orders.world import OTHER, SITE, stocked
 
 CSRF = "token-of-this-session"
 ROLES = {
@@ -29,7 +29,11 @@ ROLES = {
     "dana": frozenset({"planner"}),
     "ada": frozenset({"admin"}),
     "otto": frozenset({"operator"}),
+    "near": frozenset({"customer_care"}),
+    "far": frozenset({"customer_care"}),
 }
+# Who is responsible for some sites alone.
+SITES = {"near": frozenset({SITE}), "far": frozenset({OTHER})}
 Client = TestClient[Litestar]
 
 
@@ -41,7 +45,7 @@ class Doorman:
 
     def identify(self, connection: Connection) -> Visitor:
         who = connection.headers.get("x-as") or connection.cookies.get("as") or "cara"
-        principal = Principal(who, ROLES[who])
+        principal = Principal(who, ROLES[who], SITES.get(who))
         return Visitor(principal=principal, name=who.title(), csrf=CSRF, timezone="America/New_York")
 
     def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:

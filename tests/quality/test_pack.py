@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from coldgrid.evidence.parts import (
@@ -17,7 +19,7 @@ from coldgrid.orchestration.incidents import OpenIncident, Severity
 from coldgrid.quality.dispositions import Outcome, SignDisposition
 from coldgrid.quality.excursions import get_excursion
 from coldgrid.quality.hand_readings import RecordHandReading
-from coldgrid.quality.pack import contribute
+from coldgrid.quality.pack import contribute, prepare
 from tests.conftest import Kernel
 from tests.quality.night import ZONE, open_freezer, opening, steady, tell
 from tests.stock.world import ICE, LOT, PALLET, SITE, dispatch
@@ -52,17 +54,43 @@ def test_it_names_goods_temperatures_limits_and_signatures(kernel: Kernel, kind:
     parts = contribute(kernel.reader(), subject)
     streams = [stream for part in parts if isinstance(part, PackStreams) for stream in part.streams]
     assert {"excursion/x1", "disposition/dp-1", "measurement/hr-1"} <= set(streams)
-    exposed, shipped, signed, by_hand = [part for part in parts if isinstance(part, PackTable)]
-    assert len(exposed.rows) == 3
+    exposed, shipped, signed, *sensors, by_hand = [part for part in parts if isinstance(part, PackTable)]
+    assert len(exposed.rows) == {"incident": 3, "unit": 1, "lot": 3}[kind]
+    assert [table.title for table in sensors] == ([] if kind == "incident" else [f"Sensors of {ZONE}"])
     assert shipped.rows[0][:4] == (PALLET, ICE, LOT, 40)
     assert signed.rows[0][5:7] == ("quinn", "quality")
     assert all(len(row) == len(table.columns) for table in (exposed, shipped, signed) for row in table.rows)
     assert by_hand.rows[0][5:8] == (-20.5, "PROBE-7", "olga")
-    (series,) = [part for part in parts if isinstance(part, PackSeries)]
+    series, *measured = [part for part in parts if isinstance(part, PackSeries)]
+    assert {one.role for one in measured} == (set() if kind == "incident" else {"air"})
     assert series.values[-1] == pytest.approx(-22, abs=0.2)
     assert len(series.low) == len(series.values) == len(series.at_s)
     assert {part.source for part in parts if isinstance(part, PackLimit)} >= {"stability study 7"}
     assert [part.title for part in parts if isinstance(part, PackMoment)] == [f"{ZONE}: -20.5 °C by hand"]
+
+
+def test_the_pack_of_a_unit_tells_of_nobody_elses_goods_and_of_instants_the_report_can_place(
+    kernel: Kernel,
+) -> None:
+    night(kernel)
+    tables = [
+        part
+        for part in contribute(kernel.reader(), PackSubject("unit", PALLET, SITE))
+        if isinstance(part, PackTable)
+    ]
+    exposed, shipped, signed, _, by_hand = tables
+    assert {row[0] for table in (exposed, shipped, signed) for row in table.rows} == {PALLET}
+    assert isinstance(shipped.rows[0][4], datetime)
+    assert isinstance(signed.rows[0][7], datetime)
+    assert isinstance(by_hand.rows[0][0], datetime)
+    assert "UTC" in exposed.note
+
+
+@pytest.mark.parametrize("kind", ["unit", "lot"])
+def test_what_the_sensors_said_is_sealed_before_it_is_packed(kernel: Kernel, kind: SubjectKind) -> None:
+    night(kernel)
+    subject = PackSubject(kind, {"unit": PALLET, "lot": LOT}.get(kind, ""), SITE)
+    assert [command.zone_id for command in prepare(kernel.reader(), subject)] == [ZONE]  # type: ignore[attr-defined]
 
 
 def test_what_was_measured_for_an_incident_is_in_its_pack_also_where_nothing_was_exposed(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.rejections import Invalid
 from coldgrid.quality.budgets import spent_before
 from coldgrid.quality.calibration import AlreadyRejudged, LotsRejudged, RejudgeSince, last_good_at
@@ -21,10 +22,12 @@ from coldgrid.quality.deviations import (
     InvestigateDeviation,
     OpenDeviation,
     Weight,
+    _open_with_excursion,
     deviation_of,
     get_deviation,
 )
 from coldgrid.quality.dispositions import Outcome, SignDisposition
+from coldgrid.quality.excursion_rules import ExcursionOpened
 from coldgrid.quality.excursions import exposed_units, list_excursions
 from coldgrid.quality.exposure import Verdict
 from coldgrid.quality.hand_readings import HandReadingTaken, RecordHandReading, Target, hand_readings_of
@@ -118,6 +121,14 @@ class TestDeviations:
         self.opened(kernel)
         with pytest.raises(ExcursionHasDeviation):
             kernel.do(OpenDeviation(site_id=SITE, deviation_id="dv-2", excursion_id="x1"))
+
+    def test_a_host_that_takes_up_the_past_opens_no_second_one(self, kernel: Kernel) -> None:
+        first = self.opened(kernel)
+        [event] = told(kernel, ExcursionOpened)
+        kernel.decider.within(SYSTEM, SITE, lambda tx: _open_with_excursion(tx, event), "taken up")
+        found = deviation_of(kernel.reader(), "x1")
+        assert found is not None
+        assert found.deviation_id == first
         with pytest.raises(DeviationNotFound):
             get_deviation(kernel.reader(), "dv-2")
 
@@ -315,6 +326,15 @@ class TestZoneNow:
         assert now.left_min is not None
         assert 10 < now.left_min < 120
         assert not now.crossed
+
+    def test_one_single_reading_tells_no_trend(self, kernel: Kernel) -> None:
+        open_freezer(kernel)
+        tell(kernel, steady, 0, 1)
+        now = zone_now(kernel.reader(), ZONE, minute(minutes_now(kernel)))
+        assert now.air_c is not None
+        assert now.trend_c_per_h is None
+        tell(kernel, steady, 1, 2)
+        assert zone_now(kernel.reader(), ZONE, minute(minutes_now(kernel))).trend_c_per_h is not None
 
     def test_silence_is_unknown_not_good(self, kernel: Kernel) -> None:
         open_freezer(kernel)

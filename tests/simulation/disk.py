@@ -6,6 +6,8 @@ away in the middle of one is any mixture, sector by sector, of the WAL before an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from random import Random
@@ -50,6 +52,17 @@ class Disk:
     @property
     def _wal(self) -> Path:
         return self.path.with_name(f"{self.path.name}-wal")
+
+    def database(self) -> DiskDatabase:
+        """Return the database on it."""
+        return DiskDatabase(self)
+
+    @contextmanager
+    def dark(self) -> Iterator[None]:
+        """The power is away: what lies on the disk now stays."""
+        image = self.image()
+        yield
+        self.put(image)
 
     def arm(self, fault: Fault, commits: int) -> None:
         """Let the host die at one of its next commits."""

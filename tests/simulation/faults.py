@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.simulation.disk import Fault, Image
+from tests.simulation.server import Tables
 
 if TYPE_CHECKING:
     from tests.simulation.machines import Machine
@@ -12,13 +13,17 @@ if TYPE_CHECKING:
 
 
 class Faults:
-    """Draws faults until it heals. `copies`: disks of nodes are put back and copied too."""
+    """Draws faults until it heals.
 
-    def __init__(self, world: World, *, copies: bool) -> None:
+    `copies`: disks of nodes are put back and copied too. `rewinds`: the tower's disk is put back.
+    """
+
+    def __init__(self, world: World, *, copies: bool, rewinds: bool) -> None:
         self.world = world
         self.random = world.random
         self.over = False
-        self.copies = copies
+        self.copies, self.rewinds = copies, rewinds
+        self.tower_image: Image | Tables | None = None
         self.images: dict[str, Image] = {}
 
     def begin(self, seconds: float) -> None:
@@ -41,13 +46,14 @@ class Faults:
     def _happen(self) -> None:
         if self.over:
             return
-        often = 2 if self.copies else 0
+        often, seldom = (2 if self.copies else 0), (2 if self.rewinds else 0)
         what = self.random.choices(
             (
                 *(self._cut_line, self._power_lost, self._killed, self._disk_fills, self._clock_jumps),
                 *(self._disk_is_saved, self._disk_is_put_back, self._disk_is_copied),
+                *(self._tower_is_saved, self._tower_is_put_back),
             ),
-            (4, 4, 2, 1, 1, 2 * often, often, often),
+            (4, 4, 2, 1, 1, 2 * often, often, often, 2 * seldom, seldom),
         )[0]
         what(self.random.choice(self.world.machines))
         self._next()
@@ -114,6 +120,20 @@ class Faults:
             self.world.say(f"the disk of {node.name} is copied, and the copy starts")
             self.world.laws.doubtful.add(node.site_id)
             self.world.start_copy(node.site_id, image)
+
+    def _tower_is_saved(self, machine: Machine) -> None:
+        if self.world.tower.up:
+            self.tower_image = self.world.tower.disk.image()
+
+    def _tower_is_put_back(self, machine: Machine) -> None:
+        tower = self.world.tower
+        if self.tower_image is not None:
+            self.world.say("the disk of the tower is put back, and it begins anew")
+            self.world.laws.tower_was_put_back()
+            tower.die()
+            tower.disk.put(self.tower_image)
+            tower.recovers = True
+            self.world.after(self.random.choice((1.0, 60.0)), tower.boot)
 
     # --- healing ------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from coldgrid.evidence import checkpoints, tiles, witness
 from coldgrid.evidence.forks import open_forks
 from coldgrid.evidence.merkle import tree_root
 from coldgrid.evidence.notes import parse_checkpoint, parse_note, verify_note
-from coldgrid.kernel import command_log, log, rebuild, timers
+from coldgrid.kernel import command_log, log, rebuild, set_aside, timers
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.events import Command, Entry, envelope_bytes, leaf_hash
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
@@ -33,6 +33,7 @@ from coldgrid.stock.promise_book import Promised, PromiseMoved
 from coldgrid.telemetry import store
 from coldgrid.telemetry.ingest import Ingested, IngestReadings, read_columns
 from tests.conftest import T0
+from tests.simulation.taken_readings import Taken
 from tests.simulation.views import change_over
 from tests.stock.world import ICE
 
@@ -60,6 +61,9 @@ class Laws:
         self.promises = 0
         self.taken: dict[str, bytes] = {}  # the leaf of each entry that the tower ever had
         self.doubtful: set[str] = set()  # sites whose disk was put back or copied
+        self.lost: set[str] = set()  # origins that a tower hosted which was put back
+        self.rewinds = 0
+        self.taken_readings = Taken(self)
 
     def broken(self, why: str) -> None:
         """Note that a law does not hold."""
@@ -68,6 +72,19 @@ class Laws:
     def demand(self, holds: bool, why: str) -> None:
         if not holds:
             self.broken(why)
+
+    @property
+    def may_bar(self) -> set[str]:
+        """The sites whose log may be in quarantine: where a tower was put back, every node may know more."""
+        return self.doubtful | ({node.site_id for node in self.world.nodes} if self.rewinds else set())
+
+    def tower_was_put_back(self) -> None:
+        """What the tower decided after its copy is lost; what nodes decided is not."""
+        self.rewinds += 1
+        self.taken_readings.tower_was_put_back()
+        nodes = {node.site_id for node in self.world.nodes}
+        self.lost |= {NETWORK_ORIGIN, *(s.site_id for s in self.world.sites if s.site_id not in nodes)}
+        self.doubtful |= self.lost | {self.world.tower.name}
 
     # --- while things happen ------------------------------------------------------------
 
@@ -129,8 +146,8 @@ class Laws:
         """Return the sites whose log is in quarantine: only those of which there may be two histories."""
         change_over(tower=True)
         found = {fork.origin for fork in open_forks(self.world.tower.reads())}
-        self.demand(found <= self.doubtful, f"in quarantine without cause: {found - self.doubtful}")
-        return found & self.doubtful
+        self.demand(found <= self.may_bar, f"in quarantine without cause: {found - self.may_bar}")
+        return found & self.may_bar
 
     # --- at the end -----------------------------------------------------------------------
 
@@ -143,6 +160,7 @@ class Laws:
         for node in world.nodes:
             self._same(world.tower, node)
         self._kept()
+        self.taken_readings.check()
         self._stock(world.tower)
         if self.found:
             raise LawBroken("\n".join(self.found[:20]))
@@ -153,7 +171,7 @@ class Laws:
         for difference in rebuild.differences(machine.decider):
             self.broken(f"{machine.name}: rebuilt otherwise: {difference}")
         hot = machine.decider.shared.hot[PromisableIndex]
-        live, loaded = shelves(hot, machine), shelves(PromisableIndex.load(db), machine)
+        live, loaded = hot.snapshot()["buckets"], PromisableIndex.load(db).snapshot()["buckets"]
         self.demand(live == loaded, f"{machine.name}: hot state is {live}, and {loaded} when it is loaded")
         for parked in parked_events(db):
             self.broken(f"{machine.name}: parked {parked}")
@@ -215,10 +233,11 @@ class Laws:
         sums = [rollups(db, name) for db in (here, there)]
         self.demand(doubtful or sums[0] == sums[1], f"{name}: rollups differ: {sums}")
         times = [at for at, _ in lines[0]]
+        only_there = {at for at, _ in lines[1]} - set(times)
+        self.demand(not only_there, f"{name}: {len(only_there)} readings of the node are not at the tower")
         self.demand(len(times) == len(set(times)), f"{name}: a reading counts twice")
         lost = self.readings.get(name, {}).keys() - set(times)
         strange = set(times) - self.sent.get(name, {}).keys()
-        doubtful = name.partition("-")[0] in self.doubtful
         self.demand(
             doubtful or not lost, f"{name}: {len(lost)} acknowledged readings were lost, {sorted(lost)[:3]}"
         )
@@ -232,21 +251,22 @@ class Laws:
             if answer.seq < 0:
                 continue
             entry_id = f"{answer.origin}/{answer.epoch}/{answer.seq}"
-            if answer.origin in self.doubtful and self.taken.get(entry_id) != leaf:
+            doubtful = answer.origin in self.doubtful
+            if answer.origin in self.lost or (doubtful and self.taken.get(entry_id) != leaf):
                 continue  # only a disk that is gone had it
-            for host in {by_name[name], self.world.tower} if name in by_name else {self.world.tower}:
-                entry = log.find(host.reads(), entry_id)
-                same = entry is not None and entry.leaf == leaf
-                self.demand(same, f"{key}: {entry_id} was acknowledged and is not at {host.name}")
+            both = name in by_name and not doubtful
+            for host in {by_name[name], self.world.tower} if both else {self.world.tower}:
+                here = has(host.reads(), entry_id, leaf)
+                self.demand(here, f"{key}: {entry_id} was acknowledged and is not at {host.name}")
         self._remembered(by_name)
 
     def _remembered(self, by_name: dict[str, Machine]) -> None:
         """What the tower ever had it still has; who carried out a command still knows its answer."""
         for entry_id, leaf in self.taken.items():
-            entry = log.find(self.world.tower.reads(), entry_id)
-            # Of its own entries a listener is told before their leaves are computed.
-            same = entry is not None and leaf in (b"", entry.leaf)
-            self.demand(same, f"the tower had another {entry_id}")
+            if entry_id.partition("/")[0] not in self.lost:
+                self.demand(
+                    has(self.world.tower.reads(), entry_id, leaf), f"the tower had another {entry_id}"
+                )
         for machine in by_name.values():
             if machine.home in self.doubtful:
                 continue
@@ -265,8 +285,10 @@ class Laws:
         standing = sum(one.qty for one in balances if one.location_id not in VIRTUAL)
         under_way = sum(one.qty for one in balances if one.location_id == "TRANSIT")
         expected = self.goods + self.world.goods_before
+        # Goods are the sites': a tower that was put back lost none where each site has a node.
+        lost = any(site.site_id in self.doubtful for site in self.world.sites)
         self.demand(
-            bool(self.doubtful) or standing + under_way == expected,
+            lost or standing + under_way == expected,
             f"{standing} stand and {under_way} are under way, {expected} by what was acknowledged",
         )
         hot = tower.decider.shared.hot[PromisableIndex]
@@ -290,6 +312,16 @@ def shelves(index: PromisableIndex, machine: Machine) -> list[Any]:
     """What a machine may know of goods: a node of other sites' only what was on its way to it."""
     told: Any = index.snapshot()["buckets"]
     return [one for one in told if machine.is_tower or one[0][2] == machine.home]
+
+
+def has(db: Reads, entry_id: str, leaf: bytes) -> bool:
+    """Whether an entry is in the log, or set aside. Of its own a listener is told before there is a leaf."""
+    entry = log.find(db, entry_id)
+    if entry is not None and leaf in (b"", entry.leaf):
+        return True
+    origin, epoch, seq = entry_id.split("/")
+    aside = set_aside.read(db, origin, int(epoch), int(seq), 10)
+    return any(one.id == entry_id and one.leaf == leaf for one in aside)
 
 
 def plain(answer: Answer) -> Any:

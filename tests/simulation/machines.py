@@ -16,18 +16,24 @@ from coldgrid.kernel.clock import ClockGuard
 from coldgrid.kernel.database import DriverError
 from coldgrid.kernel.decider import Call, Decider, Outcome
 from coldgrid.kernel.events import Command, Entry
+from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.origins import ClockKind, OriginOpened
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reads
+from coldgrid.kernel.rejections import StorageFailed, StorageFull
 from coldgrid.sync import handover, readings
 from coldgrid.sync.acts import Phase
 from coldgrid.sync.authority import Peer
 from coldgrid.sync.carrier import Carrier, Request, Self
 from coldgrid.sync.desk import HandDesk
 from coldgrid.sync.post import Post
+from coldgrid.tower.recovery import recover
+from coldgrid.tower.staleness import LOOK_EVERY_S as STALENESS_EVERY_S
+from coldgrid.tower.staleness import Staleness
 from coldgrid.tower.sync_work import Handing
 from tests.conftest import T0
-from tests.simulation.disk import Disk, DiskConnection, DiskDatabase, PowerLost
+from tests.simulation.disk import Disk, DiskConnection, PowerLost
+from tests.simulation.server import Server, ServerConnection, on_server
 from tests.simulation.views import change_over
 
 if TYPE_CHECKING:
@@ -83,7 +89,8 @@ class Machine:
     def __init__(self, world: World, name: str, home: str, path: Path) -> None:
         self.world, self.name, self.home = world, name, home
         self.clock = MachineClock(world, path.name)  # no two hosts draw the same
-        self.disk = Disk(path, Random(f"{world.seed} disk of {name}"))
+        kind = Server if self.is_tower and on_server() else Disk
+        self.disk: Any = kind(path, Random(f"{world.seed} disk of {name}"))
         self.notary = Notary(signer_of(name), NETWORK_NAME, home)
         self.life = 0
         self.up = False
@@ -100,7 +107,7 @@ class Machine:
         self.guarded(self._boot)
 
     def _boot(self) -> None:
-        self.database = DiskDatabase(self.disk)
+        self.database = self.disk.database()
         self.decider = Decider(self.database, self.clock)
         self.desk = SimDesk(self.decider, self.clock.now, self._settle_soon)
         self.guard = ClockGuard(self.clock.now(), self.world.now_s)
@@ -115,7 +122,7 @@ class Machine:
         self.life += 1
         self.up = True
         change_over(tower=self.is_tower)
-        self.database = DiskDatabase(self.disk)
+        self.database = self.disk.database()
         self.decider = Decider(self.database, self.clock)
         self.desk = SimDesk(self.decider, self.clock.now, lambda: None)
 
@@ -128,11 +135,10 @@ class Machine:
             return
         self.up = False
         self.disk.commits_left = None
-        image = self.disk.image()
-        if hasattr(self, "decider"):
-            self.decider.close()
-            del self.decider
-        self.disk.put(image)
+        with self.disk.dark():
+            if hasattr(self, "decider"):
+                self.decider.close()
+                del self.decider
         self.world.say(f"{self.name} died")
 
     def guarded(self, work: Callable[..., T], *args: Any) -> T | None:
@@ -143,7 +149,7 @@ class Machine:
         except PowerLost:
             self.die()
             self.world.after(self.world.random.uniform(1, 120), self.boot)
-        except DriverError as error:
+        except (DriverError, StorageFull, StorageFailed) as error:
             self.world.say(f"{self.name}: {error}"[:150])
         return None
 
@@ -177,9 +183,9 @@ class Machine:
         return Reads(self.decider.connection)
 
     @property
-    def connection(self) -> DiskConnection:
+    def connection(self) -> DiskConnection | ServerConnection:
         connection = self.decider.connection
-        assert isinstance(connection, DiskConnection)
+        assert isinstance(connection, DiskConnection | ServerConnection)
         return connection
 
     def _settle_soon(self) -> None:
@@ -231,12 +237,27 @@ class Tower(Machine):
     def __init__(self, world: World, path: Path) -> None:
         super().__init__(world, "coldgrid", NETWORK_ORIGIN, path)
         self.keys: dict[str, list[Any]] = {}
+        self.recovers = False  # its disk was put back: it begins anew before it serves
 
     def begin(self) -> None:
+        if self.recovers:
+            recover(self.decider)
+            self.recovers = False
         handing = Handing(self.desk, self.notary)  # type: ignore[arg-type]
         self.post = Post(
             self.desk, self.notary, lambda site_id: self.keys.get(site_id, []), handing.answers()
         )
+
+        self.staleness = Staleness(self.desk, self.post, self._elsewhere, self.decider.do)
+        self.later(STALENESS_EVERY_S, self._look_at_sites)
+
+    def _elsewhere(self) -> list[str]:
+        hosting: Hosting = self.decider.shared.hot[Hosting]
+        return hosting.elsewhere
+
+    def _look_at_sites(self) -> None:
+        self.later(STALENESS_EVERY_S, self._look_at_sites)
+        self.staleness.look()
 
     def die(self) -> None:
         super().die()

@@ -108,6 +108,7 @@ class Net:
         if not asked.open or not node.up or node.life != asked.life:
             return
         asked.open = False
+        self.world.laws.taken_readings.answered(asked.request.frame, answer)
         node.guarded(node.receive, asked.request, answer)
 
     def _give_up(self, asked: Asked, why: str) -> None:

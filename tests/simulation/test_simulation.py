@@ -15,24 +15,36 @@ import pytest
 from coldgrid.kernel import command_log
 from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Decider
-from tests.conftest import HandClock
+from tests.conftest import HandClock, postgres_url
 from tests.simulation.disk import Disk, DiskDatabase, Fault, PowerLost
 from tests.simulation.laws import LawBroken
 from tests.simulation.world import play
 
-SHARE_S = 60
+SHARE_S = 40
+SERVER_SEEDS = 2
 
 
-@pytest.mark.timeout(300)
-def test_a_share_of_histories_breaks_no_law() -> None:
-    asked = ["--seeds", "1000", "--seconds", str(SHARE_S)]
-    done = subprocess.run(
+def histories(*asked: str) -> subprocess.CompletedProcess[str]:
+    """Play histories in a process of their own."""
+    return subprocess.run(
         [sys.executable, "-m", "tests.simulation", *asked],
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.timeout(300)
+def test_a_share_of_histories_breaks_no_law() -> None:
+    done = histories("--seeds", "1000", "--seconds", str(SHARE_S))
+    assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-2_000:]
+
+
+@pytest.mark.timeout(300)
+def test_the_same_laws_hold_where_the_tower_keeps_its_data_on_a_server() -> None:
+    postgres_url()  # skips, and says why, where there is none
+    done = histories("--seeds", str(SERVER_SEEDS), "--tower", "postgresql")
     assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-2_000:]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,23 +13,29 @@ from typing import Any
 from coldgrid.evidence.forks import SettleFork, open_forks
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.events import Command
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.node.moving import Moving
 from coldgrid.stock.ledger import balances_of_product
-from coldgrid.sync.messages import Place
+from coldgrid.sync.abiding import abide
+from coldgrid.sync.choices import FEED_EPOCH, ChooseCopy
+from coldgrid.sync.messages import Message, Place
+from coldgrid.sync.wire import Refusal, decode, encode
 from tests.network import master
 from tests.orders.world import stocked
 from tests.simulation.disk import Image
 from tests.simulation.faults import Faults
+from tests.simulation.folders import of_history
 from tests.simulation.laws import VIRTUAL, LawBroken, Laws
 from tests.simulation.machines import Machine, Node, Tower
 from tests.simulation.net import Net
+from tests.simulation.server import Tables
 from tests.simulation.views import change_over
 from tests.simulation.work import Office, Site
 from tests.stock.world import ICE
 from tests.telemetry.cold_room import sensor
 
-SITES = ("ATL1", "CLT1")
-SHM = Path("/dev/shm")
+SITES = ("ATL1", "CLT1", "TPA1", "SAV1")
+SITES_LEAST = 2
 HEAL_S = 3_600.0
 CALM_S = 60.0
 
@@ -51,7 +56,7 @@ class World:
         self.laws = Laws(self)
         self.tower = Tower(self, folder / "tower.db")
         self.nodes = [Node(self, site_id, folder / f"{site_id}.db") for site_id in SITES[:nodes]]
-        self.sites = [Site(self, site_id) for site_id in SITES]
+        self.sites = [Site(self, site_id) for site_id in SITES[: max(nodes, SITES_LEAST)]]
         self.office = Office(self)
         self.copies: list[Node] = []
         self.working = True
@@ -93,13 +98,13 @@ class World:
 
     # --- a history --------------------------------------------------------------------
 
-    def work(self, seconds: float, *, copies: bool) -> None:
+    def work(self, seconds: float, *, copies: bool, rewinds: bool) -> None:
         """Let people work and things fail for a while."""
         for site in self.sites:
             self.after(self.random.uniform(0, 30), site.flush)
             self._again(site.act, 8.0)
         self._again(self.office.act, 15.0)
-        faults = Faults(self, copies=copies)
+        faults = Faults(self, copies=copies, rewinds=rewinds)
         faults.begin(seconds)
         self.run(seconds)
         self.working = False
@@ -115,7 +120,7 @@ class World:
         if not all(machine.up for machine in self.machines):
             return "a machine is down"
         for node in self.nodes:
-            if node.site_id in self.laws.doubtful and node.site_id in self.laws.barred():
+            if node.site_id in self.laws.may_bar and node.site_id in self.laws.barred():
                 continue
             state = node.carrier.state
             head = Place(*node.decider.heads[node.site_id])
@@ -123,9 +128,12 @@ class World:
                 return f"{node.name} is {state.phase}: {state.code} {state.why}"
             if Place(*self.tower.decider.heads[node.site_id]) != head:
                 return f"{node.name} has facts to send"
-            if state.parcel_no < node.parcel_no or state.wanted:
+            lost = (
+                node.site_id in self.laws.doubtful
+            )  # a disk that is gone may have had blocks that are named
+            if state.parcel_no < node.parcel_no or (state.wanted and not lost):
                 return f"{node.name} has readings to send"
-        if any(machine.decider.pump.pending for machine in self.machines):
+        if any(machine.decider.pump.due() for machine in self.machines):
             return "reactions wait"
         return ""
 
@@ -149,21 +157,78 @@ class World:
         self.copies.append(copy)
         copy.boot()
 
+    def settle(self, site_id: str) -> None:
+        """A person ends a quarantine: one of the copies is kept, or an empty host takes the site's place.
+
+        Of the network's log there is one copy; nodes may have witnessed another, of a tower put back since.
+        """
+        if site_id == NETWORK_ORIGIN:
+            self.settle_forks(site_id)
+            return
+        if site_id in self.laws.doubtful and self.random.random() < 0.4:
+            self.say(f"an empty host takes the place of {site_id}")
+            self.replace(site_id)
+            return
+        hosts = [one for one in (*self.nodes, *self.copies) if one.site_id == site_id]
+        kept = self.random.choice(hosts)
+        for host in hosts:
+            if host is not kept:
+                host.die()
+        self.nodes = [kept if node.site_id == site_id else node for node in self.nodes]
+        kept.boot()
+        if not self.choose(kept, self.random.choice(("tower", "node"))):
+            assert self.choose(kept, "tower"), f"{site_id} cannot take the tower's copy"
+
+    def choose(self, node: Node, keep: str) -> bool:
+        """A person chooses a copy, and the node carries it out; return whether it could."""
+        change_over(tower=True)
+        barred = [one for one in open_forks(self.tower.reads()) if one.origin == node.site_id]
+        if keep == "node" and any(one.epoch == FEED_EPOCH for one in barred):
+            return False
+        self.say(f"the copy of the {keep} is kept of {node.site_id}")
+        choice = ChooseCopy(site_id=node.site_id, keep=keep, reason="compared")
+        self.tower.decider.do(choice, Principal("ana", frozenset({"admin"})))
+        self.tower.decider.settle()
+
+        def ask(message: Message) -> Message:
+            change_over(tower=True)
+            try:
+                answer = self.tower.post.answer(node.peer, encode(message), final=True)
+                self.tower.decider.settle()
+            finally:
+                change_over(tower=False)
+            assert isinstance(answer, bytes)
+            return decode(answer)
+
+        change_over(tower=False)
+        try:
+            abide(node.desk, node.site_id, ask)
+        except Refusal:
+            if keep == "node":
+                return False
+            raise
+        node.carrier.begin_anew()
+        return True
+
     def replace(self, site_id: str) -> None:
         """A person trusts none of a site's hosts: an empty one takes its place, with what the tower has."""
         for machine in (*self.nodes, *self.copies):
             if isinstance(machine, Node) and machine.site_id == site_id:
                 machine.die()
-        change_over(tower=True)
-        for fork in open_forks(self.tower.reads()):
-            if fork.origin == site_id:
-                settled = SettleFork(
-                    log_origin=site_id, log_epoch=fork.epoch, reason="the tower's copy is kept"
-                )
-                self.tower.decider.do(settled)
+        self.settle_forks(site_id)
         fresh = Node(self, site_id, self.folder / f"{site_id}-again.db")
         self.nodes = [fresh if node.site_id == site_id else node for node in self.nodes]
         move(self, fresh)
+
+    def settle_forks(self, origin: str) -> None:
+        """A person says at the tower that what it has of a log counts."""
+        change_over(tower=True)
+        for fork in open_forks(self.tower.reads()):
+            if fork.origin == origin:
+                settled = SettleFork(
+                    log_origin=origin, log_epoch=fork.epoch, reason="the tower's copy is kept"
+                )
+                self.tower.decider.do(settled)
 
     def close(self) -> None:
         for machine in (*self.machines, *self.copies):
@@ -184,14 +249,19 @@ class Hands:
 
 
 @lru_cache(4)
-def scene(nodes: int) -> dict[str, Image]:
+def scene(nodes: int) -> dict[str, Image | Tables]:
     """Return the disks of a small network at rest, whose first sites have moved to nodes of their own."""
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name:
-        world = World("scene", nodes, Path(name))
+    with of_history() as folder:
+        world = World("scene", nodes, folder)
         world.tower.boot()
         change_over(tower=True)
         hands: Any = Hands(world.tower)
         stocked(hands)
+        for extra in world.sites[SITES_LEAST:]:
+            there = [master.site(extra.site_id, city="Tampa", region="FL", lat=27.9, lon=-82.5)]
+            master.put_in_force(
+                hands, *there, master.zone(extra.freezer), change_id=f"change-{extra.site_id}"
+            )
         more = [sensor(name) for site in world.sites for name in site.sensors]
         more += [master.location(place) for site in world.sites for place in site.places]
         master.put_in_force(hands, *more, change_id="change-more")
@@ -233,9 +303,9 @@ def play(seed: int, tell: Callable[[str], None] | None = None) -> dict[str, int]
         LawBroken: with what does not hold.
     """
     random = Random(f"shape {seed}")
-    nodes = random.choice((1, 1, 2))
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as name:
-        world = World(seed, nodes, Path(name), tell)
+    nodes = random.choice((1, 1, 2, 3, 4))
+    with of_history() as folder:
+        world = World(seed, nodes, folder, tell)
         images = scene(nodes)
         for machine in world.machines:
             machine.disk.put(images[machine.name])
@@ -250,13 +320,14 @@ def play(seed: int, tell: Callable[[str], None] | None = None) -> dict[str, int]
                 for one in balances_of_product(world.tower.reads(), ICE)
                 if one.location_id not in VIRTUAL or one.location_id == "TRANSIT"
             )
-            copies = random.random() < 0.15
-            world.work(random.uniform(300, 1_800), copies=copies)
+            chance = random.random()
+            world.work(random.uniform(300, 1_800), copies=chance < 0.15, rewinds=chance > 0.85)
             world.calm_down()
-            barred = world.laws.barred()
-            for site_id in sorted(barred):
-                world.replace(site_id)
-            if barred:
+            settled = 0
+            while barred := world.laws.barred():
+                settled += len(barred)
+                for site_id in sorted(barred):
+                    world.settle(site_id)
                 world.calm_down()
             world.laws.check()
         finally:
@@ -268,5 +339,6 @@ def play(seed: int, tell: Callable[[str], None] | None = None) -> dict[str, int]
             "lost frames": world.net.failed,
             "lives": sum(machine.life for machine in world.machines),
             "promises": world.laws.promises,
-            "copies found": len(barred),
+            "copies found": settled,
+            "towers put back": world.laws.rewinds,
         }

@@ -38,6 +38,7 @@ from coldgrid.quality.excursions import (
 from coldgrid.quality.exposure import Verdict
 from coldgrid.quality.hand_readings import hand_readings_of
 from coldgrid.site_flows.closing import zone_released
+from coldgrid.site_flows.rescue import PLACES_MAX
 from coldgrid.stock.dispatch import GoodsDispatched
 from coldgrid.stock.hold_book import open_holds_of
 from coldgrid.stock.hold_facts import HoldPlaced
@@ -73,6 +74,29 @@ def incident_of(kernel: Kernel) -> str:
     found = open_incident_of(kernel.reader(), SITE, ZONE)
     assert found is not None
     return found.incident_id
+
+
+def _lobsters_warm_beside_a_cold_room(kernel: Kernel, *more: master.Raw) -> str:
+    """A freezer with goods worth moving fails beside one that is cold; return the cold one."""
+    open_freezer(kernel)
+    cold = f"{SITE}-FRZ2"
+    master.put_in_force(
+        kernel,
+        master.zone(cold),
+        master.location(f"{cold}-A01-01"),
+        sensor(f"{cold}-T1"),
+        master.product("LOB-TAIL-1KG", "09521000000049", name="Lobster tails", value_cents=900_000),
+        master.limit("LOB-TAIL-1KG"),
+        *more,
+        change_id="change-second-freezer",
+    )
+    kernel.do(_lot("LOB-TAIL-1KG", "L-LOB"))
+    kernel.do(receive(LOBSTER, 40, product_id="LOB-TAIL-1KG", lot_id="L-LOB"))
+    both = (FIRST_SENSOR, SECOND_SENSOR)
+    for start in range(0, 102, 3):
+        tell(kernel, failing(60), start, start + 3, sensors=both)
+        read(kernel, [(f"{cold}-T1", minute, -22.0) for minute in (start, start + 1.0, start + 2.0)])
+    return cold
 
 
 def answer(kernel: Kernel, step: str, choice: str, role: str, person: str = "olga", **values: Any) -> None:
@@ -214,23 +238,7 @@ class TestTheNight:
         kernel.rebuild()
 
     def test_a_rescue_waits_for_its_approver_and_moves_under_hold(self, kernel: Kernel) -> None:
-        open_freezer(kernel)
-        cold = f"{SITE}-FRZ2"
-        master.put_in_force(
-            kernel,
-            master.zone(cold),
-            master.location(f"{cold}-A01-01"),
-            sensor(f"{cold}-T1"),
-            master.product("LOB-TAIL-1KG", "09521000000049", name="Lobster tails", value_cents=900_000),
-            master.limit("LOB-TAIL-1KG"),
-            change_id="change-second-freezer",
-        )
-        kernel.do(_lot("LOB-TAIL-1KG", "L-LOB"))
-        kernel.do(receive(LOBSTER, 40, product_id="LOB-TAIL-1KG", lot_id="L-LOB"))
-        both = (FIRST_SENSOR, SECOND_SENSOR)
-        for start in range(0, 102, 3):
-            tell(kernel, failing(60), start, start + 3, sensors=both)
-            read(kernel, [(f"{cold}-T1", minute, -22.0) for minute in (start, start + 1.0, start + 2.0)])
+        cold = _lobsters_warm_beside_a_cold_room(kernel)
         incident_id = incident_of(kernel)
         (approval,) = approvals_of(kernel.reader(), incident_id)
         assert approval.decision.outcome == f"move to {cold}"
@@ -247,6 +255,20 @@ class TestTheNight:
         assert _zone_of(kernel, LOBSTER) == cold
         assert open_holds_of(kernel.reader(), SITE, [LOBSTER])
         assert parked_events(kernel.reader()) == []
+
+    def test_of_more_places_than_are_weighed_the_nearest_are_and_the_decision_says_so(
+        self, kernel: Kernel
+    ) -> None:
+        rooms = [master.zone(f"CLT1-FRZ{number}") for number in range(2, 2 + PLACES_MAX)]
+        lane = master.lane(SITE, "CLT1", lane_id=f"{SITE}-CLT1")
+        cold = _lobsters_warm_beside_a_cold_room(kernel, lane, *rooms)
+        (approval,) = approvals_of(kernel.reader(), incident_of(kernel))
+        decision = approval.decision
+        assert decision.outcome == f"move to {cold}", "its own site comes first"
+        assert isinstance(decision.alternatives, list)
+        places = [one.name for one in decision.alternatives if "FRZ" in one.name]
+        assert len(places) == PLACES_MAX
+        assert decision.guardrails[-1].why == f"{PLACES_MAX} of {PLACES_MAX + 2} were weighed"
 
     def test_goods_are_sent_to_another_site_when_this_one_has_no_cold_space(self, kernel: Kernel) -> None:
         open_freezer(kernel)

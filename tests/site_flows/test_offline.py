@@ -7,7 +7,7 @@ from functools import partial
 from coldgrid.kernel import hosting, log
 from coldgrid.kernel.origins import take_in
 from coldgrid.network.zones import get_zone
-from coldgrid.site_flows.rescue import POLICY, _places
+from coldgrid.site_flows.rescue import POLICY, _candidates, _places
 from tests.conftest import Kernel, sqlite_kernel
 from tests.network import master
 
@@ -32,5 +32,6 @@ def test_a_rescue_is_weighed_at_a_node_with_the_cold_space_of_its_own_site(kerne
             (node, {"move to ATL1-FRZ2"}),
         ):
             db = one.reader()
-            places = _places(db, get_zone(db, "ATL1-FRZ1"), one.host.now(), 1.0, POLICY)
+            candidates = _candidates(db, get_zone(db, "ATL1-FRZ1"))
+            places = _places(db, candidates, one.host.now(), 1.0, POLICY)
             assert set(places) == expected

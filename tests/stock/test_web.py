@@ -248,7 +248,10 @@ def test_the_api_writes_and_refuses_with_a_problem(house: House) -> None:
     assert held.json()["facts"]["holds"][0]["hold_id"] == "h1"
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=99999999999999999999"])
-def test_a_senseless_page_size_is_refused(house: House, query: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("limit=0", 422), ("limit=1001", 422), ("limit=x", 400), ("limit=99999999999999999999", 422)],
+)
+def test_a_senseless_page_size_is_refused(house: House, query: str, status: int) -> None:
     path = f"/api/v1/stock/sites/{SITE}/zones/{FREEZER}/units?{query}"
-    assert house.client.get(path).status_code in (400, 422)
+    assert house.client.get(path).status_code == status

@@ -69,7 +69,9 @@ class Tower:
 
 
 class Node:
-    """A node's side: a kernel that hosts one site, and its carrier."""
+    """A node's side: a kernel that hosts one site, and its carrier. `release`: what it says it is."""
+
+    release = "test"
 
     def __init__(self, tower: Tower, kernel: Kernel, site_id: str = "ATL1") -> None:
         self.tower, self.kernel, self.site_id = tower, kernel, site_id
@@ -85,7 +87,7 @@ class Node:
         """Begin to talk anew, as after a restart: only what is in the database is known."""
         self.desk = desk_of(self.kernel)
         signer = self.tower.notary.signer
-        who = Self(self.site_id, "test", self.notary, (signer.key, signer.witness_key))
+        who = Self(self.site_id, self.release, self.notary, (signer.key, signer.witness_key))
         self.carrier = Carrier(self.desk, who)
         self.held: list[Request] = []
 
@@ -110,6 +112,7 @@ class Node:
             if isinstance(answer, Wait):
                 self.held.append(request)
                 continue
+            self.carrier.foresee()
             queue += self.carrier.receive(request, answer, self.now_us)
         assert not queue, "they never stop talking"
 

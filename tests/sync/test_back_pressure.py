@@ -24,7 +24,7 @@ from coldgrid.sync.desk import ServiceDesk
 from coldgrid.sync.messages import ENTRIES_MAX, Pace
 from coldgrid.sync.pace import ENTRIES_LEAST, WAIT_MAX_MS, pace_of
 from coldgrid.sync.post import Post
-from coldgrid.sync.receiving import BULK_FROM, TAKEN_AT_ONCE
+from coldgrid.sync.receiving import BULK_FROM, LOOKED_UP_AFTER
 from tests.conftest import Kernel, sqlite_kernel
 from tests.kernel.rooms import Bump
 from tests.network.master import put_in_force, site
@@ -102,11 +102,34 @@ def test_commands_wait_for_one_chunk_while_two_nodes_drain_a_backlog(kernel: Ker
         for thread in threads:
             thread.start()
         most = command_meanwhile(service, threads, sizes)
-    assert max(sizes) <= TAKEN_AT_ONCE
+    assert max(sizes) <= ENTRIES_MAX
     assert most <= 2, "the chunk at work, and one that was before it in the queue"
     for site_id, entries in backlogs.items():
         assert own_log(kernel, site_id) == entries
     assert any(pace.wait_ms or pace.entries_max < ENTRIES_MAX for pace in paces), "they alternate"
+
+
+@pytest.mark.parametrize(("busy", "most"), [(False, ENTRIES_MAX), (True, LOOKED_UP_AFTER)])
+def test_a_batch_is_one_commit_and_ends_early_where_somebody_waits(
+    busy: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite_kernel() as kernel, sqlite_kernel() as own:
+        tower = Tower(kernel)
+        tower.lets_go_of("ATL1")
+        entries = backlog_of(Node(tower, own).kernel, "ATL1")
+        sizes: list[int] = []
+
+        def note(recorded: Sequence[tuple[Entry, Any]]) -> None:
+            if recorded[0][0].origin == "ATL1":
+                sizes.append(len(recorded))
+
+        kernel.decider.listeners.append(note)
+        desk = desk_of(kernel)
+        monkeypatch.setattr(desk, "waits", lambda: busy)
+        drain(Post(desk), "ATL1", entries, [])
+        assert own_log(kernel, "ATL1") == entries
+        assert sum(sizes) == len(entries)
+        assert max(sizes) == most
 
 
 def test_a_small_batch_is_never_asked_to_wait() -> None:
@@ -138,6 +161,7 @@ def test_a_small_batch_is_never_asked_to_wait() -> None:
 )
 def test_the_pace_follows_what_waits_at_the_decider(commands: int, batches: int, pace: Pace) -> None:
     assert pace_of(commands, batches) == pace
+    assert pace_of(commands, batches, behind=True) == Pace(WAIT_MAX_MS), "what follows from facts is behind"
 
 
 @pytest.mark.parametrize("bytes_per_s", [2_000, 20_000])

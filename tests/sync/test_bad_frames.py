@@ -90,7 +90,7 @@ def test_what_the_future_speaks_is_refused_with_what_is_spoken_here(pair: tuple[
     frame = bytearray(encode(m.PastAsk(Place())))
     frame[3] = 9
     assert refused(tower, bytes(frame), Code.VERSION).facts["speaks"] == [1]
-    future = Hello([7, 8], "ATL1", "9.0", b"", [], FeedPlace(), 0, 99, b"n")
+    future = Hello([7, 8], "ATL1", "0.1.0", b"", [], FeedPlace(), 0, 99, b"n")
     assert refused(tower, encode(future), Code.VERSION).facts["speaks"] == [1]
     flags = bytearray(encode(m.PastAsk(Place())))
     flags[4] = 0x80

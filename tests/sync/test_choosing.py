@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from coldgrid.cli.maintenance import export_history
+from coldgrid.cli.output import Output
 from coldgrid.evidence import checkpoints, forks, tiles
 from coldgrid.evidence.tiles import LogId
 from coldgrid.kernel import log, set_aside
@@ -270,3 +272,30 @@ def test_a_node_that_was_told_what_the_tower_lost_follows_it_anew(put_back: tupl
     assert kept
     assert told - now == kept
     assert ids(set_aside.read(tower.kernel.reader(), "network")) == kept
+
+
+@pytest.mark.parametrize("keep", ["tower", "node"])
+def test_what_was_set_aside_is_exported_word_for_word(
+    diverged: tuple[Tower, Node, Path], keep: str, tmp_path: Path
+) -> None:
+    tower, node, folder = diverged
+    choose(tower, keep)
+    told_to_choose(node)
+    abide(node.desk, "ATL1", ask_of(tower))
+    host, database = (node, str(folder / "old.db")) if keep == "tower" else (tower, tower.kernel.database.url)
+    kept = set_aside.read(host.kernel.reader(), "ATL1")
+    assert kept
+    export_history({}, database, tmp_path / "out", Output(json=False))
+    lines = [
+        msgspec.json.decode(line) for line in (tmp_path / "out/set_aside.jsonl").read_bytes().splitlines()
+    ]
+    assert [(one["entry"]["seq"], one["entry"]["leaf"]) for one in lines] == [
+        (entry.seq, entry.leaf.hex()) for entry in kept
+    ]
+    assert all(one["why"] and one["set_aside_at"] for one in lines)
+    assert [one["entry"]["body"] for one in lines] == [msgspec.json.decode(entry.body) for entry in kept]
+    events = {
+        msgspec.json.decode(line)["leaf"]
+        for line in (tmp_path / "out/events.jsonl").read_bytes().splitlines()
+    }
+    assert not events & {entry.leaf.hex() for entry in kept}

@@ -26,7 +26,7 @@ from coldgrid.sync.acts import (
     State,
     Told,
 )
-from coldgrid.sync.engine import FOR_GOOD, due_us, step
+from coldgrid.sync.engine import FOR_GOOD, begun_anew, due_us, step
 from coldgrid.sync.messages import Code, Pace, Place
 from coldgrid.sync.pace import BACKOFF_MAX_US, SECOND_US, Bucket, backoff_us
 
@@ -95,13 +95,24 @@ def test_wanted_blocks_go_before_parcels() -> None:
     assert acts == [SendParcels(6)]
 
 
-def test_blocks_that_the_node_does_not_have_are_not_asked_for_without_end() -> None:
-    state, acts = run(up(), Answered(Lane.FACTS, m.Taken(Place(1, 5), [b"h"])))
+def test_blocks_that_the_node_does_not_have_hold_nothing_up() -> None:
+    state, acts = run(up(Backlog(Place(1, 5), 7)), Answered(Lane.FACTS, m.Taken(Place(1, 5), [b"h"])))
+    state, acts = run(state, Answered(Lane.READINGS, m.ParcelsTaken(6, [b"h"])))
     assert acts == [SendBlocks((b"h",))]
     state, acts = run(state, Answered(Lane.READINGS, m.BlocksTaken(0, [b"h"])))
+    assert acts == [SendParcels(6)], "what is fresh does not wait"
+    state, acts = run(state, Answered(Lane.READINGS, m.ParcelsTaken(7, [b"h", b"other"])))
+    assert acts == [SendBlocks((b"other",))]
+    state, acts = run(state, Answered(Lane.READINGS, m.BlocksTaken(1, [b"h"])))
     assert acts == []
-    _, acts = run(state, Looked(Backlog(Place(1, 5))), now_us=NOW + 61 * SECOND_US)
+    assert state.lost == (b"h",)
+
+
+def test_an_answer_to_what_named_no_block_says_nothing_of_those_that_are_wanted() -> None:
+    state = msgspec.structs.replace(up(), wanted=(b"h",))
+    state, acts = run(state, Answered(Lane.READINGS, m.BlocksTaken(0, [b"h"])))
     assert acts == [SendBlocks((b"h",))]
+    assert state.lost == ()
 
 
 def test_a_checkpoint_is_witnessed_when_the_tower_has_what_it_covers() -> None:
@@ -127,12 +138,64 @@ def test_what_is_refused_for_good_stops_all_but_the_greeting(code: str) -> None:
     state, _ = run(up(), Looked(Backlog(Place(1, 9), 4)))
     state, acts = run(state, Answered(Lane.FACTS, m.Refused(code, "no")))
     assert (acts, state.phase, state.code) == ([], Phase.BARRED, code)
-    state, acts = run(state, Looked(Backlog(Place(1, 20), 5)), now_us=NOW + 30 * SECOND_US)
+    state, acts = run(state, Looked(Backlog(Place(1, 20), 5)), now_us=NOW + SECOND_US // 10)
     assert acts == []
-    state, acts = run(state, Looked(Backlog(Place(1, 20), 5)), now_us=NOW + 61 * SECOND_US)
+    state, acts = run(state, Looked(Backlog(Place(1, 20), 5)), now_us=NOW + SECOND_US)
     assert acts == [SayHello()]
-    state, acts = run(state, Answered(Lane.FACTS, WELCOME), now_us=NOW + 61 * SECOND_US)
+    state, acts = run(state, Answered(Lane.FACTS, WELCOME), now_us=NOW + SECOND_US)
     assert (state.phase, state.offline_since_us) == (Phase.UP, None)
+
+
+def test_a_barred_node_greets_soon_at_first_then_ever_less_often_and_at_least_once_a_minute() -> None:
+    now_us, waits = NOW, []
+    state, _ = run(up(), Looked(Backlog(Place(1, 9))))
+    for _ in range(12):
+        state, _ = run(
+            state, Answered(Lane.FACTS, m.Refused(Code.QUARANTINED, "a person chooses")), now_us=now_us
+        )
+        due_us = state.lane(Lane.FACTS).not_before_us
+        waits.append((due_us - now_us) / SECOND_US)
+        now_us = due_us
+        state, acts = run(state, Looked(Backlog(Place(1, 9))), now_us=now_us)
+        assert acts == [SayHello()]
+    assert waits[0] <= 0.5
+    assert max(waits) <= 60
+    assert min(waits[8:]) >= 30
+    assert sum(waits[:5]) < 20, "who chooses within seconds waits for seconds"
+
+
+@pytest.mark.parametrize("lane", [Lane.FACTS, Lane.READINGS])
+def test_to_be_greeted_and_refused_the_same_again_is_done_ever_less_often(lane: Lane) -> None:
+    """The greeting is good, and what is sent then is another site's: once that came around twice a second."""
+    now_us, waits = NOW, []
+    state, _ = run(up(), Looked(Backlog(Place(1, 9), 4)))
+    for _ in range(12):
+        refused = Answered(lane, m.Refused(Code.NOT_YOURS, "another site's"))
+        if lane is Lane.READINGS:
+            state, _ = run(state, Answered(Lane.FACTS, m.Taken(Place(1, 9))), now_us=now_us)
+        state, _ = run(state, refused, now_us=now_us)
+        due_us = state.lane(Lane.FACTS).not_before_us
+        waits.append((due_us - now_us) / SECOND_US)
+        now_us = due_us
+        state, acts = step(state, Looked(Backlog(Place(1, 9), 4)), now_us)
+        assert acts == [SayHello()]
+        state, _ = step(state, Answered(Lane.FACTS, WELCOME), now_us)
+        assert (state.phase, state.code) == (Phase.UP, "")
+    assert waits[0] <= 0.5
+    assert min(waits[8:]) >= 30
+    taken = m.Taken(Place(1, 9)) if lane is Lane.FACTS else m.ParcelsTaken(4)
+    state, _ = step(state, Answered(lane, taken), now_us)
+    assert (state.bars, state.barred_by) == (0, ""), "taken at last: from now on soon again"
+
+
+def test_a_quarantine_that_ended_leaves_no_wait_behind() -> None:
+    state, _ = run(up(), Looked(Backlog(Place(1, 9))))
+    for _ in range(9):
+        state, _ = run(state, Answered(Lane.FACTS, m.Refused(Code.QUARANTINED, "a person chooses")))
+    state, acts = step(begun_anew(state), Looked(Backlog(Place(1, 9))), NOW)
+    assert acts == [SayHello()]
+    state, _ = step(state, Answered(Lane.FACTS, m.Refused(Code.QUARANTINED, "once more")), NOW)
+    assert state.lane(Lane.FACTS).not_before_us <= NOW + SECOND_US // 2
 
 
 def test_a_busy_tower_is_given_the_time_it_asks_for() -> None:

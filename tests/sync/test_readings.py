@@ -17,7 +17,7 @@ from coldgrid.sync import readings
 from coldgrid.sync.messages import Code
 from coldgrid.telemetry import archive, arriving, parcels, store
 from coldgrid.telemetry.blocks import Readings
-from coldgrid.telemetry.parcels import ParcelDamaged, pack_parcel, unpack_parcel
+from coldgrid.telemetry.parcel_form import ParcelDamaged, pack_parcel, unpack_parcel
 from coldgrid.telemetry.seal import SealBlocks
 from tests.conftest import T0, Kernel, sqlite_kernel
 from tests.sync.pair import Node, Tower
@@ -132,6 +132,21 @@ def test_sealed_blocks_take_the_place_of_parcels_and_nothing_counts_twice(pair: 
     assert archive.damaged_blocks(tower.kernel.reader(), AIR, 0, 2**30) == []
     held = [row.hash for row in archive.block_rows(tower.kernel.reader(), AIR, 0, 2**30)]
     assert held == [row.hash for row in archive.block_rows(node.kernel.reader(), AIR, 0, 2**30)]
+    tower.kernel.rebuild()
+
+
+def test_two_sensors_that_read_the_same_both_have_their_block(pair: tuple[Tower, Node]) -> None:
+    """Their blocks have the same bytes and so the same name; the second one needs none to be sent."""
+    tower, node = pair
+    for name in (AIR, AIR_2):
+        feed(node.kernel, steady(0, 30, name=name), at_minute=31)
+        node.kernel.do(SealBlocks(site_id="ATL1", cause_id=f"inc-{name}", sensor_ids=(name,)))
+        node.talk()
+        node.talk()
+        same(tower, node)
+    rows = [archive.block_rows(tower.kernel.reader(), name, 0, 2**30) for name in (AIR, AIR_2)]
+    assert len({row.hash for listed in rows for row in listed}) == 1
+    assert [len(listed) for listed in rows] == [1, 1]
     tower.kernel.rebuild()
 
 

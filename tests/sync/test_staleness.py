@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from coldgrid.kernel.hosting import Hosting
 from coldgrid.stock.reserves import NoteStaleness, buffer_permille, silence_of, stale_sites
-from coldgrid.tower.staleness import Heard, Staleness, as_of, decide_notes
+from coldgrid.tower.staleness import Heard, Staleness, as_of, decide_notes, in_words
 from tests.conftest import T0, Kernel, sqlite_kernel
 from tests.kernel.rooms import Bump
 from tests.sync.pair import Node, Tower, desk_of, network_of
@@ -47,6 +47,15 @@ def test_what_is_noted_is_a_step_and_no_minute(silent_min: float, known: int, to
 
 def test_a_site_that_is_decided_here_again_is_fresh() -> None:
     assert noted({}, {"ATL1": 240}) == {"ATL1": 0}
+
+
+def test_the_words_name_who_is_silent_and_who_was_never_heard() -> None:
+    assert in_words({}, T0) == "no site has a node"
+    sites = {"ATL1": Heard(ago(4.9), True, None)}
+    assert in_words(sites, T0) == "each site with a node was heard in the last 5 min"
+    sites["CLT1"] = Heard(ago(1), False, ago(61))
+    sites["TPA1"] = Heard(None, False, None)
+    assert in_words(sites, T0) == "silent: CLT1 for 61 min; never heard: TPA1"
 
 
 @given(AGO, st.booleans(), AGO, st.integers(0, 6_000))
@@ -89,7 +98,7 @@ def test_silence_is_noted_in_steps_and_ends_when_everything_has_come(kernel: Ker
         node = Node(tower, own)
         node.talk()
         look = looker(tower).look
-        assert look() == "every site is heard"
+        assert look() == "each site with a node was heard in the last 5 min"
         heard_at = kernel.host.instant
         for minutes, known in ((4, {}), (4, {"ATL1": 8}), (60, {"ATL1": 68})):
             wait(tower, node, minutes)
@@ -102,7 +111,7 @@ def test_silence_is_noted_in_steps_and_ends_when_everything_has_come(kernel: Ker
         assert silence.kept_back_permille == 80
         node.wake()
         node.talk()
-        assert look() == "every site is heard"
+        assert look() == "each site with a node was heard in the last 5 min"
         assert stale_sites(kernel.reader()) == {}
         kernel.rebuild()
 

@@ -19,6 +19,9 @@ from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.tx import Tx
 from coldgrid.sync import standing_pages
 from coldgrid.sync.choices import CopyChosen, open_choice, settle
+from coldgrid.sync.enrolled import nodes_of
+from coldgrid.sync.gate import REGISTRAR
+from coldgrid.sync.node_words import ReportClone
 from tests.sync.office import CSRF, Client, app_of, office
 from tests.sync.tower import TowerPort
 
@@ -134,6 +137,17 @@ def test_once_it_is_carried_out_the_page_tells_how_it_ended(shop: Shop) -> None:
     page = shop.text("/nodes/quarantine/ATL1")
     assert "No quarantine" in page
     assert "The node&#39;s copy is kept: the tower was put back" in page
+
+
+def test_a_node_of_which_there_are_two_is_decided_on_its_own_page(shop: Shop) -> None:
+    (node,) = nodes_of(shop.tower.kernel.reader(), "ATL1")
+    why = "two hosts are both at start 4 of this node"
+    report = ReportClone(node_id=node.node_id, serial="7", why=why, at=shop.tower.clock.at)
+    shop.tower.do(report, REGISTRAR)
+    page = shop.text("/nodes/quarantine/ATL1")
+    assert f"Two hosts act as {node.node_id}" in page
+    assert f'href="/nodes/{node.node_id}"' in page
+    assert "tell the same history" not in page
 
 
 def test_of_what_the_tower_told_only_its_own_copy_can_be_kept(shop: Shop) -> None:

@@ -52,14 +52,29 @@ FROZEN: dict[str, tuple[m.Message, str]] = {
         "4347530100320000009a019101a441544c31a5302e312e30c4017491930102c404010101019303ab6e6574776f726b2f"
         "312f37c4014c0504c4016e",
     ),
+    "hello with its last parcel": (
+        m.Hello(
+            *([1], "ATL1", "0.1.0", b"t", [m.Tip(1, 2, b"\x01" * 4)]),
+            *(m.FeedPlace(3, "network/1/7", b"L"), 5, 4, b"n"),
+            parcel_no=6,
+            parcel_mark=b"mark",
+        ),
+        "4347530100390000009c019101a441544c31a5302e312e30c4017491930102c404010101019303ab6e6574776f726b2f"
+        "312f37c4014c0504c4016e06c4046d61726b",
+    ),
     "taken": (m.Taken(m.Place(1, 9)), "43475301000b0000009405920109909200cd07d0"),
 }
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_a_message_of_the_first_release_is_read_and_written_for_ever(name: str) -> None:
+def test_a_message_of_any_release_is_read_for_ever(name: str) -> None:
     message, frame = FROZEN[name]
     assert decode(bytes.fromhex(frame)) == message
+
+
+@pytest.mark.parametrize("name", ["hello with its last parcel", "taken"])
+def test_a_message_is_written_as_the_newest_release_froze_it(name: str) -> None:
+    message, frame = FROZEN[name]
     assert encode(message).hex() == frame
 
 

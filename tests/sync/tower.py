@@ -29,7 +29,7 @@ from tests.network.master import put_in_force, site, small_network
 
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 ADMIN = Principal("ada", frozenset({"admin"}))
-QUICK = Limits(handshake_s=1.0, head_s=1.0, body_pause_s=1.0, body_s=3.0)
+QUICK = Limits(handshake_s=5.0, head_s=3.0, body_pause_s=1.0, body_s=3.0)
 
 
 class SystemClock:
@@ -129,12 +129,19 @@ def refused(reason: str) -> float:
 
 @contextmanager
 def served(
-    kernel: Kernel, folder: Path, limits: Limits = QUICK, network: str = "cold.example"
+    kernel: Kernel,
+    folder: Path,
+    limits: Limits = QUICK,
+    network: str = "cold.example",
+    *,
+    number: int = 0,
+    put_back: bool = False,
 ) -> Iterator[TowerPort]:
-    """Serve the port over a kernel; two sites are known, ATL1 and CLT1."""
+    """Serve the port over a kernel; two sites are known, ATL1 and CLT1. `number`: of the port; 0: any."""
     kernel.host.authorizer = AllowAll()
-    small_network(kernel)
-    put_in_force(kernel, site("CLT1", lat=35.2, lon=-80.9), change_id="change-clt")
+    if not put_back:
+        small_network(kernel)
+        put_in_force(kernel, site("CLT1", lat=35.2, lon=-80.9), change_id="change-clt")
     kernel.host.authorizer = CedarAuthorizer()
     clock, post, entropy = SystemClock(), Echo(), Random(str(folder)).randbytes
     service = DeciderService(kernel.decider, lambda due: 3_600.0, lambda: False)
@@ -143,7 +150,7 @@ def served(
         network=network,
         authority=folder / "tower" / "authority.pem",
         host="127.0.0.1",
-        port=0,
+        port=number,
         url="",
         hosts=("127.0.0.1",),
         limits=limits,

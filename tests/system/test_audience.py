@@ -28,7 +28,7 @@ def test_the_table_names_no_type_that_is_not_there() -> None:
 def test_what_is_told_to_the_events_own_site_names_one() -> None:
     for class_ in subclasses_of(Event):
         if class_.__module__.startswith("coldgrid.") and rule_of(tag_of(class_)) is Told.SITE:
-            names = {"site_id", "log_origin", "site", "zone", "location", "sensor"}
+            names = {"site_id", "log_origin", "site", "zone", "location", "sensor", "gateway"}
             assert names & set(class_.__struct_fields__), class_.__name__
 
 

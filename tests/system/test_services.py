@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
@@ -14,21 +12,13 @@ from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.outbox import Effect, EffectStatus
 from coldgrid.kernel.settings import load_settings
 from coldgrid.kernel.tx import Tx
-from tests.adapters.servers import Mailbox, free_port, mail_server
+from tests.adapters.servers import Mailbox, mail_server
 from tests.conftest import T0
+from tests.patience import eventually
+from tests.ports import free_port
 from tests.system import bodies
 from tests.system.served import AIR, Sent, System, running
 from tests.telemetry.broker import Proxy, forget_sessions
-
-WITHIN_S = 30.0
-
-
-def until(look: Callable[[], bool]) -> bool:
-    """Look again and again; tell whether it came true in time."""
-    end_s = time.monotonic() + WITHIN_S
-    while not (seen := look()) and time.monotonic() < end_s:
-        time.sleep(0.05)
-    return seen
 
 
 def health(system: System) -> str:
@@ -80,15 +70,15 @@ def test_mail_waits_for_its_server_while_everything_else_goes_on(tmp_path: Path)
     mailbox = Mailbox()
     with running(tmp_path, channels=channels_of(settings, lambda: T0)) as system:
         send_mail(system)
-        assert until(lambda: "Effects that are being retried" in health(system))
+        eventually(lambda: "Effects that are being retried" in health(system))
         page = health(system)
         assert "Failing" in page[page.index("channel email") :][:400]
         assert work_goes_on(system, 1)
         assert mails(system, EffectStatus.DEAD) == 0
         with mail_server(mailbox, port):
             system.host.instant += timedelta(hours=1)
-            assert until(lambda: len(mailbox.messages) == 1)
-            assert until(lambda: mails(system, EffectStatus.PENDING) == 0)
+            eventually(lambda: len(mailbox.messages) == 1)
+            eventually(lambda: mails(system, EffectStatus.PENDING) == 0)
             page = health(system)
             assert "Working" in page[page.index("channel email") :][:400]
             assert "Effects that are being retried" not in page
@@ -105,14 +95,14 @@ def test_the_broker_is_cut_off_and_comes_back_while_everything_else_goes_on(tmp_
             mqtt_client_id=client_id,
             mqtt_connections=2,
         ) as system:
-            assert until(lambda: "2 of 2 connections up" in health(system))
+            eventually(lambda: "2 of 2 connections up" in health(system))
             proxy.cut()
-            assert until(lambda: "0 of 2 connections up" in health(system))
+            eventually(lambda: "0 of 2 connections up" in health(system))
             page = health(system)
             assert "Failing" in page[page.index("readings by MQTT") :][:400]
             assert work_goes_on(system, 2)
             proxy.mend()
-            assert until(lambda: "2 of 2 connections up" in health(system))
+            eventually(lambda: "2 of 2 connections up" in health(system))
             assert work_goes_on(system, 3)
     finally:
         proxy.cut()

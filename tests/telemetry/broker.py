@@ -28,8 +28,8 @@ def broker() -> tuple[str, int]:
 class Publisher:
     """Publishes at QoS 1 and waits for every acknowledgement of the broker."""
 
-    def __init__(self, name: str) -> None:
-        self.sock = socket.create_connection(broker(), 5)
+    def __init__(self, name: str, address: tuple[str, int] | None = None) -> None:
+        self.sock = socket.create_connection(address or broker(), 5)
         self.parser = packets.Parser()
         self.sock.sendall(packets.connect(name, keepalive_s=60, keep_session=False))
         self._await(1)
@@ -99,6 +99,7 @@ class Proxy:
             except OSError:
                 return
             upstream = socket.create_connection(self.target, 5)
+            upstream.settimeout(None)  # nobody speaks for a while: that is no reason to hang up
             self.pairs += [client, upstream]
             for source, sink in ((client, upstream), (upstream, client)):
                 threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()

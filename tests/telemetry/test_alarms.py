@@ -217,9 +217,28 @@ WIRE = [
     b'"blocks":[["ATL1-FRZ1-T1",20513,0,"cd",8640,1772323200000000,1772409590000000]]}',
     b'{"type":"telemetry.signal_changed","site_id":"ATL1","zone_id":"ATL1-AMB1","sensor_id":"ATL1-AMB1-W1",'
     b'"role":"ups_mains","good":false,"at":"2026-03-01T09:00:00Z"}',
+    b'{"type":"telemetry.gateway_defined","gateway":{"gateway_id":"ATL1-GW1","site_id":"ATL1","driver":"modbus",'
+    b'"name":"PLC","address":"modbus://10.0.0.7:502","credentials":"plc","every_s":5.0,"map":"points: []",'
+    b'"active":true}}',
+    b'{"type":"telemetry.device_clock_judged","site_id":"ATL1","zone_id":"ATL1-FRZ1","sensor_id":"ATL1-FRZ1-T1",'
+    b'"standing":"corrected","offset_ms":-7200000,"device_ms":1772359200000,"heard_at":"2026-03-01T08:00:00Z",'
+    b'"steps":1,"steps_from_us":1772352000000000}',
+    b'{"type":"telemetry.points_heard","site_id":"ATL1","points":[{"gateway_id":"ATL1-GW1","point":"R1/air",'
+    b'"first_at":"2026-03-01T08:00:00Z","last_at":"2026-03-01T09:00:00Z","readings":12,"value":-21.5,"unit":"C"}],'
+    b'"forgotten":["ATL1-GW1/R1/old"]}',
+    b'{"type":"telemetry.devices_told","site_id":"ATL1","devices":[{"gateway_id":"ATL1-GW1","device":"R1",'
+    b'"battery_pct":71.0,"signal_dbm":-88.0,"online":true,"told_at":"2026-03-01T09:00:00Z",'
+    b'"online_at":"2026-03-01T08:00:00Z"}]}',
+    b'{"type":"telemetry.flaw_found","flaw_id":"flaw-abcdefghijklmnop","site_id":"ATL1","subject":"ATL1-GW1/R1",'
+    b'"flaw":"battery","zone_id":"ATL1-FRZ1","sensors":["ATL1-FRZ1-T1"],"value":12.0}',
+    b'{"type":"telemetry.flaw_ended","flaw_id":"flaw-abcdefghijklmnop","site_id":"ATL1","subject":"ATL1-GW1/R1",'
+    b'"flaw":"battery"}',
+    b'{"type":"telemetry.defrost_planned","site_id":"ATL1","zone_id":"ATL1-FRZ1","plan":'
+    b'{"zone_id":"ATL1-FRZ1","site_id":"ATL1","times":["04:00"],"days":["mon"],"lasts_min":30.0,'
+    b'"active":true},"timezone":"America/New_York"}',
 ]
 # Fields that later releases added to the forms above, each with its default.
-ADDED = {"telemetry.sensor_defined": b',"circuit":"","shutdown":[]}}'}
+ADDED = {"telemetry.sensor_defined": b',"circuit":"","shutdown":[],"source":""}}'}
 
 
 @pytest.mark.parametrize("stored", WIRE, ids=lambda stored: stored[9:45].decode())

@@ -179,7 +179,7 @@ class TestIn:
 
     def test_a_huge_body_is_refused(self, client: Client) -> None:
         answer = client.post("/api/v1/readings", content=b" " * (17 * 1024 * 1024))
-        assert answer.status_code in {413, 422}
+        assert answer.status_code == 413
 
     def test_unknown_sensors_and_sites(self, client: Client) -> None:
         answer = client.post(
@@ -247,25 +247,6 @@ class TestOut:
 
 
 class TestPanels:
-    def test_a_zone_is_as_bad_as_its_worst_alarm(self, kernel: Kernel) -> None:
-        cold_room(kernel)
-        glance = panels.zone_glance(kernel.reader(), "ATL1-FRZ1", "ATL1")
-        assert (glance.state, glance.air_c) == ("off", None)
-        feed(kernel, [*steady(0, 20), *steady(0, 20, -20.5, AIR_2)])
-        glance = panels.zone_glance(kernel.reader(), "ATL1-FRZ1", "ATL1")
-        assert (glance.state, glance.air_c) == ("ok", -20.49)
-        feed(kernel, [*steady(20, 20), *steady(20, 20, -12.0, AIR_2)])
-        glance = panels.zone_glance(kernel.reader(), "ATL1-FRZ1", "ATL1")
-        assert (glance.state, glance.air_c) == ("crit", -11.99)
-        assert glance.why.startswith(f"{AIR_2}: -12.0 °C, above -18.0 °C")
-
-    def test_a_zone_nobody_hears_is_off_and_not_bad(self, kernel: Kernel) -> None:
-        cold_room(kernel)
-        feed(kernel, [*steady(0, 20), *steady(0, 20, -20.5, AIR_2)])
-        kernel.advance(30)
-        glance = panels.zone_glance(kernel.reader(), "ATL1-FRZ1", "ATL1")
-        assert (glance.state, glance.air_c) == ("off", None)
-
     def test_a_line_keeps_every_spike_and_every_gap(self, kernel: Kernel) -> None:
         cold_room(kernel)
         feed(kernel, [*steady(0, 20), (AIR, 20, -11.0), *steady(21, 20), *steady(50, 10)])

@@ -179,7 +179,7 @@ def test_late_readings_find_their_place(kernel: Kernel) -> None:
     [
         ({"value": b"123"}, "value"),
         ({"at_us": bytes(16)}, "sensor_no"),
-        ({"sensor_no": (7).to_bytes(4, "little")}, "sensor_no"),
+        ({"sensor_no": (7).to_bytes(4, "little")}, "sensor"),
         ({"value": np.array([np.nan]).tobytes()}, "value[0]"),
         ({"value": np.array([np.inf]).tobytes()}, "value[0]"),
         ({"value": np.array([1e300]).tobytes()}, "value[0]"),
@@ -272,6 +272,19 @@ class TestAlarms:
         assert (alarm.rule, alarm.stage) == (Rule.GAP, Stage.FAULT)
         kernel.advance(60)
         assert len(events_of(kernel, SensorSilent)) == 1
+
+    def test_after_an_outage_of_ours_a_sensor_has_its_time_to_be_heard_again(self, kernel: Kernel) -> None:
+        """The process was down for half an hour: what it could not hear was not silent."""
+        cold_room(kernel)
+        feed(kernel, [*steady(0, 5), *steady(0, 5, name=AIR_2)])
+        kernel.host.instant = at(35)
+        kernel.restart()
+        kernel.advance(3)
+        assert events_of(kernel, SensorSilent) == []
+        feed(kernel, steady(5, 34))  # what waited at the gateway
+        kernel.advance(3)
+        assert [event.sensor_id for event in events_of(kernel, SensorSilent)] == [AIR_2]
+        assert events_of(kernel, SensorSilent)[0].last_at == at(4)
 
     @pytest.mark.parametrize("restarted", [False, True])
     def test_a_silent_sensor_is_restored_by_its_next_reading(self, kernel: Kernel, restarted: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,17 +23,11 @@ from coldgrid.kernel.service import DeciderService
 from coldgrid.telemetry import health, store
 from coldgrid.telemetry.ingest import IngestReadings, read_columns
 from tests.conftest import T0, sqlite_kernel
+from tests.patience import eventually
 from tests.telemetry.broker import Proxy, Publisher, broker, forget_sessions
 from tests.telemetry.cold_room import AIR, AIR_2, at, cold_room
 
 T0_MS = int(T0.timestamp() * 1_000)
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.01)
 
 
 class Desk:
@@ -170,8 +164,8 @@ def test_the_broker_goes_and_comes_back() -> None:
         eventually(lambda: ingest.connected == 0)
         publish(prefix, [2.0, 3.0])
         proxy.mend()
-        eventually(lambda: set(desk.values) == {1.0, 2.0, 3.0}, 20)
-        eventually(lambda: ingest.connected == 3, 20)
+        eventually(lambda: set(desk.values) == {1.0, 2.0, 3.0}, within_s=20)
+        eventually(lambda: ingest.connected == 3, within_s=20)
     proxy.cut()
 
 
@@ -194,8 +188,7 @@ def test_a_poisoned_message_is_told_and_does_not_stop_the_others(poison: bytes) 
         publisher = Publisher(name())
         publisher.publish([(f"{prefix}/ATL1/{AIR}", poison), (f"{prefix}/ATL1/{AIR}", payload(5.0))])
         publisher.close()
-        eventually(lambda: 5.0 in desk.values)
-        time.sleep(0.1)
+        eventually(lambda: 5.0 in desk.values and any(command.poisoned for command, _ in desk.got))
     poisoned = [one for command, _ in desk.got for one in command.poisoned]
     assert [one.source for one in poisoned] == [f"{prefix}/ATL1/{AIR}"]
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from coldgrid.kernel.rejections import Invalid
 from coldgrid.kernel.statements import Statement
 from coldgrid.telemetry import archive, chunks, ingest, landing, store
+from coldgrid.telemetry.alarm_rules import AlarmRaised
 from coldgrid.telemetry.archive import damaged_blocks
 from coldgrid.telemetry.blocks import DAY_US
 from coldgrid.telemetry.manifests import BlocksManifested
@@ -124,6 +125,20 @@ def test_many_flushes_are_rolled_and_nothing_is_lost(kernel: Kernel, monkeypatch
     kernel.restart()
     feed(kernel, steady(60, 1))
     assert len(store.series(kernel.reader(), AIR, at(0), at(61))[0]) == 61
+
+
+def test_a_flush_that_raises_an_alarm_leaves_the_rolling_to_the_next(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "ROLL_FLUSHES", 2)
+    cold_room(kernel)
+    feed(kernel, steady(0, 1))
+    feed(kernel, steady(1, 60, 5.0))
+    assert events_of(kernel, AlarmRaised)
+    assert len(landing.flushes_of(kernel.reader(), "ATL1")) == 2
+    feed(kernel, steady(61, 1, -20.0, AIR_2))
+    assert landing.flushes_of(kernel.reader(), "ATL1") == []
+    assert len(store.series(kernel.reader(), AIR, at(0), at(62))[0]) == 61
 
 
 @pytest.mark.parametrize("per_flush", [3, 40])

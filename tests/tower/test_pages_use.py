@@ -68,3 +68,43 @@ def test_the_control_tower_changes_without_being_loaded_again(browser: Browser, 
         owner = page.locator("section[aria-label='Open incidents'] tbody tr").first
         expect(owner).to_contain_text("Sam Okafor", timeout=15_000)
         assert page.evaluate("window.sameDocument")
+
+
+def test_the_zone_on_the_control_tower_and_on_its_site_keeps_to_the_newest_reading(
+    browser: Browser, shown: Shown
+) -> None:
+    with as_person(browser, shown, "dana", viewport=DESKTOP) as visit:
+        for path in (f"/?site=ATL1&zone={ZONE}", f"/sites/ATL1?zone={ZONE}"):
+            page = visit.open(path)
+            expect(page.locator("#live")).not_to_have_attribute("data-state", "wait")
+            page.evaluate("window.sameDocument = true")
+            read = page.locator(".probe dd").nth(3)
+            before = read.inner_text()
+            shown.night.go_on(3)
+            expect(read).not_to_have_text(before, timeout=30_000)
+            expect(page.locator("#zone-state")).to_have_count(1)
+            expect(page.locator(".zone-chart canvas")).to_have_count(1)
+            assert page.evaluate("window.sameDocument")
+
+
+def test_an_incident_is_as_serious_in_the_same_words_on_every_page_that_shows_it(
+    browser: Browser, shown: Shown
+) -> None:
+    incident = shown.night.read(open_incidents)[0]
+    row = f"tr:has(td.main a[href='/incidents/{incident.incident_id}'])"
+    with as_person(browser, shown, "sam", viewport=DESKTOP) as visit:
+        for path in ("/", "/incidents"):
+            told = visit.open(path).locator(row)
+            expect(told.locator("td[data-label='Severity']")).to_have_text(incident.severity.word)
+            expect(told.locator(f"td[data-label='Severity'] .st.{incident.severity.state}")).to_be_visible()
+        lefts = {
+            visit.open(p).locator(row).locator("td[data-label='Time left']").inner_text()
+            for p in ("/", "/incidents")
+        }
+        assert len(lefts) == 1
+        steps = {visit.open(p).locator(row).locator("td.act").inner_text() for p in ("/", "/incidents")}
+        assert len(steps) == 1
+        header = visit.open(f"/incidents/{incident.incident_id}").locator(
+            "section[aria-label='The incident'] header"
+        )
+        expect(header).to_contain_text(incident.severity.word)

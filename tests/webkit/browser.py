@@ -18,6 +18,7 @@ from litestar import Litestar
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import service_missing
+from tests.ports import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parents[2] / "ui/node_modules/axe-core/axe.min.js"
@@ -29,9 +30,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 @contextmanager
 def serving(app: Litestar) -> Iterator[str]:
     """Serve an app on a free port; yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = Server(
         app,
         address="127.0.0.1",

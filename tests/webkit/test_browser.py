@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 
 from coldgrid.webkit.charts import ZoneReading
 from tests.webkit.browser import DESKTOP, PHONE, chromium, looks, serving, visiting
-from tests.webkit.tour import Tour, touring
+from tests.webkit.tour import SITES, Tour, touring
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,72 @@ def test_everything_is_reached_by_keyboard(browser: Browser, address: str) -> No
         page.keyboard.press("Tab")
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid", "the focus is not seen"
+
+
+# What of the map is drawn, by its site: left, top, right, bottom.
+SHOWN = """all => all.filter(e => e.getBoundingClientRect().width > 0).map(e => {
+    const box = e.getBoundingClientRect();
+    return [e.closest('a').id, box.left, box.top, box.right, box.bottom];
+})"""
+
+
+def covered(boxes: list[list[Any]], others: list[list[Any]]) -> list[str]:
+    return [
+        f"{one} covers {other}"
+        for one, left, top, right, bottom in boxes
+        for other, o_left, o_top, o_right, o_bottom in others
+        if one != other and left < o_right and o_left < right and top < o_bottom and o_top < bottom
+    ]
+
+
+@pytest.mark.parametrize("trouble", ["", "warn", "crit"])
+@pytest.mark.parametrize(
+    "viewport", [PHONE, DESKTOP, {"width": 360, "height": 740}], ids=["390", "1440", "360"]
+)
+def test_no_label_of_the_map_covers_another_or_a_mark(
+    browser: Browser, address: str, viewport: dict[str, int], trouble: str
+) -> None:
+    with visiting(browser, address, viewport=viewport, reduced_motion="reduce") as visit:
+        page = visit.open(f"/tour?trouble={trouble}")
+        labels = page.eval_on_selector_all(".us .plate", SHOWN)
+        assert len(labels) >= 3, "who has trouble is named"
+        assert covered(labels, labels) == []
+        assert covered(labels, page.eval_on_selector_all(".us .mark", SHOWN)) == []
+        assert all(left >= 0 and right <= viewport["width"] for _, left, _, right, _ in labels)
+        texts = page.eval_on_selector_all(".us .label text", SHOWN)
+        inside = {one: (left, right) for one, left, _, right, _ in labels}
+        assert all(inside[one][0] <= left and right <= inside[one][1] for one, left, _, right, _ in texts)
+
+
+def test_on_a_phone_each_site_of_the_map_is_reached_by_keyboard_and_told_whether_it_is_labelled_or_not(
+    browser: Browser, address: str
+) -> None:
+    with visiting(browser, address, viewport=PHONE, reduced_motion="reduce") as visit:
+        page = visit.open("/tour")
+        page.focus("#pin-SEA1")
+        for site, place, *_ in SITES:
+            pin = page.locator(f"#pin-{site}")
+            expect(pin).to_be_focused()
+            expect(pin.locator(".label.small")).to_be_visible()
+            expect(page.get_by_role("link", name=f"{site} {place}")).to_have_count(1)
+            page.keyboard.press("Tab")
+        expect(page.locator("#pin-SEA1 .label.small")).to_be_hidden()
+
+
+@pytest.mark.parametrize("width", [1180, 1280, 1366, 1440])
+def test_no_sparkline_covers_the_figure_beside_it(browser: Browser, address: str, width: int) -> None:
+    with visiting(browser, address, viewport={"width": width, "height": 900}) as visit:
+        gaps = visit.open("/tour").eval_on_selector_all(
+            ".kpi:has(svg.sp)",
+            """all => all.map(one => {
+                const figure = document.createRange();
+                const line = one.querySelector("svg.sp").getBoundingClientRect();
+                figure.selectNodeContents(one.querySelector("dd"));
+                return line.width ? line.left - figure.getBoundingClientRect().right : 0;
+            })""",
+        )
+        assert len(gaps) == 6
+        assert min(gaps) >= 0
 
 
 def test_the_skip_link_leads_past_the_navigation(browser: Browser, address: str) -> None:

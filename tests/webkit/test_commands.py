@@ -9,7 +9,9 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from coldgrid.webkit.forms import form_bytes
+from coldgrid.kernel.rejections import Invalid
+from coldgrid.kernel.validation import decode_all
+from coldgrid.webkit.forms import form_bytes, refused_form
 from coldgrid.webkit.notices import COOKIE, pending_notice
 
 Client = TestClient[Litestar]
@@ -97,6 +99,15 @@ class Everything(msgspec.Struct):
         ({"qty": ["3.5"]}, {"qty": "3.5", "ready": False}),
         ({"qty": [""]}, {"ready": False}),
         ({"share": ["0.5"]}, {"share": 0.5, "ready": False}),
+        ({"share": ["4,5"]}, {"share": 4.5, "ready": False}),
+        ({"share": ["−1,8"]}, {"share": -1.8, "ready": False}),
+        ({"share": ["1,284.5"]}, {"share": 1284.5, "ready": False}),
+        ({"share": ["1 284"]}, {"share": 1284.0, "ready": False}),
+        ({"share": ["1,284"]}, {"share": "1,284", "ready": False}),
+        ({"share": ["18 5"]}, {"share": "18 5", "ready": False}),
+        ({"qty": ["4,5"]}, {"qty": "4,5", "ready": False}),
+        ({"qty": ["1 2"]}, {"qty": "1 2", "ready": False}),
+        ({"qty": ["12 038"]}, {"qty": 12038, "ready": False}),
         ({"share": ["nan"]}, {"share": "nan", "ready": False}),
         ({"share": ["inf"]}, {"share": "inf", "ready": False}),
         ({"share": [""], "note": [" "]}, {"share": None, "note": None, "ready": False}),
@@ -116,6 +127,14 @@ def test_texts_become_what_the_fields_type_says(
     values: dict[str, list[str]], expected: dict[str, Any]
 ) -> None:
     assert msgspec.json.decode(form_bytes(values, Everything)) == expected
+
+
+def test_a_number_that_cannot_be_read_is_refused_in_words_for_whoever_typed_it() -> None:
+    with pytest.raises(Invalid) as refused:
+        decode_all(form_bytes({"name": ["x"], "qty": ["4,5"], "share": ["cold"]}, Everything), Everything)
+    form = refused_form(refused.value, {}, 422)
+    assert form.error("qty") == "Is no whole number. Write it like 12."
+    assert form.error("share") == "Is no number. Write it like 18.5."
 
 
 def test_fixed_values_win_over_the_form() -> None:

@@ -10,8 +10,10 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from coldgrid.kernel.authorize import Principal
 from coldgrid.webkit import events_feed
-from tests.webkit.tour import Tour
+from coldgrid.webkit.visitors import Visitor
+from tests.webkit.tour import NoteSite, Tour
 
 Client = TestClient[Litestar]
 
@@ -58,7 +60,8 @@ def test_a_stream_resumes_after_the_last_event_seen(tour: Tour, client: Client) 
     async def story() -> None:
         asked: Any = Asked(tour, {"last-event-id": str(positions[0])})
         start = events_feed._resumed(asked, -1)  # noqa: SLF001
-        stream = events_feed._follow(asked, start, frozenset({"tour.noted"}))  # noqa: SLF001
+        wanted = frozenset({"tour.noted"})
+        stream = events_feed._follow(asked, tour.guide.visitor, start, wanted)  # noqa: SLF001
         assert await anext(stream) == b": keep-alive\n\n"
         text = (await anext(stream)).decode()
         await stream.aclose()  # type: ignore[attr-defined]
@@ -68,6 +71,39 @@ def test_a_stream_resumes_after_the_last_event_seen(tour: Tour, client: Client) 
         assert msgspec.json.decode(data)["body"]["count"] == 1
 
     asyncio.run(story())
+
+
+def test_a_stream_that_never_pauses_ends_with_the_right_to_hear_it(
+    tour: Tour, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_feed, "WELCOME_S", 0.0)
+
+    async def story() -> int:
+        asked: Any = Asked(tour, {})
+        before = msgspec.structs.replace(tour.guide.visitor, principal=Principal("p", frozenset(), None))
+        return len([part async for part in events_feed._follow(asked, before, -1, frozenset())])  # noqa: SLF001
+
+    assert asyncio.run(story()) == 1  # the first sign of life, and none of the entries that wait
+
+
+def test_whoever_has_sites_reads_their_logs_alone(tour: Tour, client: Client) -> None:
+    command = NoteSite(site_id="ATL1")
+    tour.decider.submit(command).result(timeout=10)
+    guide, everywhere = tour.guide, tour.guide.visitor
+    try:
+        guide.visitor = _responsible_for(everywhere, "ATL1")
+        own = client.get("/api/v1/events").json()
+        guide.visitor = _responsible_for(everywhere, "CLT1")
+        others = client.get("/api/v1/events").json()
+    finally:
+        guide.visitor = everywhere
+    assert {entry["origin"] for entry in own["entries"]} == {"ATL1"}
+    assert others == {"entries": [], "next": -1}
+
+
+def _responsible_for(visitor: Visitor, site_id: str) -> Visitor:
+    principal = Principal("person-ana", frozenset({"integrator"}), frozenset({site_id}))
+    return msgspec.structs.replace(visitor, principal=principal)
 
 
 @pytest.mark.parametrize("last", ["x", "1e3", "9" * 30])

@@ -100,8 +100,12 @@ class TestSignIn:
         assert answer.headers["www-authenticate"] == 'Bearer realm="coldgrid"'
 
     def test_a_page_that_went_stale_is_sent_to_sign_in_by_htmx(self, client: Client) -> None:
-        answer = client.get("/tour", headers=STRANGER | {"hx-request": "true"})
-        assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/login")
+        shown = "http://testserver.local/tour?site=ATL1"
+        from_page = {"hx-request": "true", "hx-current-url": shown, "host": "testserver.local"}
+        answer = client.get("/secret", headers=STRANGER | from_page)
+        assert answer.status_code == 401
+        assert answer.headers["hx-redirect"] == "/login?next=%2Ftour%3Fsite%3DATL1"
+        assert answer.text == ""
 
 
 class RefusesSecrets:

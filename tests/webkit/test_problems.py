@@ -98,6 +98,9 @@ BAD_BODIES: list[tuple[str, bytes, int]] = [
     ("huge number", b'{"reason": "x", "count": 1' + b"0" * 400 + b"}", 422),
     ("list", b"[1]", 422),
     ("deep", b'{"reason": ' + b"[" * 5000 + b"]" * 5000 + b"}", 422),
+    ("a field twice", b'{"reason": "x", "reason": "y", "count": 1}', 422),
+    ("escape", b'{"reason": "\\u001b[31mred", "count": 1}', 422),
+    ("turned text", b'{"reason": "\\u202egpj.exe", "count": 1}', 422),
     ("too large", b'{"reason": "' + b"x" * 1_100_000 + b'", "count": 1}', 413),
 ]
 
@@ -136,9 +139,18 @@ def test_the_frameworks_refusals_take_the_same_form(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+def test_a_wrong_parameter_of_the_address_is_named(client: Client) -> None:
+    (problem,) = client.get("/api/v1/events?limit=many").json()["problems"]
+    assert problem["field"] == "limit"
+    assert "int" in problem["message"]
+
+
 def test_another_media_type_is_refused(client: Client) -> None:
     answer = client.post(NOTE, content=b"<a/>", headers={"content-type": "application/xml"})
-    assert (answer.status_code, answer.json()["facts"]) == (415, {"given": "application/xml"})
+    assert (answer.status_code, answer.json()["facts"]) == (
+        415,
+        {"given": "application/xml", "takes": "application/json"},
+    )
 
 
 def test_a_browser_reads_a_page(client: Client) -> None:

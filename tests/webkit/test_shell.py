@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -146,6 +147,9 @@ class TestApiPage:
         (formats.temperature(-18.44, "f"), "−1.2 °F"),
         (formats.temperature(None), "—"),
         (formats.difference(2.9), "+2.9 °C"),
+        (formats.difference(0.04), "0.0 °C"),
+        (formats.difference(-0.04), "0.0 °C"),
+        (formats.temperature(-0.04), "0.0 °C"),
         (formats.difference(-1.0, "f"), "−1.8 °F"),
         (formats.band(2, 8), "2–8 °C"),
         (formats.band(-25, -18), "−25 to −18 °C"),
@@ -164,7 +168,15 @@ class TestApiPage:
         (formats.zone_label("America/New_York", datetime(2026, 3, 1, tzinfo=UTC)), "America/New_York (EST)"),
         (formats.zone_label("Asia/Dubai", datetime(2026, 3, 1, tzinfo=UTC)), "Asia/Dubai (UTC+04)"),
         (formats.zone_label(None, datetime(2026, 3, 1, tzinfo=UTC)), "UTC"),
+        (formats.true_minus(Markup("<time>3 -4</time>")), "<time>3 -4</time>"),
         (formats.true_minus("-18.2 °C, above -20.0 °C"), "−18.2 °C, above −20.0 °C"),
+        (formats.in_words("-18.2 °C, above -20.0 °C, +1.4 °C/h"), "−18.2 °C, above −20.0 °C, +1.4 °C/h"),
+        (formats.in_words("-18.2 °C, above -20 °C, +1.4 °C/h", "f"), "−0.8 °F, above −4 °F, +2.5 °F/h"),
+        (formats.in_words("above 0 °C for 32 min", "f"), "above 32 °F for 32 min"),
+        (formats.in_words("T1 was -0.20 °C off (CERT-7)", "f"), "T1 was −0.36 °F off (CERT-7)"),
+        (formats.in_words("moved -1.2 °C away from the others", "f"), "moved −2.2 °F away from the others"),
+        (formats.in_words("kept, warmest 7.04 °C", "f"), "kept, warmest 44.67 °F"),
+        (formats.in_words(Markup("<b>8 °C</b>"), "f"), "<b>8 °C</b>"),
         (formats.true_minus("web-1120-00100 of 2026-03-01"), "web-1120-00100 of 2026-03-01"),
         (formats.actor("system:site_flows.hold_exposed", {}), "Coldgrid"),
         (formats.actor("person-sam", {"person-sam": "Sam Okafor"}), "Sam Okafor"),
@@ -219,6 +231,20 @@ class TestCharts:
         assert "NaN" not in charts.spark([2.0, 2.0, None, 2.0])
 
 
+def pin(code: str, x: float, y: float, *, state: str = "ok", selected: bool = False) -> maps.Pin:
+    return maps.Pin(
+        code=code,
+        place="Town",
+        x=x,
+        y=y,
+        state=state,
+        figure="−18.2°",
+        told=code,
+        href=f"/?site={code}",
+        selected=selected,
+    )
+
+
 class TestMap:
     @pytest.mark.parametrize(
         ("_place", "lat", "lon"), [(code, lat, lon) for code, _, lat, lon, _, _ in SITES]
@@ -238,8 +264,77 @@ class TestMap:
         one, other = (33.6, -84.4), (35.4, -80.6)
         assert maps.lane_path(one, other) != maps.lane_path(other, one)
 
-    def test_labels_of_neighbours_do_not_cover_each_other(self) -> None:
-        assert maps.label_sides([(300.0, 200.0), (360.0, 200.0)]) == [-1, 1]
+    def test_a_label_at_the_edge_stays_on_the_map(self) -> None:
+        edge = float(assets.basemap().width)
+        near, far = maps.labelled([pin("ATL1", edge - 30, 200.0), pin("CLT1", 100.0, 200.0)])
+        assert near.label.x < 0 < far.label.x
+        assert near.label.shown
+        assert far.label.shown
+
+    def test_a_narrow_screen_names_the_selected_site_and_those_with_trouble(self) -> None:
+        calm, chosen = pin("ATL1", 100.0, 100.0), pin("CLT1", 400.0, 100.0, selected=True)
+        troubled = pin("DEN1", 400.0, 300.0, state="off")
+        found = maps.labelled([calm, chosen, troubled])
+        assert [one.small.shown for one in found] == [False, True, True]
+        assert all(one.label.shown for one in found)
+
+    def test_in_a_crowd_the_selected_site_and_the_worst_are_named_first(self) -> None:
+        crowd = [pin(f"S{n:02}1", 40.0 + 16 * n, 200.0, state="warn") for n in range(40)]
+        crowd[20] = pin("WRS1", 360.0, 200.0, state="crit")
+        crowd[30] = pin("ZZZ1", 520.0, 200.0, selected=True)
+        found = {one.code: one.small.shown for one in maps.labelled(crowd)}
+        assert found["WRS1"]
+        assert found["ZZZ1"]
+        assert not all(found.values())
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.floats(0, 720),
+                st.floats(0, 436),
+                st.sampled_from(["ok", "warn", "crit", "off"]),
+                st.booleans(),
+            ),
+            max_size=20,
+        ),
+        st.sampled_from([1.0, maps.SMALL_SCALE]),
+    )
+    def test_no_label_that_is_shown_covers_another_or_a_mark_or_leaves_the_map(
+        self, places: list[tuple[float, float, str, bool]], scale: float
+    ) -> None:
+        pins = [
+            pin(f"S{n:02}1", x, y, state=state, selected=one and n == 0)
+            for n, (x, y, state, one) in enumerate(places)
+        ]
+        labels = maps.place_labels(pins, scale, [True] * len(pins))
+        boxes = {
+            n: (
+                p.x + at.x * scale,
+                p.y + at.y * scale,
+                p.x + (at.x + at.width) * scale,
+                p.y + (at.y + 22) * scale,
+            )
+            for n, (p, at) in enumerate(zip(pins, labels, strict=True))
+            if at.shown
+        }
+        for n, (left, top, right, bottom) in boxes.items():
+            assert left >= -0.1
+            assert right <= assets.basemap().width + 0.1
+            for other, p in enumerate(pins):
+                if other != n:
+                    assert not (left < p.x < right and top < p.y < bottom)
+                if other in boxes and other > n:
+                    o = boxes[other]
+                    apart = (
+                        left >= o[2] - 0.2 or o[0] >= right - 0.2 or top >= o[3] - 0.2 or o[1] >= bottom - 0.2
+                    )
+                    assert apart
+
+    def test_sixty_labels_are_placed_while_nobody_waits(self) -> None:
+        pins = [pin(f"S{n:02}1", 20.0 + 97 * (n % 8), 20.0 + 45 * (n // 8), state="warn") for n in range(60)]
+        begin_s = time.perf_counter()
+        maps.labelled(pins)
+        assert time.perf_counter() - begin_s < 0.5
 
 
 def test_the_page_asks_for_its_stream_with_its_topics(client: Client, tour: Tour) -> None:

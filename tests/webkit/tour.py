@@ -68,6 +68,17 @@ def note(tx: Tx, command: NoteTour) -> dict[str, int]:
     return {"count": command.count}
 
 
+class NoteSite(Command, frozen=True, tag="tour.note_site"):
+    """Note something at a site."""
+
+    site_id: str
+
+
+@handles(NoteSite, action="tour.note", owner=Owner.SITE)
+def note_site(tx: Tx, command: NoteSite) -> None:
+    tx.record("kernel/tour", TourNoted(reason="site", count=0))
+
+
 class Alternative(msgspec.Struct):
     name: str
     score: float
@@ -121,7 +132,7 @@ SITES = [
 KPIS = [
     ("Sites in range", "10", "of 12", "1 above band, 1 silent", [12, 12, 11, 12, 11, 10], "crit"),
     ("Decisions waiting", "4", "of 7 open", "2 critical, first due 07:12", [2, 3, 2, 1, 3, 4], "crit"),
-    ("Stock at risk", "$82.8k", "", "0.9 % of value on hand", [9, 8, 12, 22, 48, 66, 83], "warn"),
+    ("Stock at risk", "$139.5k", "", "0.9 % of value on hand", [9, 8, 12, 22, 48, 66, 83], "warn"),
     ("Orders out today", "1,048", "", "of 1,284", [20, 80, 260, 590, 820, 1048], ""),
     ("On time, in full", "96.8", "%", "+0.7 on the 28-day mean", [95, 95.9, 96.1, 95.4, 96.8], "ok"),
     ("Energy a case", "1.84", "kWh", "6 % under plan", [2.1, 2.05, 1.97, 1.9, 1.84], "ok"),
@@ -205,24 +216,24 @@ def frame(unit: str = "c") -> charts.ZoneFrame:
     )
 
 
-def pins(selected: str) -> list[maps.Pin]:
+def pins(selected: str, trouble: str = "") -> list[maps.Pin]:
+    """The sites; with `trouble` every one of them is in that state."""
     points = [maps.project(lat, lon) for _, _, lat, lon, _, _ in SITES]
-    sides = maps.label_sides(points)
-    return [
+    found = [
         maps.Pin(
             code=code,
             place=place,
             x=x,
             y=y,
-            state=state,
+            state=trouble or state,
             figure=figure,
-            side=side,
             selected=code == selected,
             told=f"{code} {place}, {figure}, {state}",
             href=f"/tour?site={code}",
         )
-        for (code, place, _, _, state, figure), (x, y), side in zip(SITES, points, sides, strict=True)
+        for (code, place, _, _, state, figure), (x, y) in zip(SITES, points, strict=True)
     ]
+    return maps.labelled(found)
 
 
 def tour_page(request: Request[Any, Any, Any], db: Reader, form: Form = NO_FORM) -> Response[str]:
@@ -240,7 +251,7 @@ def tour_page(request: Request[Any, Any, Any], db: Reader, form: Form = NO_FORM)
         topics=("tour", "site/ATL1"),
         kpis=KPIS,
         rows=ROWS,
-        pins=pins(request.query_params.get("site", "ATL1")),
+        pins=pins(request.query_params.get("site", "ATL1"), request.query_params.get("trouble", "")),
         lanes=lanes,
         frame=frame(unit),
         decision=Decision(),
@@ -279,7 +290,7 @@ class Guide:
 
     def __init__(self) -> None:
         self.visitor = Visitor(
-            principal=Principal("person-ana", frozenset({"supervisor"}), frozenset({"ATL1"})),
+            principal=Principal("person-ana", frozenset({"supervisor"}), None),
             name="Ana Ortiz",
             csrf=CSRF,
             timezone="America/New_York",

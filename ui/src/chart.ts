@@ -64,6 +64,13 @@ export function addReading(r: Reading) {
 
 const box = (host: HTMLElement) => ({ width: Math.max(120, host.clientWidth - 12), height: Math.max(parseInt(getComputedStyle(host).minHeight) || 220, host.clientHeight) });
 
+// Without readings, or with the first one only, the axis shows the hours before, not a day of no date.
+const SHOWN_S = 6 * 3600;
+const hours = (f: Frame): [number, number] => {
+  const t = [...f.t, ...f.forecast.t], end = t[t.length - 1] ?? Date.now() / 1e3;
+  return t.length < 2 ? [end - SHOWN_S, end] : [t[0], end];
+};
+
 function draw(chart: Chart) {
   const { host, frame: f } = chart, px = devicePixelRatio;
   chart.plot?.destroy();
@@ -95,12 +102,14 @@ function draw(chart: Chart) {
     };
     if (f.forecast.t.length && f.t.length) upright(f.t[f.t.length - 1], fade(c.ink3, 0.5), []);
     ctx.font = `550 ${10 * px}px ${getComputedStyle(document.body).fontFamily}`; ctx.textBaseline = "top"; ctx.textAlign = "left";
-    for (const [i, mark] of f.marks.entries()) {
-      const colour = mark.state === "crit" ? c.crit : mark.state === "warn" ? c.warn : mark.state === "ok" ? c.ok : c.off;
-      upright(mark.t, colour, [2, 3]);
+    const tint = (state: string) => (state === "crit" ? c.crit : state === "warn" ? c.warn : state === "ok" ? c.ok : c.off);
+    for (const mark of f.marks) upright(mark.t, tint(mark.state), [2, 3]);
+    ctx.setLineDash([]); ctx.strokeStyle = c.surface; ctx.lineWidth = 4 * px; ctx.lineJoin = "round";
+    for (const [i, mark] of f.marks.entries()) {         // labels on top of every line, each with an edge
       const x = u.valToPos(mark.t, "x", true), room = left + width - x > ctx.measureText(mark.label).width + 8 * px;
       ctx.textAlign = room ? "left" : "right";
-      ctx.fillStyle = colour; ctx.fillText(mark.label, x + (room ? 4 : -4) * px, top + (3 + (i % 3) * 13) * px);
+      const place = [x + (room ? 4 : -4) * px, top + (3 + (i % 3) * 13) * px] as const;
+      ctx.strokeText(mark.label, ...place); ctx.fillStyle = tint(mark.state); ctx.fillText(mark.label, ...place);
     }
     ctx.restore();
   };
@@ -120,7 +129,7 @@ function draw(chart: Chart) {
     ...box(host), padding: [12, 12, 0, 0], legend: { show: false },
     tzDate: (t) => uPlot.tzDate(new Date(t * 1e3), f.timezone),
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
-    scales: { y: { range: (_u, lo, hi) => { const a = Math.min(lo ?? Infinity, ...fences), b = Math.max(hi ?? -Infinity, ...fences), gap = Math.max(0.6, (b - a) * 0.08); return [a - gap, b + gap]; } } },
+    scales: { x: { range: () => hours(f) }, y: { range: (_u, lo, hi) => { const a = Math.min(lo ?? Infinity, ...fences), b = Math.max(hi ?? -Infinity, ...fences), gap = Math.max(0.6, (b - a) * 0.08); return [a - gap, b + gap]; } } },
     axes: [
       { stroke: c.ink3, font, size: 26, space: 56, grid: { show: false }, ticks: { show: false }, values: "{HH}:{mm}" as never },
       { stroke: c.ink3, font, size: 54, space: 34, grid: { stroke: c.line, width: 1 }, ticks: { show: false }, values: (_u, v) => v.map((x) => said(x, f, digits(v))) },

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.datastructures import Cookie
 
 from coldgrid.access import people, sessions
+from coldgrid.access.degrees import ChooseUnit, ReadUnit, unit_of
 from coldgrid.access.passwords import hash_password, problems_of, verify_password
 from coldgrid.access.roles import DUTIES, Role, label
 from coldgrid.access.sessions import CloseOtherSessions
@@ -17,11 +20,13 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
 from coldgrid.webkit.commands import form_values, run, see_other
 from coldgrid.webkit.forms import NO_FORM, Form, refused_form
+from coldgrid.webkit.preferences import register_keeper
 from coldgrid.webkit.problems import status_of
 from coldgrid.webkit.shell import page
 from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
+KEPT_WITHIN_S = 3.0
 # The first that a browser names itself by counts: every one names several, for the sake of old servers.
 BROWSERS = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
 SYSTEMS = {
@@ -58,10 +63,12 @@ def _account(request: Req, db: Reader, form: Form) -> Response[str]:
         title="Account",
         nav="/account",
         person=person,
+        home=request.app.state.get("home", ""),
         duties=[(label(role), DUTIES[Role(role)]) for role in person.roles],
         sessions=sessions.sessions_of(db, person.person_id, now, door.limits),
         system_now=now,
         browser_name=browser_name,
+        own_unit=unit_of(db, person.person_id) or door.unit,
         form=form,
     )
 
@@ -102,4 +109,37 @@ async def end_other_sessions(request: Req) -> Response[Any]:
     return see_other("/account", "Your other sessions ended.")
 
 
-handlers = [account_page, change_password, end_other_sessions]
+@post("/account/unit", opt={"action": "access.use_account"}, include_in_schema=False)
+async def choose_own_unit(request: Req, db: Db) -> Response[Any]:
+    """Say in which unit messages show temperatures, and pages where the browser did not choose."""
+    values = await form_values(request)
+    try:
+        await run(request, ChooseUnit(unit=_unit_in(values)))
+    except Rejected as rejected:
+        response = _account(request, db, refused_form(rejected, values, status_of(rejected)))
+        response.status_code = status_of(rejected)
+        return response
+    answer = see_other("/account", "Messages to you show temperatures in the unit that you chose.")
+    answer.cookies.append(Cookie(key="coldgrid_unit", value="", max_age=0, path="/"))
+    return answer
+
+
+async def _keep_unit(request: Req, chosen: str) -> None:
+    """Keep what a person chose in the menu for their messages too, where it can be: a node keeps nothing."""
+    visitor = visitor_of(request)
+    if not visitor.by_token and not request.app.state.get("home", ""):
+        with suppress(Rejected, TimeoutError):  # the browser has its choice whoever decides
+            await asyncio.wait_for(run(request, ChooseUnit(unit=ReadUnit(chosen))), KEPT_WITHIN_S)
+
+
+register_keeper("unit", _keep_unit)
+
+
+def _unit_in(values: dict[str, list[str]]) -> ReadUnit:
+    told = values.get("unit", [""])[-1]
+    if told not in set(ReadUnit):
+        raise Invalid([Problem(field="unit", message="is none", fix="choose °C or °F")])
+    return ReadUnit(told)
+
+
+handlers = [choose_own_unit, account_page, change_password, end_other_sessions]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, get
 
 from coldgrid.webkit.visitors import visitor_of
 
@@ -21,10 +21,9 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 @get("/api/v1/me", opt={"action": "access.use_account"}, tags=["access"], summary="Who is asking")
-async def me(request: Request[Any, Any, Any]) -> Response[bytes]:
+async def me(request: Request[Any, Any, Any]) -> Caller:
     """Return whom this session or token belongs to, with roles and sites."""
     visitor = visitor_of(request)
     principal = visitor.principal
     sites = None if principal.sites is None else sorted(principal.sites)
-    caller = Caller(principal.actor_id, visitor.name, sorted(principal.roles), sites, visitor.by_token)
-    return Response(msgspec.json.encode(caller), media_type="application/json")
+    return Caller(principal.actor_id, visitor.name, sorted(principal.roles), sites, visitor.by_token)

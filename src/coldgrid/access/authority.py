@@ -69,13 +69,19 @@ def decide_suspend(actor: str, person: Person, reason: str, admins: Collection[s
     return [] if person.suspended else [PersonSuspended(person_id=person.person_id, reason=reason)]
 
 
-def check_fields(name: str, login: str, password_hash: str) -> None:
-    """Reject a person without a name or login, or with something that is no hash; all problems at once."""
+def field_problems(name: str, login: str) -> list[Problem]:
+    """Return what is wrong with a person's name and login."""
     problems = []
     if not name.strip():
         problems.append(Problem(field="name", message="is empty", fix="Give the name people know"))
     if len(login.strip()) < 2 or any(c.isspace() for c in login.strip()):
         problems.append(Problem(field="login", message="needs two characters and no spaces"))
+    return problems
+
+
+def check_fields(name: str, login: str, password_hash: str) -> None:
+    """Reject a person without a name or login, or with something that is no hash; all problems at once."""
+    problems = field_problems(name, login)
     if password_hash and not is_hash(password_hash):
         problems.append(Problem(field="password_hash", message="is no Argon2id hash in PHC form"))
     if problems:

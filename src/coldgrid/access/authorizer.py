@@ -21,7 +21,7 @@ from coldgrid.kernel.authorize import Principal, Resource
 from coldgrid.kernel.rejections import Forbidden
 
 POLICIES = Path(__file__).parent / "policies.cedar"
-MACHINES = frozenset({Role.INTEGRATOR, "system"})
+MACHINES = frozenset({Role.INTEGRATOR, Role.GATEWAY, "system"})
 REMEMBERED_MAX = 20_000
 
 

@@ -6,6 +6,7 @@ Invariants
         anything about people or tokens.
     D3  Who must change a temporary password has no roles until then.
     D4  A stranger's forms carry a token too: it belongs to a visit cookie that signing in replaces.
+    D5  A session is used by what its person asks for, never by what an open page asks for by itself.
 """
 
 from __future__ import annotations
@@ -21,23 +22,35 @@ import structlog
 from litestar.datastructures import Cookie
 
 from coldgrid.access import api_tokens, people, refusals, sessions
+from coldgrid.access.degrees import unit_of
 from coldgrid.access.reads import NoteRead
 from coldgrid.access.sessions import CloseSession, OpenSession, TouchSession
+from coldgrid.access.set_up import SetUpSecret
 from coldgrid.access.throttle import Throttle
 from coldgrid.access.tokens import draw, draw_id, form_token, hash_token
 from coldgrid.kernel.authorize import SYSTEM, Principal
 from coldgrid.kernel.events import Command, Entry
 from coldgrid.kernel.reading import Reader
-from coldgrid.webkit.visitors import Connection, Visitor
+from coldgrid.webkit.visitors import Connection, Visitor, by_itself
 
 KNOWN_FOR = timedelta(seconds=5)
 KNOWN_MAX = 10_000
 LOGIN_FAILURES, ADDRESS_FAILURES = 5, 30
 THROTTLE_WINDOW = timedelta(minutes=15)
 VISIT_S = 3600
-ABOUT_ACCESS = ("access.", "personal.")
+# The network's name brings the unit that its pages show temperatures in.
+NAMED = "network.named"
+ABOUT_ACCESS = ("access.", "personal.", NAMED)
 Submit = Callable[[Command, Principal, str | None], Future[Any]]
 _log = structlog.get_logger("coldgrid.access")
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """Who is remembered. `unnoted_until`: until when a use of their session need not be noted."""
+
+    visitor: Visitor
+    until: datetime
+    unnoted_until: datetime | None = None
 
 
 class AccessDoor:
@@ -48,7 +61,8 @@ class AccessDoor:
         submit: Queues a command with the decider.
         system_now: The system clock: sessions and limits go by it, never by the business clock.
         limits: How long sessions hold.
-        unit: "c" or "f", what temperatures show in until a reader chooses.
+        unit: Says "c" or "f", what temperatures show in until a reader chooses; asked again when the network
+            is named.
         secure: Whether browsers reach this service over TLS, so that cookies are marked `Secure`.
     """
 
@@ -59,20 +73,22 @@ class AccessDoor:
         system_now: Callable[[], datetime],
         *,
         limits: sessions.Limits = sessions.Limits(),  # noqa: B008 (frozen)
-        unit: str = "c",
+        unit: Callable[[Reader], str] = lambda _: "c",
         secure: bool = False,
     ) -> None:
         self.system_now = system_now
         self.by_login = Throttle(LOGIN_FAILURES, THROTTLE_WINDOW)
         self.by_address = Throttle(ADDRESS_FAILURES, THROTTLE_WINDOW)
-        self.set_up_token = draw()
+        self.set_up = SetUpSecret(system_now)
         self._reader = reader
         self._submit = submit
         self._secure = secure
-        self._unit = unit.lower()
+        self._unit_of, self._unit = unit, ""
         self.limits = limits
-        self._known: dict[str, tuple[datetime, Visitor]] = {}
+        self._known: dict[str, _Known] = {}
         self._counting = False
+        # Whether other processes have this door too: then refusals are counted in the database alone.
+        self.shared = False
 
     # --- guessers --------------------------------------------------------------------
 
@@ -106,9 +122,12 @@ class AccessDoor:
             self.send(refusals.ForgetRefusals(login_hash=login_hash))
 
     def _recall_refusals(self) -> None:
-        """Take up, once, what was counted before this process began."""
-        if self._counting:
+        """Take up, once, what was counted before this process began; each time where others count too."""
+        if self._counting and not self.shared:
             return
+        if self.shared:
+            self.by_login = Throttle(LOGIN_FAILURES, THROTTLE_WINDOW)
+            self.by_address = Throttle(ADDRESS_FAILURES, THROTTLE_WINDOW)
         self._counting = True
         with self._reader() as db:
             found = refusals.refusals_since(db, self.system_now() - THROTTLE_WINDOW)
@@ -133,52 +152,81 @@ class AccessDoor:
         if visitor is None:
             visit = connection.cookies.get("coldgrid_visit", "")
             return Visitor(csrf=form_token(visit) if visit else "")
-        unit = connection.cookies.get("coldgrid_unit", self._unit)
+        if not by_itself(connection):
+            self._note_use(visitor.session_id)
+        unit = connection.cookies.get("coldgrid_unit") or visitor.unit or self.unit
         return msgspec.structs.replace(visitor, csrf=form_token(token), unit="f" if unit == "f" else "c")
 
-    def _recall(self, hash_: str, find: Callable[[Reader, str, datetime], Visitor | None]) -> Visitor | None:
+    def _recall(self, hash_: str, find: Callable[[Reader, str, datetime], _Known | None]) -> Visitor | None:
         now = self.system_now()
         known = self._known.get(hash_)
-        if known is not None and known[0] > now:
-            return known[1]
+        if known is not None and known.until > now:
+            return known.visitor
         with self._reader() as db:
-            visitor = find(db, hash_, now)
-        if visitor is None:
+            found = find(db, hash_, now)
+        if found is None:
             self._known.pop(hash_, None)
             return None
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
-        self._known[hash_] = (now + KNOWN_FOR, visitor)
-        return visitor
+        self._known[hash_] = found
+        return found.visitor
 
-    def _by_session(self, db: Reader, hash_: str, now: datetime) -> Visitor | None:
+    def _note_use(self, hash_: str) -> None:
+        """Note that a session is in use, once in a while (D5)."""
+        now, known = self.system_now(), self._known.get(hash_)
+        if known is not None and known.unnoted_until is not None and now > known.unnoted_until:
+            noted = msgspec.structs.replace(known, unnoted_until=now + self.limits.touch_after)
+            self._known[hash_] = noted
+            self.send(TouchSession(token_hash=hash_, at=now))
+
+    def _by_session(self, db: Reader, hash_: str, now: datetime) -> _Known | None:
         session = sessions.find_session(db, hash_, now, self.limits)
         if session is None:
             return None
         person = people.get_person(db, session.person_id)
         if person.suspended:
             return None
-        if now - session.seen_at > self.limits.touch_after:
-            self.send(TouchSession(token_hash=hash_, at=now))
         roles = frozenset[str]() if person.temporary else frozenset(person.roles)
         sites = None if person.sites is None else frozenset(person.sites)
         name = person.name or person.person_id
-        return Visitor(principal=Principal(person.person_id, roles, sites), name=name, session_id=hash_)
+        visitor = Visitor(
+            principal=Principal(person.person_id, roles, sites),
+            name=name,
+            session_id=hash_,
+            unit=unit_of(db, person.person_id),
+        )
+        return _Known(visitor, now + KNOWN_FOR, session.seen_at + self.limits.touch_after)
 
-    def _by_token(self, db: Reader, hash_: str, now: datetime) -> Visitor | None:
+    def _by_token(self, db: Reader, hash_: str, now: datetime) -> _Known | None:
         token = api_tokens.find_token(db, hash_, now)
         if token is None:
             return None
         sites = None if token.sites is None else frozenset(token.sites)
         principal = Principal(token.token_id, frozenset(token.roles), sites)
-        return Visitor(principal=principal, name=token.label, by_token=True)
+        return _Known(Visitor(principal=principal, name=token.label, by_token=True), now + KNOWN_FOR)
 
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Forget what is remembered when anything about access changed (D2); a listener of the decider."""
         if any(entry.type.startswith(ABOUT_ACCESS) for entry, _ in recorded):
             self._known.clear()
+        if any(entry.type == NAMED for entry, _ in recorded):
+            self._unit = ""
 
     # --- sessions ---------------------------------------------------------------------
+
+    @property
+    def unit(self) -> str:
+        """What temperatures show in until a reader chooses: "c" or "f"."""
+        if not self._unit:
+            with self._reader() as db:
+                self._unit = self._unit_of(db)
+        return self._unit
+
+    @property
+    def set_up_token(self) -> str:
+        """The secret that makes the first admin, for the terminal alone."""
+        return self.set_up.value
 
     @property
     def cookie_name(self) -> str:

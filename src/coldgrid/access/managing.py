@@ -13,6 +13,7 @@ from msgspec import structs
 from coldgrid.access import people
 from coldgrid.access.admission import gained, told_hash_of, told_of
 from coldgrid.access.authority import check_fields, decide_grant, decide_revoke, decide_suspend
+from coldgrid.access.degrees import ReadUnit, UnitChosen, unit_of
 from coldgrid.access.passwords import is_hash
 from coldgrid.access.people import anybody, get_person, working_admins
 from coldgrid.access.roles import Role, conflicting
@@ -160,6 +161,11 @@ def admit(tx: Tx, person_id: str, sites: Sequence[str]) -> None:
         if not told_hash_of(event.sites):
             event = structs.replace(event, password_hash="")
         tx.record(f"person/{person_id}", event, audience=sites)
+        unit = unit_of(tx, person_id)
+        if unit:
+            tx.record(
+                f"person/{person_id}", UnitChosen(person_id=person_id, unit=ReadUnit(unit)), audience=sites
+            )
 
 
 @handles(AdmitPeople, action="access.admit_people", owner=Owner.NETWORK)

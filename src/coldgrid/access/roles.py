@@ -19,6 +19,7 @@ class Role(StrEnum):
     TECHNICIAN = "technician"
     CUSTOMER_CARE = "customer_care"
     INTEGRATOR = "integrator"
+    GATEWAY = "gateway"
     AUDITOR = "auditor"
 
 
@@ -33,6 +34,7 @@ DUTIES: dict[Role, str] = {
     Role.TECHNICIAN: "Acknowledges and repairs: incidents, sensors, calibration",
     Role.CUSTOMER_CARE: "Sees orders and cancels them for customers",
     Role.INTEGRATOR: "A machine: posts orders, readings and movements by token",
+    Role.GATEWAY: "A machine: posts uplinks of devices by token, and may do nothing else",
     Role.AUDITOR: "Reads everything, changes nothing",
 }
 

@@ -10,16 +10,18 @@ from litestar import Request, Response, get, post
 from litestar.params import FromQuery
 
 from coldgrid.access import people
+from coldgrid.access.authority import field_problems
 from coldgrid.access.door import AccessDoor
 from coldgrid.access.passwords import hash_password, problems_of
-from coldgrid.access.tokens import draw_id, same
+from coldgrid.access.tokens import draw_id
 from coldgrid.access.vouching import Asked, TowerSilent, Vouch, Vouched, check
 from coldgrid.access.words import SetUpFirstAdmin
 from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.rejections import Forbidden, Invalid, Rejected
+from coldgrid.kernel.rejections import Invalid, Rejected
 from coldgrid.webkit.commands import form_values, see_other
 from coldgrid.webkit.forms import NO_FORM, Form, refused_form
+from coldgrid.webkit.leading import AT_LEADER
 from coldgrid.webkit.notices import Notice, leave
 from coldgrid.webkit.problems import status_of
 from coldgrid.webkit.shell import page
@@ -28,12 +30,6 @@ from coldgrid.webkit.visitors import Db, visitor_of
 Req = Request[Any, Any, Any]
 PUBLIC = {"public": True}
 _log = structlog.get_logger("coldgrid.access")
-
-
-class WrongSetUpToken(Forbidden):
-    """This set-up link is not the one that the server printed."""
-
-    todo = "Copy the address from the server's output; it changes at each start."
 
 
 def door_of(request: Req) -> AccessDoor:
@@ -160,35 +156,66 @@ async def logout(request: Req) -> Response[Any]:
 # --- The first admin --------------------------------------------------------------------
 
 
-@get("/setup", opt=PUBLIC, include_in_schema=False, sync_to_thread=True)
+@get("/setup", opt=PUBLIC | AT_LEADER, include_in_schema=False, sync_to_thread=True)
 def set_up_page(request: Req, db: Db, token: FromQuery[str] = "") -> Response[Any]:
     """Show the form for the first admin to whoever has the address that the server printed."""
     if people.anybody(db):
         return see_other("/login")
+    if not token:
+        return _set_up(request, db, NO_FORM, "")
+    wait_s, why = _refused_secret(request, token)
+    if wait_s:
+        return _too_many_secrets(request, db, wait_s)
+    if why is not None:
+        return _set_up(request, db, refused_form(why, {}, status_of(why)), "")
     return _set_up(request, db, NO_FORM, token)
 
 
+def _refused_secret(request: Req, given: str) -> tuple[int, Rejected | None]:
+    """Look at a secret: for how long its sender must wait, or why it opens nothing."""
+    secret, address = door_of(request).set_up, request.client.host if request.client else ""
+    wait_s = secret.wait_s(address)
+    if wait_s:
+        return wait_s, None
+    try:
+        secret.check(given, address)
+    except Rejected as rejected:
+        _log.warning("set_up_refused", address=address, code=rejected.code)
+        return 0, rejected
+    return 0, None
+
+
+def _too_many_secrets(request: Req, db: Reader, wait_s: int) -> Response[str]:
+    form = Form(title=f"Too many wrong set-up links; try again in {_minutes(wait_s)}.", status=429)
+    response = _set_up(request, db, form, "")
+    response.headers["Retry-After"] = str(wait_s)
+    return response
+
+
 def _set_up(request: Req, db: Reader, form: Form, given: str) -> Response[str]:
+    """Show the form to whoever has the secret (`given`), to others what to do."""
     door = door_of(request)
     visitor_of(request)
     token = door.visit(request)
-    known = bool(given) and same(given, door.set_up_token)
-    text = page(request, "access/setup.html", db, title="Set up", form=form, given=given, known=known)
+    text = page(request, "access/setup.html", db, title="Set up", form=form, given=given)
+    text.status_code = form.status
     if token:
         text.cookies.append(door.visit_cookie(token))
     return text
 
 
-@post("/setup", opt=PUBLIC, include_in_schema=False)
+@post("/setup", opt=PUBLIC | AT_LEADER, include_in_schema=False)
 async def set_up(request: Req, db: Db) -> Response[Any]:
     """Make the first admin and sign them in."""
     values = await form_values(request)
     given, name, login_, password = (values.get(f, [""])[-1] for f in ("token", "name", "login", "password"))
-    door = door_of(request)
-    if not same(given, door.set_up_token):
-        raise WrongSetUpToken()
+    wait_s, why = _refused_secret(request, given)
+    if wait_s:
+        return _too_many_secrets(request, db, wait_s)
+    if why is not None:
+        raise why
     try:
-        problems = problems_of(password, name, login_)
+        problems = [*field_problems(name, login_), *problems_of(password, name, login_)]
         if problems:
             raise Invalid(problems)
         hash_ = await asyncio.to_thread(hash_password, password)
@@ -196,10 +223,9 @@ async def set_up(request: Req, db: Db) -> Response[Any]:
         command = SetUpFirstAdmin(person_id=person_id, name=name, login=login_, password_hash=hash_)
         await asyncio.wrap_future(request.app.state.decider.submit(command, SYSTEM, None))
     except Rejected as rejected:
-        response = _set_up(request, db, refused_form(rejected, values, status_of(rejected)), given)
-        response.status_code = status_of(rejected)
-        return response
-    return await let_in(request, person_id, "/", "Coldgrid is yours. Add the others under People.")
+        return _set_up(request, db, refused_form(rejected, values, status_of(rejected)), given)
+    welcome: str = request.app.state.get("welcome", "/")
+    return await let_in(request, person_id, welcome, "Coldgrid is yours. Add the others under People.")
 
 
 handlers = [login_page, login, logout, set_up_page, set_up]

@@ -15,8 +15,7 @@ class Throttle:
     """Counts failures by key in a sliding window.
 
     `allowed` failures are free; then the key waits until the oldest leaves the window. Memory is bounded:
-    beyond
-    `WATCHED_MAX` keys the one that failed longest ago is forgotten.
+    beyond `WATCHED_MAX` keys the one that failed longest ago is forgotten.
     """
 
     def __init__(self, allowed: int, window: timedelta) -> None:
@@ -29,7 +28,8 @@ class Throttle:
         failures = self._failures.get(key)
         if failures is None:
             return 0
-        while failures and now - failures[0] >= self._window:
+        # What is counted at a time to come was counted before the clock was set back: it would never leave.
+        while failures and not timedelta() <= now - failures[0] < self._window:
             failures.popleft()
         if not failures:
             del self._failures[key]

@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
+from coldgrid.adapters.degrees import in_reader_unit
 from coldgrid.kernel.metrics import EFFECTS
 from coldgrid.kernel.outbox import (
     Channel,
@@ -57,6 +59,16 @@ class ChannelState(msgspec.Struct, frozen=True):
     last_why: str
 
 
+class _Means(NamedTuple):
+    """What every line works with; see `Dispatcher`."""
+
+    lend: Lend
+    report: Report
+    now: Callable[[], datetime]
+    poll_s: float
+    unit: Callable[[Reader], str]
+
+
 class NotConfigured:
     """A channel that this installation has not set up: what should have gone out says so at once."""
 
@@ -89,6 +101,7 @@ class Dispatcher:
         report: Tells the decider what came of an attempt, and returns once that is durable.
         now: The system clock, which backoff is measured by: a carrier's outage knows no scaled time.
         poll_s: Seconds between looks at the outbox; `wake` cuts them short.
+        unit: Says "c" or "f", what people read temperatures in who chose nothing.
     """
 
     def __init__(
@@ -98,10 +111,10 @@ class Dispatcher:
         report: Report,
         now: Callable[[], datetime],
         poll_s: float = POLL_S,
+        unit: Callable[[Reader], str] = lambda _: "c",
     ) -> None:
-        self.lines = {
-            name: _Line(name, channel, lend, report, now, poll_s) for name, channel in channels.items()
-        }
+        means = _Means(lend, report, now, poll_s, unit)
+        self.lines = {name: _Line(name, channel, means) for name, channel in channels.items()}
 
     def start(self) -> None:
         """Start a thread for each channel."""
@@ -132,21 +145,14 @@ class Dispatcher:
 class _Line:
     """One channel: its thread, its senders, its memory of outcomes that were not told yet."""
 
-    def __init__(
-        self,
-        name: str,
-        channel: Channel,
-        lend: Lend,
-        report: Report,
-        now: Callable[[], datetime],
-        poll_s: float,
-    ) -> None:
+    def __init__(self, name: str, channel: Channel, means: _Means) -> None:
         self._name = name
         self._channel = channel
-        self._lend = lend
-        self._report = report
-        self._now = now
-        self._poll_s = poll_s
+        self._lend = means.lend
+        self._report = means.report
+        self._now = means.now
+        self._poll_s = means.poll_s
+        self._unit = means.unit
         self._untold: dict[str, ReportEffect] = {}
         self._woken = threading.Event()
         self._stopping = False
@@ -200,7 +206,8 @@ class _Line:
         self._tell_all()
         with self._lend() as db:
             due = due_effects_of(db, self._name, self._now(), BATCH)
-            effects = [(pending, _opened(db, pending)) for pending in due]
+            usual = self._unit(db) if due else ""
+            effects = [(pending, _opened(db, pending, usual)) for pending in due]
         with self._lock:
             self._sending = len(effects)
         for report in self._senders.map(self._attempt, effects):
@@ -256,11 +263,12 @@ class _Line:
             self._last_why = why[:WHY_MAX]
 
 
-def _opened(db: Reader, pending: PendingEffect) -> Effect | None:
-    """The effect with its payload in clear; None where its subject was erased (D3)."""
+def _opened(db: Reader, pending: PendingEffect, usual: str) -> Effect | None:
+    """The effect with its payload in clear, in its reader's unit; None where its subject was erased (D3)."""
     payload = payload_of(db, pending)
     if payload is None:
         return None
+    payload = in_reader_unit(db, pending, payload, usual)
     return Effect(channel=pending.channel, key=pending.key, payload=payload, about=pending.about)
 
 

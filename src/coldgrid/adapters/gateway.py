@@ -46,10 +46,17 @@ class Gateway:
             except httpx.HTTPError as error:
                 return str(error) or type(error).__name__
             if answer.status_code != 200:
-                return f"{answer.status_code} {answer.text[:200]}"
+                return f"{answer.status_code} {_title(answer)}"
             for _ in some:
                 self._kept.popleft()
         return ""
+
+
+def _title(answer: httpx.Response) -> str:
+    """Return what a refusal says in a sentence; what came where it is no problem document."""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(answer.json()["title"])[:200]
+    return answer.text[:200]
 
 
 def is_serving(address: str) -> bool:

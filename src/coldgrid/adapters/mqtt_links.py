@@ -31,7 +31,8 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     `client_id` names the sessions that the broker keeps for us, so it must differ between installations on
     one broker; `group` is shared by all processes that split one stream among them.
-    `site`: the one whose readings are wanted; `+` for all of them.
+    `site`: the one whose readings are wanted; `+` for all of them. `keep_session`: the broker keeps what
+    arrives while we are away.
     """
 
     host: str = "127.0.0.1"
@@ -44,6 +45,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = "coldgrid"
     site: str = "+"
     connections: int = 24
+    keep_session: bool = True
     keepalive_s: int = 30
 
 
@@ -157,6 +159,7 @@ class Opener:
                     keepalive_s=settings.keepalive_s,
                     username=settings.username,
                     password=settings.password,
+                    keep_session=settings.keep_session,
                 )
             )
             _await(link, sock, packets.CONNACK, _check_connack)
@@ -168,6 +171,29 @@ class Opener:
             sock.close()
             raise
         return sock
+
+
+def subscribe_ahead(settings: MqttSettings) -> None:
+    """Have the broker keep readings for us from now on, before anybody here takes them.
+
+    Raises:
+        OSError, MalformedPacket: the broker cannot be reached, or does not let us in.
+    """
+    opener = Opener(settings, lambda link: None)
+    for number in range(settings.connections):
+        link = Link(number)
+        link.sock = opener._open(link)  # noqa: SLF001 (its own kind)
+        link.send(packets.DISCONNECT)
+        link.drop()
+
+
+def forget_sessions(settings: MqttSettings) -> None:
+    """Have the broker keep nothing more for us.
+
+    Raises:
+        OSError, MalformedPacket: the broker cannot be reached, or does not let us in.
+    """
+    subscribe_ahead(msgspec.structs.replace(settings, keep_session=False))  # such a one ends with its link
 
 
 def hurry(sock: socket.socket) -> None:

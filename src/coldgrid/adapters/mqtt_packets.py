@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-CONNACK, PUBLISH, SUBACK, PINGRESP = 0x20, 0x30, 0x90, 0xD0
+CONNACK, PUBLISH, SUBACK = 0x20, 0x30, 0x90
 PINGREQ = b"\xc0\x00"
 DISCONNECT = b"\xe0\x00"
 # Readings are small; a length beyond this is no device of ours, and would fill the memory.

@@ -70,7 +70,7 @@ def lot(db: Db, lot_id: FromPath[str]) -> Lot:
     return get_lot(db, lot_id)
 
 
-@post("/api/v1/sites/{site_id:str}/lots", tags=TAGS, status_code=200)
+@post("/api/v1/sites/{site_id:str}/lots", opt={"takes": RegisterLot}, tags=TAGS, status_code=200)
 async def register(request: Req, site_id: FromPath[str]) -> Response[bytes]:
     """Make a lot known where it arrives: its TLC and the code's source exactly as received."""
     return await submit(request, RegisterLot, site_id=site_id)

@@ -6,10 +6,8 @@ Source: GS1 General Specifications, 4.2 (GTIN) and 7.9 (check digit); the arithm
 from __future__ import annotations
 
 import re
-
-from biip import ParseError
-from biip.checksums import gs1_standard_check_digit
-from biip.gtin import Gtin
+from functools import cache
+from types import ModuleType
 
 from coldgrid.kernel.rejections import Problem
 
@@ -27,9 +25,9 @@ def gtin_problems(field: str, text: str) -> list[Problem]:
         message = f"a GTIN has 8, 12, 13 or 14 digits, this has {len(text)}"
         return [Problem(field=field, message=message, fix="keep leading zeros; spreadsheets drop them")]
     try:
-        Gtin.parse(text)
-    except ParseError:
-        right_digit = gs1_standard_check_digit(text[:-1])
+        _biip().gtin.Gtin.parse(text)
+    except _biip().ParseError:
+        right_digit = _biip().checksums.gs1_standard_check_digit(text[:-1])
         message = f"the check digit of {text} is wrong"
         fix = f"did you mean {text[:-1]}{right_digit}? (or a digit before it is mistyped)"
         return [Problem(field=field, message=message, fix=fix)]
@@ -42,4 +40,12 @@ def gtin_14(text: str) -> str:
     Raises:
         biip.ParseError: it is none.
     """
-    return Gtin.parse(text).as_gtin_14()
+    return str(_biip().gtin.Gtin.parse(text).as_gtin_14())
+
+
+@cache
+def _biip() -> ModuleType:
+    """The library, read when first needed: its tables are 16 MB, and a node checks no GTIN."""
+    import biip  # noqa: PLC0415
+
+    return biip

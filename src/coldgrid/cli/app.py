@@ -7,16 +7,25 @@ Commands import what they run when they run it, so that `coldgrid --help` answer
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from coldgrid.cli.history_app import history_app
+from coldgrid.cli.options import Json, Where
 from coldgrid.cli.output import Output, print_rejection
+from coldgrid.cli.sensor_commands import sensors_app
+from coldgrid.cli.upkeep import UPKEEP
 from coldgrid.kernel.logs import configure_logs
 from coldgrid.kernel.rejections import Rejected
+
+# How many more objects than before make the collector look. With Python's own 700 it looks time and again at
+# all that a command imports, and all of that stays.
+YOUNG_MAX = 100_000
 
 app = App(
     name="coldgrid", help="Run many small cold-chain sites as one network.", version_flags=["--version"]
@@ -27,11 +36,10 @@ tower_app = App(name="tower", help="Serve the tower, and the port that the sites
 app.command(tower_app)
 node_app = App(name="node", help="Serve the node of one site, which works on with the WAN down.")
 app.command(node_app)
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON on stdout and nothing else.")]
-Where = Annotated[
-    str | None, Parameter(help="SQLite file or postgresql:// address; default COLDGRID_DATABASE.")
-]
+for upkeep in UPKEEP:
+    app.command(upkeep)
+app.command(history_app)
+app.command(sensors_app)
 
 
 @app.command
@@ -89,17 +97,28 @@ def serve(*, host: str | None = None, port: int | None = None, database: Where =
 
 
 @tower_app.default
-def tower(*, host: str | None = None, port: int | None = None, database: Where = None) -> None:
+def tower(
+    *, host: str | None = None, port: int | None = None, database: Where = None, workers: int = 1
+) -> None:
     """Serve the tower on its database, on the wall clock, and listen for nodes.
 
     Args:
         host: Address to listen on for people.
         port: Port to listen on for people.
         database: Which database.
+        workers: How many processes serve here, on PostgreSQL; one decides, any takes over.
     """
     from coldgrid.tower.serve import serve_live
 
-    serve_live(os.environ, host=host, port=port, database=database, nodes=True)
+    serve_live(os.environ, host=host, port=port, database=database, nodes=True, workers=workers)
+
+
+@tower_app.command(name="setup")
+def tower_setup() -> None:
+    """Print a new address to set the network up at, good for an hour; the one before opens nothing."""
+    from coldgrid.cli.asking import ask_tower
+
+    ask_tower(os.environ, "setup")
 
 
 @tower_app.command(name="code")
@@ -110,7 +129,7 @@ def tower_code(site_id: str, *, node: str = "") -> None:
         site_id: The node's site.
         node: The node that comes back with it; without it, a new one comes.
     """
-    from coldgrid.cli.nodes import ask_tower
+    from coldgrid.cli.asking import ask_tower
 
     ask_tower(os.environ, "code", site=site_id, node=node)
 
@@ -123,9 +142,35 @@ def tower_take_back(site_id: str, *, lost: bool = False) -> None:
         site_id: The site.
         lost: Its node never comes back: cut it off for ever, and go on with what the tower has.
     """
-    from coldgrid.cli.nodes import ask_tower
+    from coldgrid.cli.asking import ask_tower
 
     ask_tower(os.environ, "take-back", site=site_id, lost="yes" if lost else "no")
+
+
+@tower_app.command(name="rotate-ca")
+def tower_rotate_ca(*, now: bool = False) -> None:
+    """Replace the authority that certifies nodes; the tower must be serving. Nodes go over by themselves.
+
+    Args:
+        now: End the authority before now, not after 120 days; a node that did not go over needs a new code.
+    """
+    from coldgrid.cli.asking import ask_tower
+
+    ask_tower(os.environ, "rotate-ca", now="yes" if now else "no")
+
+
+@tower_app.command(name="choose")
+def tower_choose(site_id: str, *, keep: Literal["tower", "node"], reason: str) -> None:
+    """Choose which copy of a site's log is kept while it is in quarantine; the tower must be serving.
+
+    Args:
+        site_id: The site.
+        keep: Whose copy; what only the other has is set aside, to be read.
+        reason: Why; it is recorded.
+    """
+    from coldgrid.cli.asking import ask_tower
+
+    ask_tower(os.environ, "choose", site=site_id, keep=keep, reason=reason)
 
 
 @tower_app.command(name="recover")
@@ -266,9 +311,17 @@ def settings() -> None:
 
 def main() -> None:
     """Run the command line; a rejection is printed as what is wrong and what to do."""
+    gc.set_threshold(YOUNG_MAX, 10, 10)
     configure_logs("warning", json=False)  # the log is for stderr; a server sets its own level
     try:
         app()
     except Rejected as rejected:
         print_rejection(rejected)
+        sys.exit(1)
+    except Exception as error:
+        from coldgrid.kernel.driver import DatabaseUnread, DriverError
+
+        if not isinstance(error, DriverError):
+            raise
+        print_rejection(DatabaseUnread(found=str(error)))
         sys.exit(1)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from coldgrid.cli.output import Output
-from coldgrid.kernel import log, rebuild
+from coldgrid.cli.present import present
+from coldgrid.kernel import log, rebuild, set_aside
 from coldgrid.kernel.authorize import AllowAll
 from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.events import Entry
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.settings import load_settings, setting_docs
 from coldgrid.kernel.tables import EPOCH
 from coldgrid.node.host import LiveHost
+from coldgrid.node.restore import begun_anew
 from coldgrid.telemetry.export import csv_parts, write_parquet
 from coldgrid.telemetry.sensors import list_sensors
 from coldgrid.tower import recovery
@@ -26,7 +31,7 @@ from coldgrid.tower.rooms import load_rooms
 
 def rebuild_database(environment: Mapping[str, str], database: str | None, out: Output) -> None:
     """Rebuild the projections and say where they differed from the live ones."""
-    settings = load_settings(environment, database=database)
+    settings = present(load_settings(environment, database=database))
     load_rooms()
     decider = Decider(open_database(settings.database), LiveHost(AllowAll()))
     try:
@@ -45,13 +50,14 @@ def rebuild_database(environment: Mapping[str, str], database: str | None, out: 
 
 def recover_tower(environment: Mapping[str, str], database: str | None, out: Output) -> None:
     """Open the next epochs of a tower that was put back, and say what a person has to look at."""
-    settings = load_settings(environment, database=database)
+    settings = present(load_settings(environment, database=database))
     load_rooms()
     decider = Decider(open_database(settings.database), LiveHost(AllowAll()))
     try:
         done = recovery.recover(decider)
     finally:
         decider.close()
+    begun_anew(settings.database)
     for origin, epoch in done.epochs.items():
         out.say(f"[ok]●[/] {origin} goes on in epoch {epoch}")
     out.say(f"{done.messages:,} messages that may have been sent are left to a person, on the health page")
@@ -65,14 +71,16 @@ class _Differences(msgspec.Struct):
 
 
 def export_history(environment: Mapping[str, str], database: str | None, target: Path, out: Output) -> None:
-    """Write every entry as one JSON line with its body as an object, and all readings of each sensor."""
-    settings = load_settings(environment, database=database)
+    """Write every entry as one JSON line, its body as an object, also those set aside, and the readings."""
+    settings = present(load_settings(environment, database=database))
     load_rooms()
     target.mkdir(parents=True, exist_ok=True)
-    with open_database(settings.database).reader() as connection:
+    with closing(open_database(settings.database)) as opened, opened.reader() as connection:
         reads = Reads(connection)
         count = _export_events(reads, target / "events.jsonl")
         out.say(f"[ok]●[/] {count:,} events in {target / 'events.jsonl'}")
+        aside = _export_set_aside(reads, target / "set_aside.jsonl")
+        out.say(f"[ok]●[/] {aside:,} entries that were set aside in {target / 'set_aside.jsonl'}")
         sensors = list_sensors(reads)
         span = _span(reads)
         for sensor in sensors:
@@ -84,10 +92,23 @@ def _export_events(reads: Reads, path: Path) -> int:
     count = 0
     with path.open("wb") as file:
         for entry in log.read_all(reads):
-            line = msgspec.structs.asdict(entry) | {"body": msgspec.Raw(entry.body), "leaf": entry.leaf.hex()}
-            file.write(msgspec.json.encode(line) + b"\n")
+            file.write(msgspec.json.encode(_line(entry)) + b"\n")
             count += 1
     return count
+
+
+def _line(entry: Entry) -> dict[str, Any]:
+    return msgspec.structs.asdict(entry) | {"body": msgspec.Raw(entry.body), "leaf": entry.leaf.hex()}
+
+
+def _export_set_aside(reads: Reads, path: Path) -> int:
+    """Entries of copies of logs that a person decided against: when each was set aside, why, and itself."""
+    kept = set_aside.everything(reads)
+    with path.open("wb") as file:
+        for one in kept:
+            line = {"set_aside_at": one.at, "why": one.why, "entry": _line(one.entry)}
+            file.write(msgspec.json.encode(line) + b"\n")
+    return len(kept)
 
 
 def _span(reads: Reads) -> tuple[datetime, datetime]:
@@ -116,5 +137,5 @@ def show_settings(environment: Mapping[str, str], out: Output) -> None:
     rows = []
     for name, type_, _, told in setting_docs():
         value = getattr(settings, name.removeprefix("COLDGRID_").lower())
-        rows.append((name, type_, "(set)" if told.secret and value else value, told.text))
+        rows.append((name, type_, told.shown(value), told.text))
     out.table(["setting", "type", "value", "what it is for"], rows)

@@ -1,30 +1,58 @@
-"""Output: one result, three forms. A table on a terminal, plain rows in a pipe, JSON with `--json`."""
+"""Output: one result, three forms. A table on a terminal, plain rows in a pipe, JSON with `--json`.
+
+Rich is loaded by what prints with it: a process that serves prints nothing.
+"""
+
+# ruff: noqa: PLC0415 (see above)
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.theme import Theme
 
 from coldgrid.kernel.rejections import Invalid, Rejected
 
-THEME = Theme(
-    {
-        "ok": "#45c796",
-        "warn": "#f3b846",
-        "crit": "bold #ff746b",
-        "off": "#93a1af",
-        "accent": "#57b4f2",
-        "dim": "#8191a1",
-    }
-)
-WORDS = Console(theme=THEME, stderr=True, highlight=False)
-DATA = Console(theme=THEME, highlight=False)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {
+    "ok": "#45c796",
+    "warn": "#f3b846",
+    "crit": "bold #ff746b",
+    "off": "#93a1af",
+    "accent": "#57b4f2",
+    "dim": "#8191a1",
+}
+
+
+@cache
+def words() -> Console:
+    """Where a person reads words and progress: stderr."""
+    return _console(stderr=True)
+
+
+@cache
+def results() -> Console:
+    """Where a result goes: stdout."""
+    return _console(stderr=False)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+    from rich.theme import Theme
+
+    return Console(theme=Theme(STYLES), stderr=stderr, highlight=False)
+
+
+def _escaped(text: str) -> str:
+    """Return a text as it is to be read, where marked-up words are expected."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 class Output:
@@ -36,11 +64,11 @@ class Output:
     def progress(self, text: str) -> None:
         """Say how far long work is; nothing with `--json`."""
         if not self.json:
-            WORDS.print(f"[dim]{text}[/]")
+            _tell(f"[dim]{text}[/]")
 
     def say(self, text: str) -> None:
         """Say something to a person."""
-        WORDS.print(text)
+        _tell(text)
 
     def report(self, result: msgspec.Struct) -> None:
         """Print one result's fields."""
@@ -51,10 +79,12 @@ class Output:
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print rows: aligned on a terminal, tab-separated in a pipe."""
-        if not DATA.is_terminal:
+        if not results().is_terminal:
             for row in rows:
                 sys.stdout.write("\t".join("" if cell is None else str(cell) for cell in row) + "\n")
             return
+        from rich.table import Table
+
         table = Table(
             box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0), show_header=any(headers)
         )
@@ -62,19 +92,23 @@ class Output:
             table.add_column(header)
         for row in rows:
             table.add_row(*("[dim]—[/]" if cell is None else str(cell) for cell in row))
-        DATA.print(table)
+        results().print(table)
 
 
 def print_rejection(rejected: Rejected) -> None:
     """Say what is wrong, where, and what to do."""
-    WORDS.print(f"[crit]{rejected.title}[/]")
+    _tell(f"[crit]{_escaped(rejected.title)}[/]")
     if isinstance(rejected, Invalid):
         for problem in rejected.problems:
             place = f"line {problem.line}, {problem.field}" if problem.line is not None else problem.field
-            WORDS.print(
-                f"  {place}: {problem.message}" + (f" [dim]({problem.fix})[/]" if problem.fix else "")
-            )
+            fix = f" [dim]({_escaped(problem.fix)})[/]" if problem.fix else ""
+            _tell(f"  {_escaped(place)}: {_escaped(problem.message)}{fix}")
     for name, value in rejected.facts.items():
-        WORDS.print(f"  [dim]{name}[/] {value}")
+        _tell(f"  [dim]{name}[/] {_escaped(str(value))}")
     if rejected.todo:
-        WORDS.print(f"[accent]{rejected.todo}[/]")
+        _tell(f"[accent]{_escaped(rejected.todo)}[/]")
+
+
+def _tell(text: str) -> None:
+    """Print a line of marked-up words, never broken: half a path cannot be copied."""
+    words().print(text, soft_wrap=True)

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from coldgrid.cli.output import DATA, WORDS, Output
+from coldgrid.cli.output import Output, results, words
 from coldgrid.evidence.archive import ARCHIVE_BYTES_MAX
 from coldgrid.evidence.notes import BadNote, VerifierKey, parse_keys
 from coldgrid.evidence.verify import NONE, SELF_SIGNED, TRUSTED, Report, verify_pack
 
+WHICH = "Name a pack that was downloaded, and with --trust a file of public keys that you may read."
 _TRUST = {
     TRUSTED: "signed by a key you trust",
     SELF_SIGNED: "self-signed: compare the key with one you had otherwise, or give it with --trust",
@@ -28,15 +29,23 @@ def verify_pack_file(pack: Path, *, trust: Path | None = None, json: bool = Fals
     """
     try:
         data, trusted = _read(pack), _keys(trust)
-    except (OSError, BadNote, UnicodeDecodeError, ValueError) as error:
-        WORDS.print(f"[crit]{error}[/]", markup=True, soft_wrap=True)
-        return 1
+    except OSError as error:
+        return _cannot(f"{error.filename or pack} cannot be read: {error.strerror}", WHICH)
+    except (BadNote, UnicodeDecodeError, ValueError) as error:
+        return _cannot(str(error), "")
     report = verify_pack(data, trusted)
     if json:
         Output(json=True).report(report)
     else:
         _tell(pack, report)
     return 0 if report.ok else 1
+
+
+def _cannot(why: str, todo: str) -> int:
+    words().print(why, style="crit", markup=False, soft_wrap=True)
+    if todo:
+        words().print(todo, style="accent", markup=False, soft_wrap=True)
+    return 1
 
 
 def _read(pack: Path) -> bytes:
@@ -73,7 +82,7 @@ def _tell(pack: Path, report: Report) -> None:
         out.table(["", ""], [("log", f"{log.name}: {log.proven} of {log.entries} proven, {witnesses}")])
     for finding in report.findings:
         out.table(["", ""], [("finding", f"{finding.file}: {finding.problem}")])
-    if DATA.is_terminal or not report.ok:
+    if results().is_terminal or not report.ok:
         style = "ok" if report.ok else "crit"
         sys.stdout.flush()
-        WORDS.print(f"[{style}]{pack.name} is {verdict}[/] [dim]· {_TRUST[report.trust]}[/]")
+        words().print(f"[{style}]{pack.name} is {verdict}[/] [dim]· {_TRUST[report.trust]}[/]")

@@ -27,12 +27,15 @@ from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Forbidden, NotFound, Rejected
+from coldgrid.webkit.leading import AT_LEADER
 from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "evidence.view"}
-PACK = {"action": "evidence.build_pack", "reads": "quality"}
 TEXT, BYTES, ZIP = "text/plain; charset=utf-8", "application/octet-stream", "application/zip"
+PACK = {"action": "evidence.build_pack", "reads": "quality", "answers": {ZIP: bytes}, **AT_LEADER}
+TOLD = {"answers": {"text/plain": str}}
+SIZE = "text/x.tlog.size"
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 SIGNING_WAIT_S = 30.0
 logger = structlog.get_logger("coldgrid.evidence")
@@ -82,10 +85,10 @@ def witness_keys_of(request: Req) -> tuple[VerifierKey, ...]:
 
 
 @get("/checkpoint", opt=VIEW, sync_to_thread=True, summary="Signed heads of all logs")
-def heads(request: Req, db: Db) -> Response[bytes]:
+def heads(request: Req, db: Db) -> list[ListedLog]:
     """Return the latest checkpoint of every log."""
     notary = notary_of(request)
-    listed = [
+    return [
         ListedLog(
             notary.log_name(head.log_id),
             head.origin,
@@ -97,10 +100,9 @@ def heads(request: Req, db: Db) -> Response[bytes]:
         )
         for head in tiles.heads(db)
     ]
-    return Response(msgspec.json.encode(listed), media_type="application/json")
 
 
-@get("/keys", opt=VIEW, sync_to_thread=False, summary="Public keys")
+@get("/keys", opt=VIEW | TOLD, sync_to_thread=False, summary="Public keys")
 def keys(request: Req) -> Response[str]:
     """Return this host's public keys, one a line: for `coldgrid verify --trust`, and for its witnesses."""
     signer = notary_of(request).signer
@@ -109,7 +111,10 @@ def keys(request: Req) -> Response[str]:
 
 
 @get(
-    "/logs/{origin:str}/{epoch:int}/checkpoint", opt=VIEW, sync_to_thread=True, summary="Signed head of a log"
+    "/logs/{origin:str}/{epoch:int}/checkpoint",
+    opt=VIEW | TOLD,
+    sync_to_thread=True,
+    summary="Signed head of a log",
 )
 def log_checkpoint(db: Db, origin: FromPath[str], epoch: FromPath[int]) -> Response[str]:
     """Return a log's latest checkpoint as a signed note (C2SP tlog-checkpoint)."""
@@ -118,7 +123,7 @@ def log_checkpoint(db: Db, origin: FromPath[str], epoch: FromPath[int]) -> Respo
 
 @get(
     "/logs/{origin:str}/{epoch:int}/tile/{level:int}/{place:path}",
-    opt=VIEW,
+    opt=VIEW | {"answers": {BYTES: bytes}},
     sync_to_thread=True,
     summary="Tile",
 )
@@ -138,7 +143,10 @@ def log_tile(
 
 
 @get(
-    "/logs/{origin:str}/{epoch:int}/proof/{seq:int}", opt=VIEW, sync_to_thread=True, summary="Inclusion proof"
+    "/logs/{origin:str}/{epoch:int}/proof/{seq:int}",
+    opt=VIEW | TOLD,
+    sync_to_thread=True,
+    summary="Inclusion proof",
 )
 def log_proof(db: Db, origin: FromPath[str], epoch: FromPath[int], seq: FromPath[int]) -> Response[str]:
     """Return the proof that an entry is in its log (C2SP tlog-proof); its leaf is in the event feed."""
@@ -161,7 +169,14 @@ def _head(db: Reader, log_id: LogId) -> tiles.KeptHead:
 
 @post(
     "/add-checkpoint",
-    opt={"public": True, "by_machine": True},
+    opt={
+        "public": True,
+        "by_machine": True,
+        "takes": {"text/plain": str},
+        "also": {409: ("From which size the proof must start.", {SIZE: str})},
+        **TOLD,
+        **AT_LEADER,
+    },
     status_code=200,
     request_max_body_size=witness.REQUEST_BYTES_MAX,
     summary="Witness a checkpoint",
@@ -180,7 +195,7 @@ async def add_checkpoint(request: Req) -> Response[str]:
         call = request.app.state.decider.call(lambda d: witness.cosign(d, notary, known, asked))
         signature = await asyncio.wrap_future(call)
     except witness.OldSizeDiffers as refused:
-        return Response(f"{refused.facts['size']}\n", media_type="text/x.tlog.size", status_code=409)
+        return Response(f"{refused.facts['size']}\n", media_type=SIZE, status_code=409)
     return Response(signature.line(), media_type=TEXT)
 
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 import structlog
 
 from coldgrid.evidence.tiles import LogId
+from coldgrid.kernel.audience import EVERY_SITE
 from coldgrid.kernel.events import Command, Event
 from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
 from coldgrid.kernel.reading import Reader
@@ -193,7 +194,9 @@ def settle_fork(tx: Tx, command: SettleFork) -> None:
     if log_id not in quarantined(tx):
         raise ForkNotFound(log=str(log_id))
     settled = ForkSettled(log_origin=command.log_origin, log_epoch=command.log_epoch, reason=command.reason)
-    tx.record(f"origin/{command.log_origin}", settled)
+    # Every site witnesses the network's log, and may remember the history that does not count.
+    all_sites = command.log_origin == tx.origin == NETWORK_ORIGIN
+    tx.record(f"origin/{command.log_origin}", settled, audience=(EVERY_SITE,) if all_sites else ())
 
 
 def report(tx: Tx, found: Iterable[LogForked]) -> None:

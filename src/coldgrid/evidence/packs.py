@@ -50,6 +50,7 @@ from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Entry, encode
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.rejections import NotFound
+from coldgrid.network.profile import ShownUnit, profile_of
 from coldgrid.network.sites import SiteNotFound, get_site
 
 
@@ -168,6 +169,7 @@ def _report(
         limits=[part for part in parts if isinstance(part, PackLimit)],
         tables=[part for part in parts if isinstance(part, PackTable)],
         disclosed=[],
+        fahrenheit=_reads_fahrenheit(db),
     )
 
 
@@ -184,6 +186,12 @@ def _moments(gathered: _Gathered) -> list[PackMoment]:
     order = {entry.id: number for number, entry in enumerate(gathered.entries)}
     moments = [*moments_of(silent), *(moment for _, moment in told)]
     return sorted(moments, key=lambda moment: (moment.at, order.get(moment.entry_id, len(order))))
+
+
+def _reads_fahrenheit(db: Reader) -> bool:
+    """Whether the network was named with °F: a fact, so that the same facts give the same bytes (P1)."""
+    named = profile_of(db)
+    return named is not None and named.unit is ShownUnit.FAHRENHEIT
 
 
 def _zone_of(db: Reader, site_id: str) -> tzinfo:

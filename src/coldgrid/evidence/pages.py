@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -25,13 +25,14 @@ from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.webkit.commands import see_other, submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
+from coldgrid.webkit.leading import AT_LEADER
 from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
 from coldgrid.webkit.visitors import Db, Visitor, may, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "evidence.view"}
-PACK = {"action": "evidence.build_pack", "reads": "quality"}
-DISCLOSE = {"action": "evidence.disclose", "reads": "personal"}
+PACK = {"action": "evidence.build_pack", "reads": "quality", **AT_LEADER}
+DISCLOSE = {"action": "evidence.disclose", "reads": "personal", **AT_LEADER}
 CHECKPOINTS_SHOWN = 30
 LOGS_PER_PAGE = 60
 CHECKED_BYTES_MAX = 64 * 1024 * 1024
@@ -71,7 +72,7 @@ register_nav(
 # --- Overview ---------------------------------------------------------------------
 
 
-@get("/evidence", opt=VIEW, include_in_schema=False, sync_to_thread=True)
+@get("/evidence", opt=VIEW | AT_LEADER, include_in_schema=False, sync_to_thread=True)
 def evidence_page(request: Req, db: Db, after: FromQuery[str] = "") -> Response[str]:
     """Show the signed logs, forks, whom this host witnesses, and the forms for packs."""
     return overview(request, db, after=after)
@@ -87,7 +88,7 @@ def overview(
     after: str = "",
 ) -> Response[str]:
     """Show the overview, with a refused form or with what checking a pack found."""
-    heads, sizes = _heads(request, db), request.app.state.decider.decider.heads
+    heads, sizes = _heads(request, db), _sizes(request, db)
     behind = [head for head in heads if head.origin > after]
     rows = _rows(request, db, behind[:LOGS_PER_PAGE])
     return page(
@@ -130,7 +131,7 @@ def _rows(request: Req, db: Reader, heads: Sequence[KeptHead]) -> list[LogRow]:
     """Rows of some logs, their signatures checked anew: only of those that are shown."""
     notary = notary_of(request)
     keys = [notary.signer.key, *witness_keys_of(request)]
-    sizes = request.app.state.decider.decider.heads
+    sizes = _sizes(request, db)
     open_forks = {LogId(fork.origin, fork.epoch): fork for fork in forks.forks(db) if not fork.settled_by}
     return [
         LogRow(
@@ -142,6 +143,15 @@ def _rows(request: Req, db: Reader, heads: Sequence[KeptHead]) -> list[LogRow]:
         )
         for head in heads
     ]
+
+
+def _sizes(request: Req, db: Reader) -> Mapping[str, tuple[int, int]]:
+    """The present epoch and size of every log: as the decider knows them, where it is in this process."""
+    decides = request.app.state.decider
+    sizes: Mapping[str, tuple[int, int]] = (
+        decides.decider.heads if getattr(decides, "leads", True) else log.heads(db)
+    )
+    return sizes
 
 
 def _waiting(head: KeptHead, present: tuple[int, int]) -> int:
@@ -222,7 +232,7 @@ def disclosed_pack(
     return packed(request, db, PackSubject(kind, subject_id), (person,))
 
 
-@post("/evidence/sign", opt=VIEW, include_in_schema=False, sync_to_thread=True)
+@post("/evidence/sign", opt=VIEW | AT_LEADER, include_in_schema=False, sync_to_thread=True)
 def sign(request: Req, db: Db) -> Response[Any]:
     """Sign what is new now."""
     sign_now(request, db)

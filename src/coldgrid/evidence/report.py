@@ -5,10 +5,11 @@ The PDF needs the optional typesetter (extra `pdf`); without it a pack has the p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cache
 from importlib.resources import files
+from itertools import zip_longest
 from typing import Any, cast
 
 import msgspec
@@ -20,7 +21,10 @@ from coldgrid.evidence.pack_form import DisclosedText, PackedLog
 from coldgrid.evidence.parts import PackLimit, PackMoment, PackSeries, PackSubject, PackTable
 from coldgrid.evidence.tiles import KeptHead
 from coldgrid.kernel.events import Entry
+from coldgrid.webkit.formats import in_unit, with_fahrenheit
 
+# What a sentence becomes on its way to the page.
+Say = Callable[[str], str]
 LISTED_MAX = 300  # entries listed on the page; all of them are in the files
 
 KINDS = {"incident": "Incident", "unit": "Handling unit", "lot": "Lot"}
@@ -29,7 +33,10 @@ STATES = {"ok": "in order", "warn": "attention", "crit": "serious", "info": "ste
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the page shows. `zone`: the site's, or UTC; `key`: the public key of who signed."""
+    """Everything that the page shows. `zone`: the site's, or UTC; `key`: the public key of who signed.
+
+    `fahrenheit`: °F stands beside °C, for a network that reads it; files and the chart stay in °C.
+    """
 
     subject: PackSubject
     network: str
@@ -45,6 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     limits: Sequence[PackLimit]
     tables: Sequence[PackTable]
     disclosed: Sequence[DisclosedText]
+    fahrenheit: bool = False
 
 
 def render_html(report: Report) -> bytes:
@@ -78,7 +86,9 @@ def render_pdf(report: Report) -> bytes | None:
 
 def view(report: Report) -> dict[str, Any]:
     """Return what both pages show, as text, lists and numbers."""
+    say = with_fahrenheit if report.fahrenheit else str
     return {
+        "units": say_units(fahrenheit=report.fahrenheit),
         "title": f"{KINDS[report.subject.kind]} {report.subject.id}",
         "kind": report.subject.kind,
         "site": report.subject.site_id,
@@ -86,18 +96,27 @@ def view(report: Report) -> dict[str, Any]:
         "made_at": _local(report.made_at, report.zone),
         "made_by": report.made_by,
         "key": report.key,
-        "lines": [_line(one, number) for one, number in chart.numbered(chart.shown(report.series))],
+        "lines": [_line(one, number, say) for one, number in chart.numbered(chart.shown(report.series))],
         "notes": list(dict.fromkeys(one.note for one in chart.shown(report.series) if one.note)),
         "series_more": len(report.series) - len(chart.shown(report.series)),
-        "limits": [_limit(one) for one in report.limits],
-        "tables": [_table(one, report.zone) for one in report.tables],
-        "moments": [_moment(one, report.zone) for one in report.moments],
+        "limits": [_limit(one, say) for one in report.limits],
+        "tables": tables_of(report.tables, report.zone, say),
+        "moments": [_moment(one, report.zone, say) for one in report.moments],
         "logs": [_log(*pair, report.zone) for pair in zip(report.logs, report.heads, strict=True)],
         "entries": [_entry(one, report.zone) for one in report.entries[:LISTED_MAX]],
         "entries_total": len(report.entries),
         "entries_more": max(0, len(report.entries) - LISTED_MAX),
         "disclosed": [[one.subject, one.field, one.text] for one in report.disclosed],
     }
+
+
+def say_units(*, fahrenheit: bool) -> str:
+    """Return what the page says of its degrees."""
+    return (
+        "Temperatures as recorded, in °C; °F beside them is computed."
+        if fahrenheit
+        else "Temperatures in °C."
+    )
 
 
 @cache
@@ -110,45 +129,67 @@ def _local(at: datetime, zone: tzinfo) -> str:
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
-def _line(series: PackSeries, number: int) -> dict[str, Any]:
+def _line(series: PackSeries, number: int, say: Say) -> dict[str, Any]:
     known = [value for value in series.values if value is not None]
     return {
         "title": series.title,
         "role": series.role,
         "role_name": ROLES[series.role],
         "number": number,
-        "range": f"{_number(min(known))} to {_number(max(known))} {series.unit}",
+        "range": _range(min(known), max(known), series.unit, say),
         "count": len(known),
         "missing": len(series.values) - len(known),
     }
 
 
-def _limit(limit: PackLimit) -> list[str]:
+def _range(low: float, high: float, unit: str, say: Say) -> str:
+    told = f"{_number(low)} to {_number(high)} {unit}"
+    if unit != "°C" or say is str:
+        return told
+    return f"{told} ({_number(in_unit(low, 'f'))} to {_number(in_unit(high, 'f'))} °F)"
+
+
+def _limit(limit: PackLimit, say: Say) -> list[str]:
     return [
         limit.title,
-        "" if limit.low_c is None else f"{_number(limit.low_c)} °C",
-        "" if limit.high_c is None else f"{_number(limit.high_c)} °C",
+        "" if limit.low_c is None else say(f"{_number(limit.low_c)} °C"),
+        "" if limit.high_c is None else say(f"{_number(limit.high_c)} °C"),
         "" if limit.minutes is None else f"{limit.minutes:g} min",
         limit.source,
     ]
 
 
-def _table(table: PackTable, zone: tzinfo) -> dict[str, Any]:
-    rows = [[_cell(cell, zone) for cell in row] for row in table.rows]
+def tables_of(tables: Sequence[PackTable], zone: tzinfo, say: Say) -> list[dict[str, Any]]:
+    """Return tables as text."""
+    return [_table(one, zone, say) for one in tables]
+
+
+def _table(table: PackTable, zone: tzinfo, say: Say) -> dict[str, Any]:
+    rows = [
+        [
+            _cell(cell, zone, column, say)
+            for cell, column in zip_longest(row, table.columns[: len(row)], fillvalue="")
+        ]
+        for row in table.rows
+    ]
     return {"title": table.title, "columns": list(table.columns), "rows": rows, "note": table.note}
 
 
-def _cell(value: object, zone: tzinfo) -> str:
+def _cell(value: object, zone: tzinfo, column: str, say: Say) -> str:
     if value is None:
         return ""
-    return _local(value, zone) if isinstance(value, datetime) else str(value)
+    if isinstance(value, float) and column.endswith("°C") and say is not str:
+        return f"{value} ({_number(in_unit(value, 'f'))} °F)"
+    if isinstance(value, datetime):
+        return _local(value, zone)
+    return say(value) if isinstance(value, str) else str(value)
 
 
-def _moment(moment: PackMoment, zone: tzinfo) -> dict[str, str]:
+def _moment(moment: PackMoment, zone: tzinfo, say: Say) -> dict[str, str]:
     return {
         "at": _local(moment.at, zone),
-        "title": moment.title,
-        "detail": moment.detail,
+        "title": say(moment.title),
+        "detail": say(moment.detail),
         "state": moment.state,
         "state_name": STATES[moment.state],
         "by": moment.by,

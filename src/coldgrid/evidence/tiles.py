@@ -156,6 +156,12 @@ _LATEST = Statement(
     _OF_LOG.order_by(evidence_checkpoint.c.size.desc()).limit(sa.bindparam("count", type_=sa.Integer)),
     into=KeptCheckpoint,
 )
+_SIGNED_AFTER = Statement(
+    _OF_LOG.where(evidence_checkpoint.c.size > sa.bindparam("size"))
+    .order_by(evidence_checkpoint.c.size)
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+    into=KeptCheckpoint,
+)
 _KEEP_ASIDE = Statement(
     upsert(evidence_set_aside, keys=["origin", "epoch", "size", "root"], set_=["made_at", "note"])
 )
@@ -198,6 +204,11 @@ def first_covering(db: Reader, log_id: LogId, seq: int) -> KeptCheckpoint | None
 def latest(db: Reader, log_id: LogId, count: int) -> list[KeptCheckpoint]:
     """Return a log's last checkpoints, newest first."""
     return db.all(_LATEST, origin=log_id.origin, epoch=log_id.epoch, count=count)
+
+
+def signed_after(db: Reader, log_id: LogId, size: int, count: int) -> list[KeptCheckpoint]:
+    """Return a log's checkpoints of more than so many entries, the oldest first."""
+    return db.all(_SIGNED_AFTER, origin=log_id.origin, epoch=log_id.epoch, size=size, count=count)
 
 
 def tile(db: Reader, log_id: LogId, level: int, index: int) -> bytes:

@@ -5,6 +5,8 @@ Invariants
         kept in the commit that gives the cosignature away.
     W2  Where this host holds a copy of the log itself, the checkpoint must be that of the copy too.
     W3  A refusal for a fork is recorded (forks.F2); it changes nothing of what was cosigned.
+    W4  Once a person has said which history of a log counts, its line begins anew: who remembers the other
+        one would refuse the right one for ever.
 
 So a restored tower or a rewound site is noticed by whoever witnessed it, even when its own tables agree with
 each other. Source: C2SP tlog-witness (`add-checkpoint`).
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 
 from coldgrid.evidence import forks, tiles
 from coldgrid.evidence.checkpoints import Notary
-from coldgrid.evidence.forks import LogForked, forked
+from coldgrid.evidence.forks import ForkSettled, LogForked, forked
 from coldgrid.evidence.merkle import EMPTY_ROOT, PROOF_MAX, verify_consistency
 from coldgrid.evidence.notes import (
     SIGNED_BY_LOG,
@@ -39,6 +41,7 @@ from coldgrid.evidence.tiles import LogId
 from coldgrid.kernel.authorize import SYSTEM
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.registry import projects
 from coldgrid.kernel.rejections import Conflict, Forbidden, Invalid, Problem
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, metadata
@@ -106,6 +109,24 @@ _ONE = Statement(
     into=Witnessed,
 )
 _ALL = Statement(sa.select(evidence_witnessed).order_by(evidence_witnessed.c.log_name), into=Witnessed)
+_FORGET = Statement(
+    evidence_witnessed.delete().where(evidence_witnessed.c.log_name == sa.bindparam("whose_name"))
+)
+
+
+@projects(ForkSettled)
+def _begin_anew(tx: Tx, event: ForkSettled) -> None:
+    """The next head of a log whose fork was settled is cosigned as the first one (W4)."""
+    if not tx.rebuilding:
+        forget(tx, event.log_origin, event.log_epoch)
+
+
+def forget(tx: Tx, origin: str, epoch: int | None = None) -> None:
+    """Forget which heads of an origin's log were cosigned here: of one epoch, or of all (W4)."""
+    for one in tx.all(_ALL):
+        log_id = _log_id(one.log_name)
+        if log_id.origin == origin and epoch in (None, log_id.epoch):
+            tx.write(_FORGET, whose_name=one.log_name)
 
 
 # --- Pure decision ----------------------------------------------------------------

@@ -34,6 +34,7 @@ _SITE_FIELDS = {
     "network.zone_defined": "zone",
     "network.location_defined": "location",
     "telemetry.sensor_defined": "sensor",
+    "telemetry.gateway_defined": "gateway",
 }
 
 AUDIENCES: dict[str, Told] = {
@@ -46,6 +47,7 @@ AUDIENCES: dict[str, Told] = {
     "kernel.reaction_parked": Told.NOBODY,
     "kernel.reaction_resumed": Told.NOBODY,
     "kernel.clock_accepted": Told.NOBODY,
+    "kernel.dropped": Told.NOBODY,
     # what is asked of a site, and its answer, which goes up with its other facts
     "kernel.requested": Told.SITE,
     "kernel.answered": Told.NOBODY,
@@ -59,6 +61,7 @@ AUDIENCES: dict[str, Told] = {
     "access.person_admitted": Told.NAMED,
     "access.password_set": Told.NAMED,
     "access.person_suspended": Told.NAMED,
+    "access.unit_chosen": Told.NAMED,
     "access.person_reinstated": Told.NAMED,
     "access.token_issued": Told.NAMED,  # the sites that a machine is bound to: it goes on with the WAN down
     "access.token_revoked": Told.NAMED,
@@ -67,15 +70,20 @@ AUDIENCES: dict[str, Told] = {
     "network.change_drafted": Told.NOBODY,
     "network.change_approved": Told.NOBODY,
     "network.change_rejected": Told.NOBODY,
+    "network.named": Told.EVERYONE,  # every page shows temperatures in its unit
+    "network.set_up_step_skipped": Told.NOBODY,
+    "network.set_up_finished": Told.NOBODY,
     "network.site_defined": Told.SITE,
     "network.site_mode_changed": Told.SITE,
     "network.zone_defined": Told.SITE,
     "network.location_defined": Told.SITE,
     "network.lane_defined": Told.NAMED,  # both ends
-    "network.group_defined": Told.EVERYONE,
+    "network.group_defined": Told.NAMED,  # every site, but for who answers for the network
     "catalog.product_defined": Told.EVERYONE,
     "catalog.limit_defined": Told.EVERYONE,
     "telemetry.sensor_defined": Told.SITE,
+    "telemetry.defrost_planned": Told.SITE,
+    "telemetry.gateway_defined": Told.SITE,
     # orders and promises: the sites that hold the goods, and of customers only those that serve them
     "orders.placed": Told.NOBODY,
     "orders.resourced": Told.NOBODY,
@@ -101,8 +109,11 @@ AUDIENCES: dict[str, Told] = {
     "sync.node_enrolled": Told.NOBODY,
     "sync.certificate_renewed": Told.NOBODY,
     "sync.certificate_taken_up": Told.NOBODY,
+    "sync.certificate_recognised": Told.NOBODY,
     "sync.clone_suspected": Told.NOBODY,
     "sync.node_revoked": Told.NOBODY,
+    "sync.authority_replaced": Told.EVERYONE,
+    "sync.authority_ended": Told.EVERYONE,
     "sync.site_called_back": Told.SITE,
     "sync.copy_chosen": Told.SITE,
     "sync.copy_settled": Told.SITE,

@@ -73,8 +73,9 @@ class Batch:
             run = self._last_run[table] = _Run(statement)
             self._runs.append(run)
             self.tables.add(table)
-        run.rows.append(row)
-        self._journal.append(run.rows)
+        rows = run.rows
+        rows.append(row)
+        self._journal.append(rows)
         if statement.barrier:
             self.flush()
 
@@ -128,12 +129,13 @@ class Batch:
         """Send the buffered writes, with a savepoint at each open mark that has none yet."""
         for mark in self._marks:
             if not mark.name:
-                self._send_first(mark.journal)
+                sent = mark.journal
+                self._send_first(sent)
                 self._savepoints += 1
                 mark.name = f"s{self._savepoints}"
                 self.connection.command(f"SAVEPOINT {mark.name}")
                 for other in self._marks:
-                    other.journal = max(0, other.journal - mark.journal) if other is not mark else 0
+                    other.journal = max(0, other.journal - sent)
         self._send_first(len(self._journal))
         for mark in self._marks:
             mark.journal = 0

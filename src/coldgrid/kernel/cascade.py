@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -20,6 +20,7 @@ from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
 from coldgrid.kernel.parking import ParkedStreams, RetryParked
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.registry import Reaction, handles, reactions, reactions_by_name
+from coldgrid.kernel.resting import Lane, Lanes
 from coldgrid.kernel.tx import Tx
 
 CASCADE_MAX = 8
@@ -39,8 +40,7 @@ def run_reactions(batch: Batch, unit: Unit, first: int) -> None:
     """Run the reactions to everything recorded since `first`, and to what they record, level by level."""
     for depth in range(CASCADE_MAX + 1):
         end = len(batch.recorded)
-        for index in range(first, end):
-            entry, event = batch.recorded[index]
+        for entry, event in batch.recorded[first:end]:
             for reaction in reactions.get(type(event), ()):
                 if reaction.queued:
                     continue
@@ -125,12 +125,16 @@ def retry_parked(tx: Tx, command: RetryParked) -> dict[str, int]:
 
 
 class Pump:
-    """Feeds cursor reactions: from memory while the process lives, from the log after a restart."""
+    """Feeds cursor reactions: from memory while the process lives, from the log after a restart.
+
+    Those to a backlog rest in `lanes` until it has come, and are read from the log (`resting`).
+    """
 
     def __init__(
         self, reads: Reads, last_position: int, here: Callable[[str], bool] = lambda origin: True
     ) -> None:
         self.pending: deque[tuple[Reaction, Entry, Any]] = deque()
+        self.lanes = Lanes(reads)
         # Those across origins write to the network's log, the others to their event's: its host runs them.
         self._here = here
         self._new: set[str] = set()
@@ -149,13 +153,15 @@ class Pump:
             if reaction.later or (reaction.cursor and self._here(NETWORK_ORIGIN))
         }
         self._new = {name for name in ours if name not in read_to}
+        self._born = dict.fromkeys(self._new, last_position)
+        self._names = frozenset(ours)
         cursor_types = {tag_of(reaction.event) for reaction in ours.values()}
         known = [read_to[name] for name in read_to if name in ours]
         if not cursor_types or not known or min(known) >= last_position:
             return
         for entry in log.read_all(reads, min(known), sorted(cursor_types)):
             event = decode(entry.type, entry.body)
-            if isinstance(event, UnknownEvent):
+            if isinstance(event, UnknownEvent) or self.lanes.cover(entry):
                 continue
             for reaction in reactions.get(type(event), ()):
                 if (
@@ -166,26 +172,77 @@ class Pump:
 
     def feed(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Queue the reactions to what a commit recorded."""
+        todo: dict[tuple[type[Any], str], list[Reaction]] = {}
         for entry, event in recorded:
-            for reaction in reactions.get(type(event), ()):
-                if self._is_ours(reaction, entry.origin):
-                    self.pending.append((reaction, entry, event))
+            if self.lanes.open and self.lanes.cover(entry):
+                continue
+            key = (type(event), entry.origin)
+            ours = todo.get(key)
+            if ours is None:
+                ours = [one for one in reactions.get(key[0], ()) if self._is_ours(one, key[1])]
+                todo[key] = ours
+            for reaction in ours:
+                self.pending.append((reaction, entry, event))
 
-    def run(self, batch: Batch, unit: Unit, limit: int) -> None:
-        """Run up to `limit` queued reactions and move their cursors in the same commit (K3)."""
+    def due(self, now: datetime | None = None) -> bool:
+        """Tell whether something is to be run now; without `now`, whether anything is left at all."""
+        return bool(self.pending) or self.lanes.due(now) is not None
+
+    def run(self, batch: Batch, unit: Unit, limit: int, now: datetime | None = None) -> None:
+        """Run up to `limit` queued reactions and move their cursors in the same commit (K3).
+
+        Where there are none, run those to as many entries of a lane that is due; without `now`, of any.
+        """
+        if self.pending:
+            self._run_pending(batch, unit, limit)
+            return
+        lane = self.lanes.due(now)
+        if lane is not None:
+            self._run_lane(batch, unit, lane, limit)
+
+    def _run_pending(self, batch: Batch, unit: Unit, limit: int) -> None:
         taken = [self.pending.popleft() for _ in range(min(limit, len(self.pending)))]
         batch.undo(lambda: self.pending.extendleft(reversed(taken)))
-        read_to: dict[str, int] = {}
-        if self._new:
-            read_to = dict.fromkeys(self._new, self._start)
-            new, self._new = self._new, set()
-            batch.undo(lambda: setattr(self, "_new", new))
+        read_to = self._begun(batch)
         for reaction, entry, event in taken:
-            queued = len(batch.recorded)
-            run_one(batch, unit, reaction, entry, event, NETWORK_ORIGIN if reaction.cursor else entry.origin)
-            run_reactions(batch, unit, queued)
+            self._run_one(batch, unit, reaction, entry, event)
             read_to[reaction.name] = entry.position
-        home = NETWORK_ORIGIN if self._here(NETWORK_ORIGIN) else taken[-1][1].origin
-        tx = unit(batch, home, system("cursor"), "cursor")
-        for name, position in read_to.items():
-            parking.move_cursor(tx, name, position)
+        self._move(batch, unit, read_to, taken[-1][1].origin)
+
+    def _run_lane(self, batch: Batch, unit: Unit, lane: Lane, limit: int) -> None:
+        read_to = self._begun(batch)
+        for entry, event in self.lanes.next_of(batch, lane, limit):
+            for reaction in reactions.get(type(event), ()):
+                is_old = entry.position <= self._born.get(reaction.name, -1)
+                if not is_old and self._is_ours(reaction, entry.origin):
+                    self._run_one(batch, unit, reaction, entry, event)
+        if lane.position >= lane.upto:
+            known = {
+                **parking.cursors(unit(batch, self._home(lane.origin), system("cursor"), "cursor")),
+                **read_to,
+            }
+            read_to |= {name: max(known.get(name, -1), lane.upto) for name in self._names}
+            self.lanes.close(batch, lane)
+        self._move(batch, unit, read_to, lane.origin)
+
+    def _run_one(self, batch: Batch, unit: Unit, reaction: Reaction, entry: Entry, event: Any) -> None:
+        queued = len(batch.recorded)
+        run_one(batch, unit, reaction, entry, event, NETWORK_ORIGIN if reaction.cursor else entry.origin)
+        run_reactions(batch, unit, queued)
+
+    def _begun(self, batch: Batch) -> dict[str, int]:
+        """Return where reactions begin that have no cursor yet."""
+        if not self._new:
+            return {}
+        new, self._new = self._new, set()
+        batch.undo(lambda: setattr(self, "_new", new))
+        return dict.fromkeys(new, self._start)
+
+    def _home(self, origin: str) -> str:
+        return NETWORK_ORIGIN if self._here(NETWORK_ORIGIN) else origin
+
+    def _move(self, batch: Batch, unit: Unit, read_to: dict[str, int], origin: str) -> None:
+        if read_to:
+            tx = unit(batch, self._home(origin), system("cursor"), "cursor")
+            for name, position in read_to.items():
+                parking.move_cursor(tx, name, position)

@@ -40,6 +40,11 @@ class ClockGuard:
         self._wall, self._monotonic_s = wall, monotonic_s
         return True
 
+    def trusted(self, wall: datetime, monotonic_s: float) -> datetime:
+        """Return the wall clock's time where it is plausible; else the last plausible one, moved on."""
+        expected = self._wall + timedelta(seconds=monotonic_s - self._monotonic_s)
+        return expected if self.frozen_why or abs(wall - expected) > JUMP_MAX else wall
+
     def accept(self, wall: datetime, monotonic_s: float) -> None:
         """A person accepted the present time."""
         self.__init__(wall, monotonic_s)  # type: ignore[misc]

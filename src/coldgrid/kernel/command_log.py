@@ -36,6 +36,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     pending: str = ""
 
 
+READ_AT_ONCE = 5_000
+
 kernel_command = sa.Table(
     "kernel_command",
     metadata,
@@ -58,6 +60,12 @@ _FIND_ONE = Statement(
 )
 _KEEP = Statement(kernel_command.insert())
 _ALL = Statement(sa.select(kernel_command.c.key, kernel_command.c.caller, kernel_command.c.answer))
+_BEHIND = Statement(
+    sa.select(kernel_command.c.key, kernel_command.c.caller, kernel_command.c.answer)
+    .where(kernel_command.c.key > sa.bindparam("after"))
+    .order_by(kernel_command.c.key)
+    .limit(sa.bindparam("count", type_=sa.Integer))
+)
 _FORGET = Statement(
     kernel_command.delete()
     .where(kernel_command.c.key == sa.bindparam("which"))
@@ -98,6 +106,23 @@ def keep(batch: Batch, caller: str, key: str, hash_: str, answer: Answer) -> tup
     told = encode(answer).decode()
     batch.write_row(_KEEP, (key, caller, hash_, told))
     return hash_, told
+
+
+def answered_before(db: Reader, position: int, most: int) -> list[tuple[str, str, int]]:
+    """Return (key, caller, bytes) of answers that name an entry before a position."""
+    found: list[tuple[str, str, int]] = []
+    after = ""
+    while len(found) < most and (rows := db.all(_BEHIND, after=after, count=READ_AT_ONCE)):
+        after = rows[-1][0]
+        for key, caller, told in rows:
+            if 0 <= _decoder.decode(told).position < position:
+                found.append((key, caller, len(told)))
+    return found[:most]
+
+
+def drop_answer(tx: Tx, key: str, caller: str) -> None:
+    """Forget one answer: a retry of that request is carried out anew from now on."""
+    tx.write(_FORGET, which=key, whose=caller)
 
 
 def forget(tx: Tx, entry_ids: Collection[str]) -> None:

@@ -12,11 +12,11 @@ from coldgrid.kernel.driver import (
     DatabaseInUse,
     DriverError,
     Row,
-    fault,
     schema_statements,
 )
 from coldgrid.kernel.sqlite import SqliteConnection, SqliteDatabase
 from coldgrid.kernel.statements import POSTGRESQL, SQLITE
+from coldgrid.kernel.wal import LogKeeper
 
 
 def open_database(url: str) -> Database:
@@ -35,6 +35,15 @@ def open_database(url: str) -> Database:
     raise ValueError(
         f"COLDGRID_DATABASE: {scheme}:// is not supported; use sqlite:///path or postgresql://host/name"
     )
+
+
+def start_keeper(database: Database, writer: Connection) -> LogKeeper | None:
+    """Start what copies a file's log back beside its writer; None for a server, which needs none."""
+    if not (isinstance(database, SqliteDatabase) and isinstance(writer, SqliteConnection)):
+        return None
+    keeper = LogKeeper(database.path)
+    keeper.start(writer)
+    return keeper
 
 
 def database_size_bytes(database: Database) -> int | None:
@@ -57,7 +66,7 @@ __all__ = [
     "SqliteConnection",
     "SqliteDatabase",
     "database_size_bytes",
-    "fault",
     "open_database",
     "schema_statements",
+    "start_keeper",
 ]

@@ -21,24 +21,25 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import structlog
 
-from coldgrid.kernel import cascade, command_log, hosting, log, origins, requests, set_aside, timers
+from coldgrid.kernel import cascade, command_log, hosting, log, origins, requests, schema, set_aside, timers
 from coldgrid.kernel.authorize import SYSTEM, Authorizer, Principal, Resource
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.command_log import Answer
-from coldgrid.kernel.database import Connection, Database, DriverError, fault, schema_statements
+from coldgrid.kernel.database import Connection, Database, DriverError
+from coldgrid.kernel.driver import ConnectionLost, end_of
+from coldgrid.kernel.elsewhere import check_kept
 from coldgrid.kernel.events import Command, Entry, tag_of
 from coldgrid.kernel.gathering import GatheringBatch
 from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.metrics import COMMANDS, GROUPS
 from coldgrid.kernel.origins import ClockKind, OriginClosed
-from coldgrid.kernel.ownership import NETWORK_ORIGIN, Owner
-from coldgrid.kernel.personal import Keyring
+from coldgrid.kernel.ownership import NETWORK_ORIGIN, OF_HOST, OF_NETWORK
+from coldgrid.kernel.personal import Keyring, known_subjects
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.registry import Handler, handlers, hot_states, origin_checks, timer_handlers
 from coldgrid.kernel.rejections import InternalFault, Invalid, Problem, Rejected
 from coldgrid.kernel.requests import OpenRequests, Pending
 from coldgrid.kernel.statements import SQLITE
-from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Shared, Tx
 
 T = TypeVar("T")
@@ -82,8 +83,11 @@ class Decider:
         self.listeners: list[CommitListener] = []
         self.next_due_at: datetime | None = None
         self.connection: Connection = database.writer()
-        for text in schema_statements(list(metadata.sorted_tables), database.dialect):
-            self.connection.command(text)
+        try:
+            schema.make(self.connection)
+        except Rejected:
+            self.close()
+            raise
         self.reload()
 
     def reload(self) -> None:
@@ -94,7 +98,7 @@ class Decider:
         self.shared = Shared(
             self.database.dialect,
             {class_: class_.load(reads) for class_ in hot_states},
-            Keyring(reads),
+            Keyring(reads, known_subjects(reads)),
             self.host.entropy,
             self._run_nested,
         )
@@ -126,23 +130,21 @@ class Decider:
             return self._commit(lambda batch: self._run_calls(batch, calls))
         except DriverError as error:
             self._reconnect()
-            if len(calls) == 1:
+            if len(calls) == 1 or isinstance(error, ConnectionLost):  # which may have committed all of it
                 logger.error("group_failed", command=tag_of(type(calls[0].command)), error=str(error))
-                return [fault(error)]
+                return [end_of(error, tag_of(type(call.command)), call.key) for call in calls]
         # One of them upset the database: find it by running each alone.
         return [self.execute([call])[0] for call in calls]
 
     def settle(self) -> None:
         """Run cursor reactions until none has anything left to read, and what is asked of origins here."""
-        while self.pump.pending or self.answer_requests():
-            if self.pump.pending:
+        while self.pump.due() or self.answer_requests():
+            if self.pump.due():
                 self._commit(lambda batch: self.pump.run(batch, self.unit, cascade.CURSOR_CHUNK))
 
     def answer_requests(self, limit: int = GROUP_MAX) -> int:
         """Carry out what is asked of the origins hosted here, a commit for each; return how many."""
         waiting: OpenRequests = self.shared.hot[OpenRequests]
-        if not waiting.by_site:
-            return 0
         due = waiting.due(self.hosting.here)[:limit]
         for request_id in due:
             self._commit(partial(self._answer_request, request_id))
@@ -166,14 +168,17 @@ class Decider:
         """Run a function as one unit of work and commit: for imports, which are no commands."""
         return self._commit(lambda batch: work(self.unit(batch, origin, principal, cause)))
 
-    def take(self, origin: str, work: Callable[[Tx], T], cause: str, *, gathers: bool = False) -> T:
+    def take(
+        self, origin: str, work: Callable[[Tx], T], cause: str, *, gathers: bool = False, rests: bool = False
+    ) -> T:
         """Run a function that takes in another host's facts: no epoch of ours is opened for them.
 
-        `gathers`: it has many of them, and gives no commands (`GatheringBatch`).
+        `gathers`: many, and no commands (`GatheringBatch`). `rests`: more is to come (`resting`).
         """
         return self._commit(
             lambda batch: work(Tx(batch, self.shared, origin, SYSTEM, self.host.now(), cause)),
             GatheringBatch if gathers else Batch,
+            origin if rests else "",
         )
 
     def close(self) -> None:
@@ -183,12 +188,14 @@ class Decider:
 
     # --- one group ---------------------------------------------------------------
 
-    def _commit(self, work: Callable[[Batch], T], kind: type[Batch] = Batch) -> T:
-        """Run work in one transaction; on any failure nothing of it remains (D4)."""
+    def _commit(self, work: Callable[[Batch], T], kind: type[Batch] = Batch, resting: str = "") -> T:
+        """Run work in one transaction, or nothing of it (D4). `resting`: whose backlog it takes."""
         batch = kind(self.connection, self.heads.copy(), self.position)
         self.connection.command("BEGIN IMMEDIATE" if self.database.dialect == SQLITE else "BEGIN")
         try:
             result = work(batch)
+            if resting or self.pump.lanes.open:
+                self.pump.lanes.take(batch, self.host.now(), resting)
             batch.flush()
             self.connection.command("COMMIT")
         except BaseException:
@@ -283,7 +290,7 @@ class Decider:
         site_id = getattr(call.command, "site_id", None) or (None if origin == NETWORK_ORIGIN else origin)
         resource = Resource(site_id, handler.action)
         self.host.authorizer.authorize(call.principal, handler.action, resource)
-        if handler.owner is Owner.HOST:  # no log of ours or another's is begun for it
+        if handler.owner is OF_HOST:  # no log of ours or another's is begun for it
             tx = Tx(batch, self.shared, origin, call.principal, self.host.now(), call.key or "")
         elif self.hosting.here(origin):
             tx = self.unit(batch, origin, call.principal, call.key or "")
@@ -293,7 +300,7 @@ class Decider:
 
     def _ask(self, batch: Batch, call: Call, handler: Handler, origin: str) -> Answer:
         """Ask the origin's host to carry it out (`requests`)."""
-        requests.check_kept(handler, origin, call.principal, self.hosting.here(NETWORK_ORIGIN))
+        check_kept(Reads(self.connection), self, handler, origin, call.principal)
         tx = self.unit(batch, NETWORK_ORIGIN, call.principal, call.key or "")
         drawn = (batch.position, tx.stamp.micros)  # without a key every call is a request of its own
         request_id = requests.request_id_of(call.principal.actor_id, call.key, *drawn)
@@ -339,7 +346,7 @@ class Decider:
 
     def _ask_nested(self, tx: Tx, handler: Handler, command: Command, origin: str) -> Pending:
         """Ask another host for what follows here from a fact; the same cause asks for the same once."""
-        requests.check_kept(handler, origin, None, self.hosting.here(NETWORK_ORIGIN))
+        check_kept(Reads(self.connection), self, handler, origin, None)
         child = self.unit(tx.batch, NETWORK_ORIGIN, tx.principal, tx.cause)
         drawn = (tx.cause, command_log.body_hash(command))
         request_id = requests.request_id_of(tx.actor, None, *drawn)
@@ -350,7 +357,7 @@ class Decider:
         if handler is None:
             raise Invalid([Problem(field="type", message=f"{tag_of(type(command))} has no handler here")])
         origin = NETWORK_ORIGIN
-        if handler.owner not in (Owner.NETWORK, Owner.HOST):
+        if handler.owner is not OF_NETWORK and handler.owner is not OF_HOST:
             origin = getattr(command, "site_id", None) or getattr(command, "origin", None) or NETWORK_ORIGIN
         return handler, origin
 
@@ -376,9 +383,8 @@ class Decider:
             raise
         except Exception as error:
             batch.take_back(mark)
-            cascade.park_timer(
-                self.unit(batch, timer.origin, cascade.system("timer"), tx.cause), timer, error
-            )
+            again = self.unit(batch, timer.origin, cascade.system("timer"), tx.cause)
+            cascade.park_timer(again, timer, error)
             return
         batch.release(mark)
         cascade.run_reactions(batch, self.unit, mark.queued)

@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from coldgrid.kernel.rejections import Conflict, Rejected, StorageFailed, StorageFull, Unavailable
-from coldgrid.kernel.statements import SQLITE, Statement
+from coldgrid.kernel.statements import SQLITE, Statement, dialect_of
 
 Row = tuple[Any, ...]
 
@@ -25,10 +24,38 @@ class DriverError(Exception):
     """The driver refused: the group it happened in is rolled back whole."""
 
 
+class ConnectionLost(DriverError):
+    """The server is gone, or this connection may write no more: nothing can be done on it."""
+
+
+class DatabaseLost(StorageFailed):
+    """The database did not answer; whether the fact was stored is not known."""
+
+    todo = "Try again with the same key: what was done is not done twice."
+
+
+class EndUnknown(DatabaseLost):
+    """The database did not answer a request without a key; whether it was done is not known."""
+
+    todo = (
+        "Look whether what you asked for is there before you send it again. With an Idempotency-Key it may "
+        "be sent again at once: what was done is not done twice."
+    )
+
+
 class AlreadyThere(Conflict):
     """Something that this would make is there already; nothing was stored."""
 
     todo = "Choose another id, or look at what is there."
+
+
+class DatabaseUnread(Unavailable):
+    """The database cannot be read; nothing was done."""
+
+    todo = (
+        "coldgrid doctor tells what is wrong with it. Where its file is damaged, keep the file as it is and "
+        "put the last copy back: docs/backup.md."
+    )
 
 
 class DatabaseInUse(Unavailable):
@@ -80,14 +107,13 @@ class Database(Protocol):
 
 def schema_statements(tables: Sequence[sa.Table], dialect: str) -> list[str]:
     """Return the CREATE statements of tables and their indexes."""
-    made: sa.Dialect = sqlite.dialect() if dialect == SQLITE else postgresql.dialect()  # type: ignore[no-untyped-call]
+    made = dialect_of(dialect)
     texts = []
     for table in tables:
         texts.append(str(CreateTable(table, if_not_exists=True).compile(dialect=made)))
-        texts += [
-            str(CreateIndex(index, if_not_exists=True).compile(dialect=made))
-            for index in sorted(table.indexes, key=lambda index: str(index.name))
-        ]
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            index.dialect_options[dialect]["where"] = index.dialect_options[SQLITE]["where"]
+            texts.append(str(CreateIndex(index, if_not_exists=True).compile(dialect=made)))
     if dialect == SQLITE:
         # Rows of wide keys live in the key's own tree: one write and one read less for each row.
         texts = [text.rstrip() + " WITHOUT ROWID" if _without_rowid(text) else text for text in texts]
@@ -105,8 +131,17 @@ def _without_rowid(text: str) -> bool:
 def fault(error: Exception) -> Rejected:
     """Turn a driver's error into the rejection that callers see."""
     told = str(error)
+    if isinstance(error, ConnectionLost):
+        return DatabaseLost(detail=told)
     if "UNIQUE constraint" in told or "duplicate key value" in told:
         return AlreadyThere()
     if "disk is full" in told or "No space left" in told or "could not extend file" in told:
         return StorageFull(detail=told)
     return StorageFailed(detail=told)
+
+
+def end_of(error: Exception, command: str, key: str | None) -> Rejected:
+    """Return what a command's caller hears of a driver's error; one without a key must look for itself."""
+    if key is None and isinstance(error, ConnectionLost):
+        return EndUnknown(command=command, detail=str(error))
+    return fault(error)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
+from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.driver import Connection, Row
+from coldgrid.kernel.events import Entry
 from coldgrid.kernel.held_rows import Held, Writer
 from coldgrid.kernel.statements import Statement
-from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tables import EPOCH, metadata
+from coldgrid.kernel.tx import Shared, Tx
 from coldgrid.kernel.writes import tables_of, write_of
 
 
@@ -79,6 +82,37 @@ class FoldingBatch(Batch):
         self._store(statement)
         held.write_stored(statement, row)
         held.flush()
+
+
+class FoldingTx(Tx):
+    """A unit of work that goes from entry to entry: projections keep none of it, nor do their undos."""
+
+    __slots__ = ("_dialect", "_writers")
+
+    def __init__(self, batch: FoldingBatch, shared: Shared) -> None:
+        super().__init__(batch, shared, "", Principal(""), EPOCH, "")
+        self._dialect = shared.dialect
+        self._writers = batch.writers
+
+    def turn_to(self, entry: Entry, recorded_us: int) -> None:
+        """Become the unit of work that recorded an entry."""
+        stamp = self.stamp
+        self.entry = entry
+        self.origin = stamp.origin = entry.origin
+        self.now = stamp.at = entry.recorded_at
+        self.cause = stamp.cause = entry.cause
+        stamp.micros = recorded_us
+        if entry.actor != stamp.actor:
+            stamp.actor = entry.actor
+            self.principal = Principal(entry.actor)
+
+    def write(self, statement: Statement[Any], /, **params: Any) -> None:
+        """Do a write."""
+        self._writers[statement](statement.bind(self._dialect, params))
+
+    def write_row(self, statement: Statement[Any], row: Row) -> None:
+        """Do a write whose values are encoded and in `statement.names` order."""
+        self._writers[statement](row)
 
 
 class _Writers(dict[Statement[Any], Writer]):

@@ -10,9 +10,16 @@ rows. Written one after the other, much of their time goes into statements that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from coldgrid.kernel import log
 from coldgrid.kernel.batch import Mark
 from coldgrid.kernel.driver import Connection
-from coldgrid.kernel.folding import FoldingBatch
+from coldgrid.kernel.events import Entry, UnknownEvent
+from coldgrid.kernel.folding import FoldingBatch, FoldingTx
+from coldgrid.kernel.registry import projections
+from coldgrid.kernel.tx import Tx
 
 
 class GatheringBatch(FoldingBatch):
@@ -30,3 +37,25 @@ class GatheringBatch(FoldingBatch):
         self._held.clear()
         self.writers.clear()
         super().take_back_all()
+
+
+def gather(tx: Tx, read: Sequence[tuple[Entry, Any]]) -> None:
+    """Append another host's entries verbatim, with the events in them, and project them.
+
+    As `origins.take_in` does for a host at work, but the caller has seen to it that each leaf is that of its
+    bytes, and that the entries follow what is here.
+    """
+    batch = tx.batch
+    assert isinstance(batch, GatheringBatch)
+    projecting = FoldingTx(batch, tx.shared)
+    recorded = batch.recorded
+    for entry, event in read:
+        here, recorded_us = log.append_timed(batch, entry)
+        if isinstance(event, UnknownEvent):
+            continue
+        todo = projections.get(type(event))
+        if todo:
+            projecting.turn_to(here, recorded_us)
+            for projection in todo:
+                projection(projecting, event)
+        recorded.append((here, event))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -28,13 +28,21 @@ Where = tuple[tuple[int, ...], tuple[int, ...]]
 _ANY: Where = ((), ())
 
 
-class _Op(NamedTuple):
-    """A statement with what is known of it. `moves`: it changes what it finds rows by."""
+class _Op:
+    """A statement with what is known of it, and the run that takes its rows now (−1: none).
 
-    statement: Statement[Any]
-    write: Write
-    where: Where
-    moves: bool
+    `moves`: it changes what it finds rows by. `add_up`: makes of two rows of it the one that does both.
+    """
+
+    __slots__ = ("add_up", "moves", "run", "statement", "where")
+
+    def __init__(self, statement: Statement[Any], write: Write) -> None:
+        columns, empty = write.where
+        self.statement = statement
+        self.where = write.where
+        self.moves = not write.changed.isdisjoint((*columns, *empty))
+        self.add_up = _adds_up(write)
+        self.run = -1
 
 
 class Held:
@@ -65,16 +73,17 @@ class Held:
     def upserter(self, statement: Statement[Any], write: Write) -> Writer:
         """Return what does an upsert."""
         lookup, key_of = self._lookup(write), itemgetter(*(place for _, place in write.match))
-        change, rows, late, op = self._change(write), self.rows, self.late, _op(statement, write)
+        change, rows, late = self._change(write), self.rows, self.late.adder(_Op(statement, write))
 
         def upsert(row: Row) -> None:
             if lookup.seen != len(rows):
                 lookup.catch_up()
-            found = lookup.one.get(key_of(row))
+            key = key_of(row)
+            found = lookup.one.get(key) if rows else None
             if found is not None:
                 change(found, row)
             elif self.stored:
-                late.add(op, key_of(row), row)
+                late(key, row)
             else:
                 rows.append(row)
 
@@ -84,7 +93,7 @@ class Held:
         """Return what does an update or a delete."""
         lookup, key_of = self._lookup(write), itemgetter(*(place for _, place in write.match))
         change = self._delete if write.kind == "delete" else self._change(write)
-        rows, late, op, names_one = self.rows, self.late, _op(statement, write), self._names_one(write)
+        rows, late, names_one = self.rows, self.late.adder(_Op(statement, write)), self._names_one(write)
 
         def update(row: Row) -> None:
             if lookup.seen != len(rows):
@@ -100,7 +109,7 @@ class Held:
                 if names_one:
                     return
             if self.stored:
-                late.add(op, key, row)
+                late(key, row)
 
         return update
 
@@ -192,9 +201,10 @@ class _Lookup:
     def catch_up(self) -> None:
         """Take in the rows that came since."""
         rows, key_of, one = self._rows, self._key_of, self.one
+        must = self._empty[0] if self._empty else -1  # most rows that do not fit are told by one column
         for place in range(self.seen, len(rows)):
             row = rows[place]
-            if not row or (self._picky and not self._fits(row)):
+            if not row or (must >= 0 and row[must] is not None) or (self._picky and not self._fits(row)):
                 continue
             if type(row) is tuple:
                 row = rows[place] = list(row)
@@ -248,27 +258,36 @@ class _Late:
     def __init__(self) -> None:
         self.count = 0
         self._runs: list[tuple[Statement[Any], Where, list[Any]]] = []
-        self._run_of: dict[int, int] = {}
+        self._ops: list[_Op] = []
         self._last: dict[Any, tuple[int, Any]] = {}
         self._where: Where | None = None
 
-    def add(self, op: _Op, key: Any, row: Row) -> None:
-        """Take in a write of the stored rows that have a key."""
-        if op.where is not self._where or op.moves:
-            if op.where != self._where or op.moves:
-                self._seal()
-            self._where = op.where
-        number = self._run_of.get(id(op), -1)
-        earlier, before = self._last.get(key, (-1, None))
-        if 0 <= earlier == number:
-            _add_up(op.write, before, row)
-            return
-        if number < 0 or number < earlier:
-            number = self._run_of[id(op)] = len(self._runs)
+    def adder(self, op: _Op) -> Callable[[Any, Row], None]:
+        """Return what takes in a statement's writes of the stored rows that have a key."""
+        where, moves, add_up, last = op.where, op.moves, op.add_up, self._last
+
+        def add(key: Any, row: Row) -> None:
+            if self._where is not where or moves:
+                if self._where != where or moves:
+                    self._seal()
+                self._where = where
+            before = last.get(key)
+            if before is not None and before[0] == op.run:
+                add_up(before[1], row)
+            else:
+                self._add_new(op, key, list(row), -1 if before is None else before[0])
+
+        return add
+
+    def _add_new(self, op: _Op, key: Any, held: list[Any], earlier: int) -> None:
+        """Take in a row behind the run that has the last write of the same key."""
+        if op.run < 0 or op.run < earlier:
+            if op.run < 0:
+                self._ops.append(op)
+            op.run = len(self._runs)
             self._runs.append((op.statement, op.where, []))
-        held = list(row)
-        self._runs[number][2].append(held)
-        self._last[key] = number, held
+        self._runs[op.run][2].append(held)
+        self._last[key] = op.run, held
         self.count += 1
 
     def add_sealed(self, statement: Statement[Any], row: Row) -> None:
@@ -290,7 +309,9 @@ class _Late:
         self.count = 0
 
     def _seal(self) -> None:
-        self._run_of.clear()
+        for op in self._ops:
+            op.run = -1
+        self._ops.clear()
         self._last.clear()
         self._where = None
 
@@ -320,21 +341,29 @@ def _changes(write: Write) -> Callable[[list[Any], Row], None]:
     return add
 
 
-def _add_up(write: Write, before: list[Any], row: Row) -> None:
-    """Make of two like writes of one row the one that does both."""
-    for _, place in write.set_:
-        if place >= 0:
+def _adds_up(write: Write) -> Callable[[list[Any], Row], None]:
+    """Return what makes of two like writes of one row the one that does both."""
+    places = tuple(place for _, place in write.set_ if place >= 0)
+    sums = tuple(place for _, place in (*write.plus, *write.minus))
+
+    def add_up(before: list[Any], row: Row) -> None:
+        for place in places:
             before[place] = row[place]
-    for _, place in (*write.plus, *write.minus):
-        one, other = before[place], row[place]
-        before[place] = None if one is None or other is None else one + other
+        for place in sums:
+            one, other = before[place], row[place]
+            before[place] = None if one is None or other is None else one + other
+
+    if places or len(sums) != 1:
+        return add_up
+    (only,) = sums
+
+    def add(before: list[Any], row: Row) -> None:
+        one, other = before[only], row[only]
+        before[only] = None if one is None or other is None else one + other
+
+    return add
 
 
 @cache
 def _insert(table: sa.Table) -> Statement[Any]:
     return Statement(table.insert())
-
-
-def _op(statement: Statement[Any], write: Write) -> _Op:
-    columns, empty = write.where
-    return _Op(statement, write, write.where, moves=not write.changed.isdisjoint((*columns, *empty)))

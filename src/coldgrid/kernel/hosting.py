@@ -58,6 +58,11 @@ class Hosting:
         return self.told.get(EVERY_OTHER, True) if told is None else told
 
     @property
+    def told_here(self) -> frozenset[str]:
+        """The origins that were said to live here."""
+        return frozenset(origin for origin, here in self.told.items() if here)
+
+    @property
     def elsewhere(self) -> list[str]:
         """The origins that are known to live elsewhere, in order."""
         return sorted(origin for origin, here in self.told.items() if not here and origin != EVERY_OTHER)

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.events import Entry, Event, decode, encode, envelope_bytes, leaf_hash, tag_of
@@ -54,6 +53,8 @@ event_log = sa.Table(
 sa.Index("uq_event_log_origin", event_log.c.origin, event_log.c.epoch, event_log.c.seq, unique=True)
 sa.Index("ix_event_log_stream", event_log.c.stream)
 
+LOG_TABLE = event_log.name  # what follows it in the database itself is named after it
+
 _APPEND = Statement(event_log.insert())
 _SELECT = sa.select(event_log).order_by(event_log.c.position)
 _AFTER = Statement(
@@ -92,6 +93,13 @@ _AT = Statement(
     _SELECT.where(event_log.c.position.in_(sa.bindparam("positions", expanding=True))), into=Entry
 )
 _OF_STREAM = Statement(_SELECT.where(event_log.c.stream == sa.bindparam("stream")), into=Entry)
+_OF_STREAM_BACK = Statement(
+    sa.select(event_log)
+    .where(event_log.c.stream == sa.bindparam("stream"), event_log.c.position < sa.bindparam("before"))
+    .order_by(event_log.c.position.desc())
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+    into=Entry,
+)
 _ONE = Statement(
     sa.select(event_log)
     .where(event_log.c.origin == sa.bindparam("origin"))
@@ -123,9 +131,6 @@ _HEADS = Statement(
 )
 _CUT = Statement(event_log.delete().where(event_log.c.position == sa.bindparam("at_position")))
 _LAST_POSITION = Statement(sa.select(sa.func.max(event_log.c.position)))
-_COUNTS = Statement(
-    sa.select(event_log.c.type, sa.func.count()).group_by(event_log.c.type).order_by(event_log.c.type)
-)
 
 FIRST_EPOCH = 1
 
@@ -204,28 +209,41 @@ def append(
 
 def append_verbatim(batch: Batch, entry: Entry) -> Entry:
     """Append another host's entry as it is; only its local position is ours."""
-    position = batch.position
+    return append_timed(batch, entry)[0]
+
+
+def append_timed(batch: Batch, entry: Entry) -> tuple[Entry, int]:
+    """Do so, and return the entry with when it was recorded, as it is stored."""
+    position, origin, epoch, seq = batch.position, entry.origin, entry.epoch, entry.seq
+    occurred, recorded = entry.occurred_at, entry.recorded_at
+    recorded_us = to_micros(recorded)
+    stream, type_, actor, cause = entry.stream, entry.type, entry.actor, entry.cause
+    audience, body, leaf = entry.audience, entry.body, entry.leaf
+    occurred_us = recorded_us if occurred is recorded else to_micros(occurred)
     batch.write_row(
         _APPEND,
         (
             position,
-            entry.origin,
-            entry.epoch,
-            entry.seq,
-            to_micros(entry.occurred_at),
-            to_micros(entry.recorded_at),
-            entry.stream,
-            entry.type,
-            entry.actor,
-            entry.cause,
-            entry.audience,
-            entry.body,
-            entry.leaf,
+            origin,
+            epoch,
+            seq,
+            occurred_us,
+            recorded_us,
+            stream,
+            type_,
+            actor,
+            cause,
+            audience,
+            body,
+            leaf,
         ),
     )
-    batch.heads[entry.origin] = (entry.epoch, entry.seq + 1)
+    batch.heads[origin] = (epoch, seq + 1)
     batch.position = position + 1
-    return msgspec.structs.replace(entry, position=position)
+    here = Entry(
+        position, origin, epoch, seq, occurred, recorded, stream, type_, actor, cause, audience, body, leaf
+    )
+    return here, recorded_us
 
 
 def cut(batch: Batch, positions: Sequence[int]) -> None:
@@ -277,6 +295,11 @@ def read_stream(db: Reader, stream: str) -> list[Entry]:
     return db.all(_OF_STREAM, stream=stream)
 
 
+def read_stream_back(db: Reader, stream: str, before: int, limit: int) -> list[Entry]:
+    """Return a stream's entries before a position, newest first."""
+    return db.all(_OF_STREAM_BACK, stream=stream, before=before, count=limit)
+
+
 def find(db: Reader, entry_id: str) -> Entry | None:
     """Return the entry named origin/epoch/seq, or None."""
     origin, _, rest = entry_id.partition("/")
@@ -313,11 +336,6 @@ def last_position(db: Reader) -> int:
     """Return the last position; -1 where the log is empty."""
     last = db.value(_LAST_POSITION)
     return -1 if last is None else int(last)
-
-
-def counts_by_type(db: Reader) -> dict[str, int]:
-    """Return how many entries there are of each type."""
-    return {type_: int(count) for type_, count in db.all(_COUNTS)}
 
 
 def decode_entry(entry: Entry) -> Any:

@@ -69,4 +69,8 @@ PARKED = Counter(
 )
 EFFECTS = Counter("coldgrid_effects_total", "Attempts to carry an effect out.", ["channel", "outcome"])
 QUEUE = Gauge("coldgrid_decider_queue", "Commands that wait for the decider.")
+REACTIONS_REST = Gauge(
+    "coldgrid_reactions_rest_seconds",
+    "For how long reactions to a site's backlog have been resting; 0: none do.",
+)
 TIMERS_FROZEN = Gauge("coldgrid_timers_frozen", "1 while timers stand still after an implausible clock jump.")

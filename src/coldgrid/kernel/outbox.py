@@ -10,6 +10,7 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -322,6 +323,27 @@ def due_effects(db: Reader, now: datetime, limit: int) -> list[PendingEffect]:
 def due_effects_of(db: Reader, channel: str, now: datetime, limit: int) -> list[PendingEffect]:
     """Return the effects of one channel to try now: a channel that is slow or down hides no other's."""
     return db.all(_DUE_OF, channel=channel, now=now, count=limit)
+
+
+_DONE_BEFORE = Statement(
+    sa.select(kernel_outbox.c.key, sa.func.length(kernel_outbox.c.payload), kernel_outbox.c.created_at)
+    .where(kernel_outbox.c.status == EffectStatus.DELIVERED)
+    .where(kernel_outbox.c.created_at < sa.bindparam("before", type_=Instant))
+    .order_by(kernel_outbox.c.created_at, kernel_outbox.c.key)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_DROP = Statement(kernel_outbox.delete().where(kernel_outbox.c.key == sa.bindparam("gone")))
+
+
+def delivered_before(db: Reader, before: datetime, most: int) -> list[tuple[str, int, datetime]]:
+    """Return (key, bytes, made at) of effects that were delivered, the oldest first."""
+    return db.all(_DONE_BEFORE, before=before, most=most)
+
+
+def drop_effects(tx: Tx, keys: Sequence[str]) -> None:
+    """Forget effects that were delivered; the fact that they were stays in the log."""
+    for key in keys:
+        tx.write(_DROP, gone=key)
 
 
 def effects_of_status(db: Reader, status: EffectStatus) -> list[PendingEffect]:

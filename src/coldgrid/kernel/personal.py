@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from coldgrid.kernel.events import Command, Event
+from coldgrid.kernel.known import KnownIds
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.registry import handles, projects
 from coldgrid.kernel.rejections import Conflict
@@ -62,6 +63,7 @@ personal_key = sa.Table(
     info={"service": True},
 )
 _KEY = Statement(sa.select(personal_key.c.key).where(personal_key.c.subject == sa.bindparam("subject")))
+_SUBJECTS = Statement(sa.select(personal_key.c.subject))
 _NEW_KEY = Statement(personal_key.insert())
 _KEYS = Statement(
     sa.select(personal_key.c.subject, personal_key.c.key)
@@ -78,11 +80,25 @@ class _Rows(Protocol):
 
 
 class Keyring:
-    """The keys of subjects, read when first needed and kept for the decider's term."""
+    """The keys of subjects, read when first needed and kept for the decider's term.
 
-    def __init__(self, rows: _Rows) -> None:
+    `known`: whoever has a key, or had one. With it a subject that never had one costs no read, which in the
+    middle of a group would cost more than all else that is done for an order.
+    """
+
+    def __init__(self, rows: _Rows, known: KnownIds | None = None) -> None:
         self._rows = rows
+        self._known = known
         self._ciphers: dict[str, AESSIV] = {}
+
+    def perhaps(self, subject: str) -> bool:
+        """Whether the subject may have, or have had, a key; False is certain."""
+        return self._known is None or self._known.perhaps(subject)
+
+    def note(self, subject: str) -> None:
+        """Remember that the subject has a key, or had one. Never taken back: it costs one read at most."""
+        if self._known is not None:
+            self._known.add(subject)
 
     def at_hand(self, subject: str) -> AESSIV | None:
         """Return the subject's cipher if it was used before."""
@@ -116,8 +132,9 @@ class Keyring:
         return cipher
 
     def drop(self, subject: str) -> None:
-        """Forget a key."""
+        """Forget a key; the subject had one, or is never to have one (P3)."""
         self._ciphers.pop(subject, None)
+        self.note(subject)
 
 
 def seal(tx: Tx, keyring: Keyring, subject: str, text: str) -> Sealed:
@@ -127,13 +144,14 @@ def seal(tx: Tx, keyring: Keyring, subject: str, text: str) -> Sealed:
         SubjectErased: the person was erased before (P3).
     """
     cipher = keyring.at_hand(subject)
-    if cipher is None:
+    if cipher is None and keyring.perhaps(subject):
         had_one, cipher = keyring.look_up(subject, tx)
         if had_one and cipher is None:
             raise SubjectErased(subject=subject)
     if cipher is None:
         key = tx.entropy(KEY_BYTES)
         cipher = keyring.put(subject, key)
+        keyring.note(subject)
         tx.undo(lambda: keyring.drop(subject))
         tx.write_row(_NEW_KEY, (subject, key))
     return Sealed(subject, cipher.encrypt(text.encode(), [subject.encode()]))
@@ -158,6 +176,14 @@ def _collect(value: Any, found: set[str]) -> None:
             _collect(inner, found)
 
 
+def known_subjects(rows: Reader) -> KnownIds:
+    """Return whoever has a key, or had one: one pass over them."""
+    known = KnownIds()
+    for (subject,) in rows.all(_SUBJECTS):
+        known.add(subject)
+    return known
+
+
 def keys_of(db: Reader, subjects: Collection[str]) -> dict[str, bytes]:
     """Return the keys of some subjects, for another host that may read their data; not of those erased."""
     return {subject: bytes(key) for subject, key in db.all(_KEYS, subjects=list(subjects))}
@@ -170,6 +196,7 @@ def take_key(tx: Tx, keyring: Keyring, subject: str, key: bytes) -> None:
         return
     tx.write_row(_NEW_KEY, (subject, key))
     keyring.put(subject, key)
+    keyring.note(subject)
     tx.undo(lambda: keyring.drop(subject))
 
 

@@ -1,25 +1,34 @@
 """PostgreSQL driver (psycopg 3): the same port as SQLite, with whole columns sent for bulk inserts.
 
-The decider's lease is an advisory lock of the very session that commits. It lives and dies with that
-connection, so a decider that lost its lease has no connection left to write on: that fences it.
-A pooler in transaction mode would break this, so the decider must reach the server directly.
+The decider's connection holds the lease (`postgres_lease`): a lock of the very session that commits, and a
+term that each of its transactions is checked against. It must reach the server directly, not by a pooler.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.pq import DiagnosticField, ExecStatus
 
-from coldgrid.kernel.driver import Connection, DatabaseInUse, DriverError, Row
+from coldgrid.kernel import postgres_lease
+from coldgrid.kernel.driver import Connection, ConnectionLost, DatabaseInUse, DriverError, Row
 from coldgrid.kernel.statements import POSTGRESQL, Statement
 
-_LEASE_KEY = 0x636F6C64  # "cold"
 LEASE_TRIES = 6
 LEASE_WAIT_S = 0.4
+# A server that is cut off is lost after some seconds, not after the hours that TCP would wait.
+PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 class PostgresConnection:
@@ -29,11 +38,12 @@ class PostgresConnection:
 
     def __init__(self, url: str) -> None:
         try:
-            self.driver = psycopg.connect(url, autocommit=True, prepare_threshold=2, connect_timeout=5)
+            self.driver = psycopg.connect(url, autocommit=True, prepare_threshold=2, **PATIENCE)
         except psycopg.Error as error:
             raise DriverError(f"cannot connect: {error}") from error
         self.driver.prepared_max = 1000
         self._cursor = self.driver.cursor()
+        self.term = 0  # of the lease, on the decider's connection
 
     def query(self, statement: Statement[Any], params: Row) -> list[Row]:
         """Run a read."""
@@ -42,7 +52,7 @@ class PostgresConnection:
         try:
             return self._cursor.execute(text, values).fetchall()
         except psycopg.Error as error:
-            raise DriverError(f"{error} in {text}") from error
+            raise self._failed(error, text) from error
 
     def run_many(self, statement: Statement[Any], rows: list[Row]) -> None:
         """Run a write for every row: one statement over whole columns for inserts, else pipelined."""
@@ -56,14 +66,36 @@ class PostgresConnection:
             else:
                 self._cursor.executemany(sql.text, rows)
         except psycopg.Error as error:
-            raise DriverError(f"{error} in {sql.text}") from error
+            raise self._failed(error, sql.text) from error
 
     def command(self, sql: str) -> None:
-        """Run a text as it is."""
+        """Run a text as it is; on the decider's connection a transaction begins by its term (lease.L2)."""
+        if self.term and sql == "BEGIN":
+            self._begin()
+            return
         try:
             self.driver.execute(sql)
         except psycopg.Error as error:
-            raise DriverError(f"{error} in {sql}") from error
+            raise self._failed(error, sql) from error
+
+    def _begin(self) -> None:
+        try:
+            result = self.driver.pgconn.exec_(postgres_lease.BEGIN_FENCED)
+            if result.error_field(DiagnosticField.SQLSTATE) == postgres_lease.FENCE_FORGOTTEN:
+                self.driver.execute("ROLLBACK")
+                postgres_lease.prepare_fence(self.driver, self.term)
+                result = self.driver.pgconn.exec_(postgres_lease.BEGIN_FENCED)
+        except psycopg.Error as error:
+            raise self._failed(error, "BEGIN") from error
+        if result.status != ExecStatus.TUPLES_OK:
+            told = result.error_message.decode(errors="replace").strip()
+            self.driver.close()  # by another's term nothing is ever written here again
+            raise ConnectionLost(f"term {self.term} is over: {told}")
+
+    def _failed(self, error: psycopg.Error, text: str) -> DriverError:
+        if not self.usable():
+            return ConnectionLost(f"{error} in {text}")
+        return DriverError(f"{error} in {text}")
 
     def usable(self) -> bool:
         """Tell whether the server still answers on this connection."""
@@ -86,18 +118,26 @@ class PostgresDatabase:
 
     def writer(self) -> PostgresConnection:
         """Open the decider's connection and take the lease of this schema."""
-        connection = PostgresConnection(self.url)
         for attempt in range(LEASE_TRIES):
-            held = connection.driver.execute(
-                "SELECT pg_try_advisory_lock(%s, hashtext(current_database() || current_schema()))",
-                (_LEASE_KEY,),
-            ).fetchone()
-            if held and held[0]:
-                return connection
             # The session of a decider that just ended may not be gone yet.
-            connection.driver.execute("SELECT pg_sleep(%s)", (LEASE_WAIT_S if attempt else 0.05,))
-        connection.close()
+            time.sleep(min(attempt, 1) * LEASE_WAIT_S)
+            connection = self.candidate("")
+            if connection is not None:
+                return connection
         raise DatabaseInUse(database=_without_password(self.url))
+
+    def candidate(self, holder: str) -> PostgresConnection | None:
+        """Return a new connection with the lease, or None while another session has it."""
+        connection = PostgresConnection(self.url)
+        try:
+            connection.term = postgres_lease.take(connection.driver, holder) or 0
+        except psycopg.Error as error:
+            connection.close()
+            raise DriverError(f"cannot take the lease: {error}") from error
+        if connection.term:
+            return connection
+        connection.close()
+        return None
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:

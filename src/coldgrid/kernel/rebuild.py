@@ -6,7 +6,6 @@ and never runs a reaction.
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,15 @@ import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel import command_log, log, set_aside
-from coldgrid.kernel.database import Connection, SqliteConnection, schema_statements
+from coldgrid.kernel.collector import resting_collector
+from coldgrid.kernel.database import Connection, Database, SqliteConnection, schema_statements
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Entry, UnknownEvent, decoder_of
+from coldgrid.kernel.folding import FoldingTx
 from coldgrid.kernel.personal import Keyring
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.registry import hot_states, projections
-from coldgrid.kernel.replay import ReplayBatch, ReplayTx
+from coldgrid.kernel.replay import ReplayBatch
 from coldgrid.kernel.statements import SQLITE, Statement
 from coldgrid.kernel.tables import from_micros, is_projection, metadata
 from coldgrid.kernel.tx import Shared, Tx
@@ -83,12 +84,12 @@ def replay(
         _no_commands,
     )
     batch = ReplayBatch(target)
-    tx = ReplayTx(batch, shared)
+    tx = FoldingTx(batch, shared)
     tx.rebuilding = watch is None
     plans: dict[str, Plan] = {}
     done, after = 0, -1
     target.command("BEGIN")
-    with _no_collector():
+    with resting_collector():
         while rows := log.read_rows(source.connection, after, CHUNK):
             for row in rows:
                 plan = plans.get(row[_TYPE]) or plans.setdefault(row[_TYPE], _plan_of(row, watch is not None))
@@ -143,18 +144,6 @@ def _plan_of(row: tuple[Any, ...], watching: bool) -> Plan:
     return Plan(decoder, tuple(projections.get(type(event), ())), watched=watching)
 
 
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Keep Python from looking for cycles: a replay makes millions of rows and next to none of those."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def _no_entropy(count: int) -> bytes:
     raise AssertionError("a projection may not draw randomness")
 
@@ -164,9 +153,9 @@ def _no_commands(tx: Tx, command: Any) -> Any:
 
 
 @contextmanager
-def scratch(decider: Decider) -> Iterator[Connection]:
+def scratch(database: Database) -> Iterator[Connection]:
     """Yield a connection to fresh, empty tables: in a file of their own, or in a schema of their own."""
-    if decider.database.dialect == SQLITE:
+    if database.dialect == SQLITE:
         with tempfile.TemporaryDirectory() as folder:
             file = SqliteConnection(Path(folder) / "rebuild.db", read_only=False)
             for pragma in SCRATCH_PRAGMAS:
@@ -176,7 +165,7 @@ def scratch(decider: Decider) -> Iterator[Connection]:
         return
     from coldgrid.kernel.postgres import PostgresConnection  # noqa: PLC0415 (an extra: only when used)
 
-    connection = PostgresConnection(decider.database.url)
+    connection = PostgresConnection(database.url)
     # One for each connection: several deciders may rebuild in schemas of one database.
     schema = f"coldgrid_rebuild_{connection.driver.info.backend_pid}"
     connection.command(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
@@ -215,16 +204,23 @@ def _compare(live: Connection, rebuilt: Connection) -> list[Difference]:
     return found
 
 
-def differences(decider: Decider) -> list[Difference]:
+def differences(decider: Decider, tell: Callable[[int], None] = lambda done: None) -> list[Difference]:
     """Rebuild beside the live tables and return where they differ; nothing is changed."""
-    with scratch(decider) as target:
-        replay(Reads(decider.connection), target)
-        return _compare(decider.connection, target)
+    return differences_of(decider.database, Reads(decider.connection), tell)
+
+
+def differences_of(
+    database: Database, reads: Reads, tell: Callable[[int], None] = lambda done: None
+) -> list[Difference]:
+    """Rebuild beside the tables that a connection sees, in a transaction that stands, and compare."""
+    with scratch(database) as target:
+        replay(reads, target, tell)
+        return _compare(reads.connection, target)
 
 
 def rebuild(decider: Decider, tell: Callable[[int], None] = lambda done: None) -> list[Difference]:
     """Rebuild, compare, and put the rebuilt rows in place in one transaction; return what differed."""
-    with scratch(decider) as target:
+    with scratch(decider.database) as target:
         replay(Reads(decider.connection), target, tell)
         decider.connection.command("BEGIN")
         found = put_in_place(decider.connection, target)
@@ -263,7 +259,7 @@ def without(
         tx.batch.heads = log.heads(tx)
         also(tx)
         tx.batch.flush()
-        with scratch(decider) as target:
+        with scratch(decider.database) as target:
             replay(Reads(decider.connection), target)
             put_in_place(decider.connection, target)
 

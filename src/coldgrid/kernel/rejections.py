@@ -1,17 +1,20 @@
 """Rejections: a command broke a rule. Typed, with a stable code, the facts and what to do.
 
-Subclasses state the rule in their docstring, which is also the message. `code` is stable and goes
-to clients. The HTTP status is chosen once, in `webkit/problems.py`.
+Subclasses state the rule in their docstring, which is also the message, without the number that the rule has
+in its module. `code` is stable and goes to clients. The HTTP status is chosen once, in `webkit/problems.py`.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
+
+# What a docstring says for those who read the code: which invariant of its module the rule is.
+_RULE_NUMBERS = re.compile(r"\s*\([A-Z]\d+(?:, [A-Z]\d+)*\)(?=\.|$)")
 
 
 class Rejected(Exception):
@@ -32,15 +35,22 @@ class Rejected(Exception):
     @property
     def title(self) -> str:
         """The rule, as one sentence."""
-        return (
-            (inspect.getdoc(type(self)) or type(self).__name__)
-            .split("\n\n", maxsplit=1)[0]
-            .replace("\n", " ")
-        )
+        rule = (inspect.getdoc(type(self)) or type(self).__name__).split("\n\n", maxsplit=1)[0]
+        return _RULE_NUMBERS.sub("", rule.replace("\n", " "))
 
     def __str__(self) -> str:
-        told = ", ".join(f"{name}={value}" for name, value in self.facts.items())
+        told = ", ".join(f"{name}={_words(value)}" for name, value in self.facts.items())
         return f"{self.title} ({told})" if told else self.title
+
+
+def _words(fact: object) -> str:
+    """A fact as people read it: no brackets and quotes of the language that the program is written in."""
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{name} {_words(value)}" for name, value in fact.items())
+    if isinstance(fact, list | tuple):
+        apart = "; " if any(isinstance(one, Mapping) for one in fact) else ", "
+        return apart.join(_words(one) for one in fact)
+    return str(fact)
 
 
 class Conflict(Rejected):

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.events import Command, Event, encode, tag_of
 from coldgrid.kernel.ids import derive_id
-from coldgrid.kernel.registry import Handler, command_types, hot_state, projects
+from coldgrid.kernel.registry import command_types, hot_state, projects
 from coldgrid.kernel.rejections import Invalid, OriginElsewhere, Problem, Rejected
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, Json, metadata
@@ -102,22 +102,6 @@ class NotKeptForLater(OriginElsewhere):
 
 
 # --- Decisions (pure) -------------------------------------------------------------
-
-
-def check_kept(handler: Handler, origin: str, principal: Principal | None, network_here: bool) -> None:
-    """Reject a command that is not kept for another host. `principal` None: it follows from a fact.
-
-    Raises:
-        DecidedElsewhere: this host asks for nothing (Q4).
-        NotKeptForLater: readings, reports and the end of an epoch are for the host itself.
-        OriginElsewhere: a loop of this process gave it, and gives it again.
-    """
-    if not network_here:
-        raise DecidedElsewhere(origin=origin)
-    if handler.direct:
-        raise NotKeptForLater(site_id=origin)
-    if principal is not None and MACHINE in principal.roles:
-        raise OriginElsewhere(origin=origin)
 
 
 def request_id_of(caller: str, key: str | None, *drawn: object) -> str:

@@ -12,20 +12,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 import structlog
 
+from coldgrid.kernel.ahead import compile_ahead
 from coldgrid.kernel.authorize import SYSTEM, Principal
 from coldgrid.kernel.cascade import CURSOR_CHUNK
 from coldgrid.kernel.command_log import Answer
+from coldgrid.kernel.database import start_keeper
 from coldgrid.kernel.decider import GROUP_MAX, Call, Decider, Outcome
 from coldgrid.kernel.events import Command
-from coldgrid.kernel.metrics import QUEUE, TIMERS_FROZEN
+from coldgrid.kernel.metrics import QUEUE, REACTIONS_REST, TIMERS_FROZEN
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.rejections import Unavailable
+from coldgrid.kernel.structs import work_out_structs
 from coldgrid.kernel.tx import Tx
+from coldgrid.kernel.wal import LogKeeper
 
 logger = structlog.get_logger("coldgrid.service")
 
@@ -62,7 +67,9 @@ class DeciderService:
         self._timers_run = timers_run
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         self._stopping = False
+        self._leaving = threading.Event()
         self._expected = 1
+        self._keeper: LogKeeper | None = None
         self._thread = threading.Thread(target=self._loop, name="decider", daemon=True)
 
     @property
@@ -71,7 +78,17 @@ class DeciderService:
         return self._jobs.qsize()
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, what copies a file's log back beside it, and what readies the first alarm."""
+        decider = self.decider
+        work_out_structs()
+        ready = threading.Thread(
+            target=compile_ahead,
+            args=(decider.database.dialect, self._leaving.wait),
+            name="statements",
+            daemon=True,
+        )
+        ready.start()
+        self._keeper = start_keeper(decider.database, decider.connection)
         self._thread.start()
 
     def submit(
@@ -93,11 +110,19 @@ class DeciderService:
         Raises:
             Rejected: the command was refused.
         """
+        return await self.queue(Call(command, principal, key))
+
+    def queue(self, call: Call) -> asyncio.Future[Answer]:
+        """Queue a call from an event loop; the loop's future gives its answer after the commit.
+
+        Raises:
+            Stopping: nothing is taken any more.
+        """
         if self._stopping:
             raise Stopping
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._jobs.put((Call(command, principal, key), waiter))
-        return await waiter
+        self._jobs.put((call, waiter))
+        return waiter
 
     def call(self, work: Callable[[Decider], Any]) -> Future[Any]:
         """Run a function on the decider's thread between two groups."""
@@ -115,8 +140,11 @@ class DeciderService:
     def stop(self) -> None:
         """Carry out what waits, then stop; later commands are refused."""
         self._stopping = True
+        self._leaving.set()
         self._jobs.put(None)
         self._thread.join(timeout=30)
+        if self._keeper is not None:
+            self._keeper.stop()
 
     def _loop(self) -> None:
         running = True
@@ -132,7 +160,8 @@ class DeciderService:
                 self._carry_out(group)
             for job in jobs:
                 job()
-            self._settle()
+            self._settle(idle=not (group or jobs))
+            REACTIONS_REST.set(self.decider.pump.lanes.oldest_s(self.decider.host.now()))
             self.decider.answer_requests()
             may_fire = self._timers_run()
             TIMERS_FROZEN.set(0 if may_fire else 1)
@@ -142,21 +171,23 @@ class DeciderService:
             logger.exception("turn_failed")
         return running
 
-    def _settle(self) -> None:
+    def _settle(self, *, idle: bool) -> None:
         """Run cursor reactions until none is left, or a command waits: at least one, however busy it is.
 
-        What a commit set going must not keep the next commit waiting longer than one reaction takes.
+        What a commit set going must not keep the next commit waiting longer than one reaction takes. What
+        rests is run as well where nothing else is to be done (`idle`).
         """
-        while self.decider.pump.pending:
-            self.decider.take(NETWORK_ORIGIN, self._run_some, "cursor")
-            if not self._jobs.empty():
-                return
+        decider = self.decider
 
-    def _run_some(self, tx: Tx) -> None:
-        pump = self.decider.pump
-        for _ in range(CURSOR_CHUNK):
-            pump.run(tx.batch, self.decider.unit, 1)
-            if not pump.pending or not self._jobs.empty():
+        def some(tx: Tx, now: datetime | None) -> None:
+            for _ in range(CURSOR_CHUNK):
+                decider.pump.run(tx.batch, decider.unit, 1, now)
+                if not (decider.pump.due(now) and self._jobs.empty()):
+                    return
+
+        while decider.pump.due(now := None if idle else decider.host.now()):
+            decider.take(NETWORK_ORIGIN, partial(some, now=now), "cursor")
+            if not self._jobs.empty():
                 return
 
     def _gather(self) -> tuple[list[tuple[Call, Waiter]], list[Callable[[], None]], bool]:
@@ -193,7 +224,7 @@ class DeciderService:
             return self._jobs.get(timeout=LINGER_S)
 
     def _wait_s(self) -> float:
-        if self.decider.pump.pending:
+        if self.decider.pump.due(self.decider.host.now()):
             return 0.0
         due = self.decider.next_due_at
         return WAIT_MAX_S if due is None else min(WAIT_MAX_S, max(0.0, self._until_due_s(due)))

@@ -22,7 +22,6 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
 
-RECEIVED = -1  # the position of an entry that another host set aside
 CHUNK = 1_000
 
 kernel_set_aside = sa.Table(
@@ -56,6 +55,11 @@ _AFTER = Statement(
     into=Entry,
 )
 _LAST_POSITION = Statement(sa.select(sa.func.max(kernel_set_aside.c.position)))
+_EVERYTHING = Statement(
+    sa.select(kernel_set_aside.c.set_aside_at, kernel_set_aside.c.why, *_ENTRY).order_by(
+        kernel_set_aside.c.origin, kernel_set_aside.c.epoch, kernel_set_aside.c.seq, kernel_set_aside.c.leaf
+    )
+)
 _GROUPS = Statement(
     sa.select(
         kernel_set_aside.c.origin,
@@ -74,6 +78,14 @@ _GROUPS = Statement(
     )
     .order_by(kernel_set_aside.c.set_aside_at, kernel_set_aside.c.origin, kernel_set_aside.c.epoch)
 )
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An entry that was set aside: when, and why."""
+
+    at: datetime
+    why: str
+    entry: Entry
 
 
 class Aside(msgspec.Struct, frozen=True):
@@ -110,6 +122,11 @@ def last_position(db: Reader) -> int:
 def asides(db: Reader) -> list[Aside]:
     """Return what was set aside here, oldest first, by epoch."""
     return [Aside(*row) for row in db.all(_GROUPS)]
+
+
+def everything(db: Reader) -> list[Kept]:
+    """Return every entry that was set aside here or sent here to be read, by origin and place."""
+    return [Kept(at, why, Entry(*fields)) for at, why, *fields in db.all(_EVERYTHING)]
 
 
 def read(db: Reader, origin: str, epoch: int = 0, seq: int = 0, limit: int = CHUNK) -> list[Entry]:

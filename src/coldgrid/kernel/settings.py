@@ -18,32 +18,53 @@ PREFIX = "COLDGRID_"
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a setting is for, in a sentence; `secret` ones are never printed."""
+    """What a setting is for, in a sentence. `secret`: never printed; an `address`: without its login."""
 
     text: str
     secret: bool = False
+    address: bool = False
+
+    def shown(self, value: object) -> object:
+        """Return a value as it may be printed."""
+        if not (self.secret and isinstance(value, str) and value):
+            return value
+        head, slashes, rest = value.partition("://")
+        if not self.address or "?" in rest:
+            return "(set)"
+        return f"{head}://…@{rest.rpartition('@')[2]}" if slashes and "@" in rest else value
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set from outside. Names are `COLDGRID_` and the field in upper case."""
 
-    database: Annotated[str, Told("SQLite file or postgresql:// address that holds the log", secret=True)] = (
-        ".coldgrid/coldgrid.db"
-    )
+    database: Annotated[
+        str, Told("SQLite file or postgresql:// address that holds the log", secret=True, address=True)
+    ] = ".coldgrid/coldgrid.db"
     host: Annotated[str, Told("Address to listen on")] = "127.0.0.1"
     port: Annotated[int, Told("Port to listen on")] = 8080
     public_url: Annotated[str, Told("Address that links in messages point to")] = "http://127.0.0.1:8080"
-    temperature_unit: Annotated[str, Told("Unit that pages show temperatures in: C or F")] = "C"
+    temperature_unit: Annotated[
+        str, Told("Unit that pages show temperatures in: C or F; a network that was named with a unit wins")
+    ] = "C"
     log_level: Annotated[str, Told("Least level of the structured log: debug, info, warning, error")] = "info"
     log_json: Annotated[bool, Told("Write the log as JSON lines instead of text")] = False
     mqtt_url: Annotated[
         str,
-        Told("Broker that readings come from, mqtt://[user:password@]host:port; empty: none", secret=True),
+        Told(
+            "Broker that readings come from, mqtt://[user:password@]host:port; empty: none",
+            secret=True,
+            address=True,
+        ),
     ] = ""
     mqtt_connections: Annotated[int, Told("Connections that share the readings' subscription")] = 24
     mqtt_client_id: Annotated[str, Told("Our name at the broker, one for each installation")] = "coldgrid"
     smtp_url: Annotated[
-        str, Told("Mail server, smtp://[user:password@]host:port or smtps://; empty: no e-mail", secret=True)
+        str,
+        Told(
+            "Mail server, smtp://[user:password@]host:port or smtps://; empty: no e-mail",
+            secret=True,
+            address=True,
+        ),
     ] = ""
     smtp_from: Annotated[str, Told("Sender of e-mail")] = "coldgrid@localhost"
     sms_url: Annotated[str, Told("HTTP gateway for SMS and voice, POST; empty: none", secret=True)] = ""
@@ -79,6 +100,50 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parcel_every_s: Annotated[
         float, Told("Seconds between a node's parcels of readings while nothing is wrong")
     ] = 300.0
+    history: Annotated[
+        str,
+        Told("Where sealed readings go as Parquet: a folder, s3://bucket/prefix?endpoint=…; empty: nowhere"),
+    ] = ""
+    history_key: Annotated[
+        str, Told("Access key of that bucket, ID:SECRET; empty: the machine's own", secret=True)
+    ] = ""
+    worker_host: Annotated[
+        str, Told("Address that the tower's other workers reach this one at, when several share a PostgreSQL")
+    ] = "127.0.0.1"
+    worker_port: Annotated[
+        int,
+        Told("Port that other workers reach this one at while it decides; 0: any, of several here the next"),
+    ] = 0
+    lease_s: Annotated[
+        float, Told("Seconds of silence after which another worker takes over from the one that decides")
+    ] = 2.0
+    credentials: Annotated[
+        str, Told("Folder of the gateways' files of credentials; empty: credentials beside the signing key")
+    ] = ""
+    stream: Annotated[
+        str,
+        Told(
+            "NATS JetStream that takes every entry of the log, nats://[user:password@]host:port; empty: none",
+            secret=True,
+            address=True,
+        ),
+    ] = ""
+    stream_prefix: Annotated[
+        str, Told("First part of the stream's subjects, and in upper case its name; one for each log")
+    ] = "coldgrid"
+    outbox_table: Annotated[
+        bool, Told("Fill the table event_outbox for Debezium with every entry; PostgreSQL only")
+    ] = False
+    keep_readings_days: Annotated[
+        int,
+        Told("Days that sealed readings are kept; manifests and sums stay; 0: for ever, else 60 or more"),
+    ] = 0
+    keep_messages_days: Annotated[
+        int, Told("Days that delivered messages are kept in the outbox; 0: for ever, else 7 or more")
+    ] = 0
+    keep_answers_days: Annotated[
+        int, Told("Days within which a repeated request is answered as before; 0: for ever, else 7 or more")
+    ] = 0
     secure_cookies: Annotated[bool, Told("Send cookies over TLS only; set it behind a TLS proxy")] = False
 
 

@@ -1,21 +1,21 @@
-"""Statements: written once with SQLAlchemy Core at module level, compiled per dialect at import.
+"""Statements: written once with SQLAlchemy Core at module level, compiled once per dialect at the first use.
 
 Building and executing a Core construct for every call costs about eight times its own SQL on the
-driver; compiled once, only the driver's cost remains. Codecs are picked from the column types:
-parameters are encoded on the way in, columns decoded on the way out.
+driver; compiled once, only the driver's cost remains. A process uses a part of all statements, in one
+dialect: compiled at import they were two thirds of the time to start. Codecs are picked from the column
+types: parameters are encoded on the way in, columns decoded on the way out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 R = TypeVar("R")
@@ -23,10 +23,7 @@ Codec = Callable[[Any], Any]
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
-_DIALECTS: dict[str, sa.Dialect] = {
-    SQLITE: sqlite.dialect(paramstyle="qmark"),
-    POSTGRESQL: postgresql_psycopg.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
-}
+DIALECTS = (SQLITE, POSTGRESQL)
 _ARRAY_OF = {
     sa.Text: "text[]",
     sa.BigInteger: "bigint[]",
@@ -43,15 +40,26 @@ _EXPANDING = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 class Sql:
     """One statement in one dialect: text, parameter names in order, and a text that takes whole columns."""
 
-    __slots__ = ("_mark", "block", "bulk", "expanding", "names", "text")
+    __slots__ = ("_mark", "block", "bulk", "defaults", "encoders", "expanding", "names", "pick", "text")
 
-    def __init__(self, dialect: str, compiled: SQLCompiler, bulk: str | None) -> None:
+    def __init__(self, dialect: str, construct: Any) -> None:
+        compiled = cast(SQLCompiler, construct.compile(dialect=dialect_of(dialect)))
         self._mark = "?" if dialect == SQLITE else "%s"
         self.text = compiled.string
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         self.expanding = frozenset(_EXPANDING.findall(self.text))
-        self.bulk = bulk
         self.block = _block(self.text) if dialect == SQLITE and not self.expanding else None
+        writes = not construct.is_select
+        self.bulk = _bulk_insert(construct, self.text) if dialect == POSTGRESQL and writes else None
+        self.pick = picker(self.names)
+        binds = compiled.binds
+        self.defaults = {name: bind.value for name, bind in binds.items() if bind.value is not None}
+        encoders = {name: _encoder_of(bind.type) for name, bind in binds.items() if not bind.expanding}
+        self.encoders = tuple(
+            (index, encoder)
+            for index, name in enumerate(self.names)
+            if (encoder := encoders.get(name)) is not None
+        )
 
     def expand(self, values: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
         """Spell out list parameters: one placeholder for each member; an empty list matches nothing."""
@@ -70,75 +78,79 @@ class Sql:
         return _EXPANDING.sub(spell, self.text), tuple(flat)
 
 
+class _Forms(dict[str, Sql]):
+    """A statement in each dialect, compiled when it is first asked for."""
+
+    __slots__ = ("_constructs",)
+
+    def __init__(self, constructs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._constructs = constructs
+
+    def __missing__(self, dialect: str) -> Sql:
+        form = self[dialect] = Sql(dialect, self._constructs[dialect])
+        return form
+
+
+_made: list[Statement[Any]] = []
+
+
+def all_statements() -> list[Statement[Any]]:
+    """Return every statement of the modules that were imported."""
+    return _made.copy()
+
+
 class Statement(Generic[R]):
-    """A Core construct, compiled for both dialects. `into` builds each row; without it rows are tuples.
+    """A Core construct for both dialects. `into` builds each row; without it rows are tuples.
 
     Args:
         construct: One construct for both dialects, or one for each where they differ (upserts).
         into: Called with the selected columns in order; usually a struct whose fields are in that order.
+
+    `names`: the parameters in order, the same in both dialects for a write. `barrier`: a write that also
+    reads other rows, and must see every write before it.
     """
 
-    __slots__ = (
-        "_decoders",
-        "_defaults",
-        "_encoders",
-        "_pick",
-        "barrier",
-        "construct",
-        "into",
-        "is_write",
-        "names",
-        "sql",
-        "table",
-        "upsert",
-    )
+    __slots__ = ("_decoders", "barrier", "construct", "into", "is_write", "sql", "table", "upsert")
 
     @overload
     def __init__(self: Statement[tuple[Any, ...]], construct: Any) -> None: ...
     @overload
     def __init__(self, construct: Any, into: Callable[..., R]) -> None: ...
     def __init__(self, construct: Any, into: Any = None) -> None:
-        by_dialect = construct if isinstance(construct, Mapping) else dict.fromkeys(_DIALECTS, construct)
+        by_dialect = construct if isinstance(construct, Mapping) else dict.fromkeys(DIALECTS, construct)
         first = by_dialect[SQLITE]
-        compiled = {
-            name: cast(SQLCompiler, by_dialect[name].compile(dialect=dialect))
-            for name, dialect in _DIALECTS.items()
-        }
         self.construct = first
         self.upsert = construct if isinstance(construct, Upsert) else None
         self.into = into
         self.is_write = not first.is_select
         self.table = first.table.name if self.is_write else ""
-        # A write that also reads other rows must see every write before it.
-        self.barrier = self.is_write and _reads_others(first)
-        self.sql = {
-            name: Sql(
-                name, one, _bulk_insert(first, one.string) if name == POSTGRESQL and self.is_write else None
-            )
-            for name, one in compiled.items()
-        }
-        self.names = self.sql[SQLITE].names
-        assert not self.is_write or self.names == self.sql[POSTGRESQL].names, (
-            "parameter order differs by dialect"
-        )
-        binds = compiled[SQLITE].binds
-        self._defaults = {name: bind.value for name, bind in binds.items() if bind.value is not None}
-        encoders = {name: _encoder_of(bind.type) for name, bind in binds.items() if not bind.expanding}
-        self._encoders = {
-            dialect: tuple(
-                (index, encoder)
-                for index, name in enumerate(sql.names)
-                if (encoder := encoders.get(name)) is not None
-            )
-            for dialect, sql in self.sql.items()
-        }
-        self._pick = {dialect: picker(sql.names) for dialect, sql in self.sql.items()}
-        selected = list(first.selected_columns) if first.is_select else []
-        self._decoders = tuple(
-            (index, decoder)
-            for index, column in enumerate(selected)
-            if (decoder := _decoder_of(column.type)) is not None and not _comes_as_it_is(column)
-        )
+        self.sql = _Forms(by_dialect)
+        _made.append(self)
+
+    if TYPE_CHECKING:
+        barrier: bool
+        _decoders: tuple[tuple[int, Codec], ...]
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            """Work out at the first use what is no part of a dialect; afterwards it is an attribute."""
+            if name == "barrier":
+                self.barrier = self.is_write and _reads_others(self.construct)
+                return self.barrier
+            if name == "_decoders":
+                self._decoders = _decoders_of(self.construct)
+                return self._decoders
+            raise AttributeError(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters, in order."""
+        return self.sql[SQLITE].names
+
+    def compile(self, dialect: str) -> None:
+        """Work out now what its first use would."""
+        _ = self.sql[dialect], self.barrier, self._decoders
 
     def bind(self, dialect: str, params: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the parameters in the dialect's order, encoded.
@@ -146,10 +158,11 @@ class Statement(Generic[R]):
         Raises:
             KeyError: a parameter is missing.
         """
-        if self._defaults:
-            params = {**self._defaults, **params}
-        picked = self._pick[dialect](params)
-        encoders = self._encoders[dialect]
+        sql = self.sql[dialect]
+        if sql.defaults:
+            params = {**sql.defaults, **params}
+        picked = sql.pick(params)
+        encoders = sql.encoders
         if not encoders:
             return picked
         values = list(picked)
@@ -188,11 +201,24 @@ def picker(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 class Upsert(dict[str, Any]):
-    """An upsert in both dialects, with what it does: see `upsert`."""
+    """An upsert in each dialect, built when it is first asked for, with what it does: see `upsert`."""
 
-    def __init__(self, keys: Sequence[str], set_: Sequence[str], add: Sequence[str]) -> None:
+    def __init__(self, table: sa.Table, keys: Sequence[str], set_: Sequence[str], add: Sequence[str]) -> None:
         super().__init__()
+        self.table = table
         self.keys_, self.set_, self.add = tuple(keys), tuple(set_), tuple(add)
+
+    def __missing__(self, dialect: str) -> Any:
+        insert = sqlite.insert if dialect == SQLITE else _postgresql().insert
+        construct: Any = insert(self.table)
+        change = {column: construct.excluded[column] for column in self.set_}
+        change |= {column: self.table.c[column] + construct.excluded[column] for column in self.add}
+        built = self[dialect] = (
+            construct.on_conflict_do_update(index_elements=list(self.keys_), set_=change)
+            if change
+            else construct.on_conflict_do_nothing(index_elements=list(self.keys_))
+        )
+        return built
 
 
 def upsert(
@@ -202,17 +228,22 @@ def upsert(
 
     With neither, the existing row stays as it is.
     """
-    built = Upsert(keys, set_, add)
-    for name, insert in ((SQLITE, sqlite.insert), (POSTGRESQL, postgresql.insert)):
-        construct: Any = insert(table)
-        change = {column: construct.excluded[column] for column in set_}
-        change |= {column: table.c[column] + construct.excluded[column] for column in add}
-        built[name] = (
-            construct.on_conflict_do_update(index_elements=list(keys), set_=change)
-            if change
-            else construct.on_conflict_do_nothing(index_elements=list(keys))
-        )
-    return built
+    return Upsert(table, keys, set_, add)
+
+
+def _postgresql() -> Any:
+    """SQLAlchemy's part for PostgreSQL, which a host on SQLite need not load."""
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+    return postgresql
+
+
+@cache
+def dialect_of(name: str) -> sa.Dialect:
+    """Return SQLAlchemy's dialect of a backend, with the placeholders of our driver."""
+    if name == SQLITE:
+        return sqlite.dialect(paramstyle="qmark")
+    return cast(sa.Dialect, _postgresql().psycopg.dialect(paramstyle="format"))
 
 
 def _base(type_: Any) -> Any:
@@ -221,13 +252,13 @@ def _base(type_: Any) -> Any:
 
 def _encoder_of(type_: Any) -> Codec | None:
     if isinstance(type_, sa.TypeDecorator):
-        return partial(type_.process_bind_param, dialect=_DIALECTS[SQLITE])
+        return partial(type_.process_bind_param, dialect=dialect_of(SQLITE))
     return None
 
 
 def _decoder_of(type_: Any) -> Codec | None:
     if isinstance(type_, sa.TypeDecorator):
-        return partial(type_.process_result_value, dialect=_DIALECTS[SQLITE])
+        return partial(type_.process_result_value, dialect=dialect_of(SQLITE))
     if isinstance(type_, sa.Boolean):
         return bool
     if isinstance(type_, sa.LargeBinary):
@@ -236,6 +267,15 @@ def _decoder_of(type_: Any) -> Codec | None:
     if isinstance(type_, sa.Integer) or (isinstance(type_, sa.Numeric) and not isinstance(type_, sa.Float)):
         return int
     return None
+
+
+def _decoders_of(construct: Any) -> tuple[tuple[int, Codec], ...]:
+    selected = list(construct.selected_columns) if construct.is_select else []
+    return tuple(
+        (index, decoder)
+        for index, column in enumerate(selected)
+        if (decoder := _decoder_of(column.type)) is not None and not _comes_as_it_is(column)
+    )
 
 
 def _comes_as_it_is(column: Any) -> bool:
@@ -253,11 +293,17 @@ def _reads_others(construct: Any) -> bool:
 
 
 def _block(text: str) -> str | None:
-    """Return an insert of `ROWS_IN_BLOCK` rows, where the text is one of a single row."""
+    """Return an insert of `ROWS_IN_BLOCK` rows, where the text is one of a single row that updates none.
+
+    FAIL instead of SQLite's ABORT: what fails is taken back with all of its transaction, never by itself. To
+    be able to, SQLite would copy each page that a block changes into a file of its own: four times what the
+    commit writes. An update on conflict has such copies whatever it is told, so it goes row by row.
+    """
     head, values, tail = text.partition(" VALUES ")
     row, end, rest = tail.partition(")")
-    if not values or not re.fullmatch(r"\((\?(, )?)+", row):
+    if not values or not re.fullmatch(r"\((\?(, )?)+", row) or "DO UPDATE" in rest:
         return None
+    head = head.replace("INSERT INTO", "INSERT OR FAIL INTO", 1)
     return f"{head} VALUES {', '.join([row + end] * ROWS_IN_BLOCK)}{rest}"
 
 

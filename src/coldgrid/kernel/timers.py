@@ -2,7 +2,8 @@
 
 Invariants
     T1  A timer fires once, in the transaction that records what it caused.
-    T2  Overdue timers fire in due order; `restart` ones get their whole time again after an outage.
+    T2  Overdue timers fire in due order, after an outage too. To a `restart` one no time counts in which
+        nobody ran: its handler knows since when the process does, and gives what it watches its whole time.
     T3  Timers of an origin that lives elsewhere stand still: they wait to move house with it.
 
 Timers are not derived from the log: what set them can set them again from its own state.
@@ -11,7 +12,7 @@ Timers are not derived from the log: what set them can set them again from its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -94,17 +95,3 @@ def next_due_at(db: Reader, elsewhere: Sequence[str] = ()) -> datetime | None:
 def all_timers(db: Reader) -> list[Timer]:
     """Return every timer, the next one first."""
     return db.all(_ALL)
-
-
-def restart_after_outage(tx: Tx, since: datetime) -> int:
-    """Give `restart` timers that fell due during an outage their whole time again (T2); return how many."""
-    moved = 0
-    for timer in due_timers(tx, tx.now, 100_000):
-        if timer.on_outage == "restart" and timer.due_at > since:
-            length = timer.due_at - timer.set_at
-            set_timer(
-                tx,
-                msgspec.structs.replace(timer, due_at=tx.now + max(length, timedelta()), set_at=tx.now),
-            )
-            moved += 1
-    return moved

@@ -17,7 +17,7 @@ from coldgrid.kernel.batch import Batch
 from coldgrid.kernel.events import Command, Entry, Event
 from coldgrid.kernel.log import Stamp
 from coldgrid.kernel.personal import Keyring, Sealed
-from coldgrid.kernel.registry import projections, reactions
+from coldgrid.kernel.registry import projections
 from coldgrid.kernel.statements import Statement
 
 if TYPE_CHECKING:
@@ -200,8 +200,3 @@ class Tx:
     def emit(self, effect: Effect) -> None:
         """Put an effect in the outbox; the same key is sent once."""
         outbox.put(self, effect)
-
-
-def has_reactions(event: Event) -> bool:
-    """Tell whether any room reacts to this kind of event."""
-    return type(event) in reactions

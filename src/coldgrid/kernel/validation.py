@@ -10,6 +10,7 @@ import difflib
 import re
 import types
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -23,6 +24,12 @@ DEPTH_MAX = 64
 PROBLEMS_MAX = 100
 
 _FIXES = (
+    (r"^is empty", "fill it in"),
+    (r"^is shorter", "it is too short"),
+    (r"^is longer", "shorten it"),
+    (r"matching regex", "keep to that form"),
+    (r"^must be (at least|more)", "send a larger value"),
+    (r"^must be (at most|less)", "send a smaller value"),
     (r"Expected `int", "send a whole number without quotes"),
     (r"Expected `float", "send a finite number without quotes"),
     (r"Expected `str", "send text in quotes"),
@@ -31,10 +38,11 @@ _FIXES = (
     (r"Expected `object", "send an object in { }"),
     (r"Invalid enum value", "use one of the documented values"),
     (r"Invalid RFC3339|Expected `datetime", "send an instant with its offset, as 2026-03-01T08:00:00Z"),
-    (r">= ", "send a larger value"),
-    (r"<= ", "send a smaller value"),
     (r"timezone", "add the offset from UTC, as in 2026-03-01T08:00:00Z"),
 )
+_LENGTH = re.compile(r"Expected `\w+` of length (>=|<=) (\d+)")
+_VALUE = re.compile(r"Expected `\w+` (>=|<=|>|<) (-?[\d.]+)")
+_COMPARED = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _PATH = re.compile(r" - at `\$(.*)`$")
 
 
@@ -166,7 +174,11 @@ def _check_leaf(
     try:
         msgspec.convert(raw, type_)
     except msgspec.ValidationError as error:
-        found.append(_problem(path, str(error)))
+        problem = _problem(path, str(error))
+        if isinstance(type_, type) and issubclass(type_, Enum):
+            fix = f"one of {', '.join(str(one.value) for one in type_)}"
+            problem = msgspec.structs.replace(problem, fix=fix)
+        found.append(problem)
 
 
 def _problem(path: str, message: str) -> Problem:
@@ -174,8 +186,19 @@ def _problem(path: str, message: str) -> Problem:
     if where:
         message = message[: where.start()]
         path = (path + where[1]).lstrip(".")
+    message = _bound_in_words(message)
     fix = next((fix for pattern, fix in _FIXES if re.search(pattern, message)), "")
     return Problem(field=path or "body", message=message[:300], fix=fix)
+
+
+def _bound_in_words(message: str) -> str:
+    """Say a broken bound as people do; anything else as the decoder says it."""
+    if (length := _LENGTH.fullmatch(message)) is not None:
+        bound, least = int(length[2]), length[1] == ">="
+        return "is empty" if least and bound == 1 else f"is {'shorter' if least else 'longer'} than {bound}"
+    if (value := _VALUE.fullmatch(message)) is not None:
+        return f"must be {_COMPARED[value[1]]} {value[2].removesuffix('.0')}"
+    return message
 
 
 def _broken(data: bytes, error: Exception) -> Problem:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from coldgrid.network import changes, groups, known_sites, lanes, sites, zones
+from coldgrid.network import changes, groups, known_sites, lanes, profile, sites, zones
 
-__all__ = ["changes", "groups", "known_sites", "lanes", "sites", "zones"]
+__all__ = ["changes", "groups", "known_sites", "lanes", "profile", "sites", "zones"]

@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.network.change_rules import (
     ApproveChange,
@@ -29,9 +30,10 @@ from coldgrid.network.lanes import Lane, lanes_from, lanes_to
 from coldgrid.network.sites import ChangeSiteMode, Site, get_site, sites_after
 from coldgrid.network.uploads import BODY_BYTES_MAX, change_id_for, files_of
 from coldgrid.network.zones import Location, Zone, get_zone, locations_of_zone, zones_of
+from coldgrid.webkit.api_document import KEY, KEY_MEANS
 from coldgrid.webkit.commands import key_of, run, submit
 from coldgrid.webkit.problems import WrongMediaType
-from coldgrid.webkit.visitors import Db
+from coldgrid.webkit.visitors import Db, admit_at
 
 Req = Request[Any, Any, Any]
 READ = {"action": "network.read"}
@@ -44,6 +46,13 @@ RAW_ENDINGS = {
     "text/yaml": ".yaml",
 }
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MOST)]
+
+
+class ImportChecked(msgspec.Struct, frozen=True):
+    """What an import that only looks would draft."""
+
+    items: int
+    drafted: bool = False
 
 
 class Duty(msgspec.Struct, frozen=True):
@@ -101,15 +110,17 @@ def duty(request: Req, db: Db, site_id: FromPath[str], at: FromQuery[datetime | 
 
 
 @get("/api/v1/zones/{zone_id:str}", opt=READ, tags=TAGS, sync_to_thread=True)
-def zone(db: Db, zone_id: FromPath[str]) -> Zone:
+def zone(request: Req, db: Db, zone_id: FromPath[str]) -> Zone:
     """Return one zone."""
-    return get_zone(db, zone_id)
+    found = get_zone(db, zone_id)
+    admit_at(request, READ["action"], [found.site_id])
+    return found
 
 
 @get("/api/v1/zones/{zone_id:str}/locations", opt=READ, tags=TAGS, sync_to_thread=True)
-def locations(db: Db, zone_id: FromPath[str]) -> list[Location]:
+def locations(request: Req, db: Db, zone_id: FromPath[str]) -> list[Location]:
     """List a zone's locations."""
-    get_zone(db, zone_id)
+    admit_at(request, READ["action"], [get_zone(db, zone_id).site_id])
     return locations_of_zone(db, zone_id)
 
 
@@ -138,31 +149,37 @@ def change(db: Db, change_id: FromPath[str]) -> ChangeDetail:
     return ChangeDetail(found, items)
 
 
-@post("/api/v1/changes", tags=TAGS, status_code=200, request_max_body_size=BODY_BYTES_MAX)
+@post(
+    "/api/v1/changes",
+    opt={"takes": DraftChange},
+    tags=TAGS,
+    status_code=200,
+    request_max_body_size=BODY_BYTES_MAX,
+)
 async def draft(request: Req) -> Response[bytes]:
     """Draft a change: `{"change_id", "items": [{"kind": …}], "reason"}`. Every problem is told at once."""
     return await submit(request, DraftChange)
 
 
-@post("/api/v1/changes/{change_id:str}/approve", tags=TAGS, status_code=200)
+@post("/api/v1/changes/{change_id:str}/approve", opt={"takes": ApproveChange}, tags=TAGS, status_code=200)
 async def approve(request: Req, change_id: FromPath[str]) -> Response[bytes]:
     """Put a change in force: `{"reason"}`, by somebody else than its drafter."""
     return await submit(request, ApproveChange, change_id=change_id)
 
 
-@post("/api/v1/changes/{change_id:str}/reject", tags=TAGS, status_code=200)
+@post("/api/v1/changes/{change_id:str}/reject", opt={"takes": RejectChange}, tags=TAGS, status_code=200)
 async def reject(request: Req, change_id: FromPath[str]) -> Response[bytes]:
     """Put a change aside: `{"reason"}`."""
     return await submit(request, RejectChange, change_id=change_id)
 
 
-@post("/api/v1/changes/{change_id:str}/withdraw", tags=TAGS, status_code=200)
+@post("/api/v1/changes/{change_id:str}/withdraw", opt={"takes": WithdrawChange}, tags=TAGS, status_code=200)
 async def withdraw(request: Req, change_id: FromPath[str]) -> Response[bytes]:
     """Take back one's own change: `{"reason"}`."""
     return await submit(request, WithdrawChange, change_id=change_id)
 
 
-@post("/api/v1/sites/{site_id:str}/mode", tags=TAGS, status_code=200)
+@post("/api/v1/sites/{site_id:str}/mode", opt={"takes": ChangeSiteMode}, tags=TAGS, status_code=200)
 async def mode(request: Req, site_id: FromPath[str]) -> Response[bytes]:
     """Run a site in another mode at once: `{"mode", "reason"}`."""
     return await submit(request, ChangeSiteMode, site_id=site_id)
@@ -170,7 +187,12 @@ async def mode(request: Req, site_id: FromPath[str]) -> Response[bytes]:
 
 @post(
     "/api/v1/changes/import",
-    opt={"action": "network.draft_change"},
+    opt={
+        "action": "network.draft_change",
+        "takes": {"multipart/form-data": dict[str, bytes], **dict.fromkeys(RAW_ENDINGS, str)},
+        "answers": Answer | ImportChecked,
+        "headers": {KEY: KEY_MEANS},
+    },
     tags=TAGS,
     status_code=200,
     request_max_body_size=BODY_BYTES_MAX,
@@ -189,7 +211,7 @@ async def import_files(
     files = await _sent(request, name)
     items = await asyncio.to_thread(check_import, db, files)
     if check:
-        return _json({"items": len(items), "drafted": False})
+        return _json(ImportChecked(len(items)))
     said_why(reason)
     key = key_of(request)
     change_id = change_id_for(request, db, key, b"".join(file.data for file in files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,25 +20,17 @@ from coldgrid.network.change_rules import (
     ChangeStatus,
     DraftChange,
     Drafted,
-    DraftItem,
     RejectChange,
     WithdrawChange,
     said_why,
 )
-from coldgrid.network.changes import (
-    base_of,
-    body_at,
-    body_in_force,
-    get_change,
-    items_of,
-    list_changes,
-    opened,
-)
-from coldgrid.network.diffs import changed_fields
-from coldgrid.network.groups import group_names
+from coldgrid.network.change_views import EVERYTHING, Asked, review_of
+from coldgrid.network.changes import body_in_force, get_change, items_of, list_changes, opened, works_alone
+from coldgrid.network.groups import NETWORK_GROUP, group_names, has_network_group
 from coldgrid.network.imports import check_import
-from coldgrid.network.item_forms import form_fields, item_of, path_in_words, word
+from coldgrid.network.item_forms import form_fields, item_of, label_of, path_in_words, word
 from coldgrid.network.items import ItemKind, item_kinds
+from coldgrid.network.sites import site_labels
 from coldgrid.network.uploads import BODY_BYTES_MAX, change_id_for, files_of
 from coldgrid.webkit.commands import form_values, run, see_other, submit_form
 from coldgrid.webkit.forms import NO_FORM, Form, refused_form
@@ -48,7 +41,9 @@ from coldgrid.webkit.visitors import Db, may, visitor_of
 Req = Request[Any, Any, Any]
 VIEW = {"action": "network.view"}
 DRAFT = {"action": "network.draft_change"}
-ITEMS_PER_PAGE = 50
+# A longer list of sites is typed: nobody looks for one of thousands in a menu.
+CHOICES_MAX = 300
+SITE_FIELDS = ("site_id", "from_site", "to_site")
 STATUS_STATES = {ChangeStatus.DRAFTED: "warn", ChangeStatus.APPROVED: "ok", ChangeStatus.REJECTED: "off"}
 
 
@@ -84,7 +79,6 @@ def _kind(kind: str) -> ItemKind:
 def _edit(request: Req, db: Reader, item: tuple[ItemKind, str], form: Form) -> Response[str]:
     kind, key = item
     raw = _opened_body(db, kind, key) if key else {}
-    choices = {"escalation_group": [(group_id, f"{group_id} · {name}") for group_id, name in group_names(db)]}
     title = f"Change {key}" if key else f"New {word(kind.kind)}"
     return page(
         request,
@@ -94,10 +88,32 @@ def _edit(request: Req, db: Reader, item: tuple[ItemKind, str], form: Form) -> R
         nav="/network/changes",
         kind=kind.kind,
         key=key,
-        fields=form_fields(kind, raw, choices),
+        fields=form_fields(kind, raw, _choices(db, kind)),
+        examples=[] if kind.form_help is None else kind.form_help.examples(),
+        label_of=label_of,
+        alone=_alone(request, db),
         form=form,
         word=word,
     )
+
+
+def _choices(db: Reader, kind: ItemKind) -> dict[str, Sequence[tuple[str, str]]]:
+    """What the fields of a form may name; a list that is too long to look through is typed instead."""
+    sites = [(one.site_id, f"{one.site_id} · {one.name}") for one in site_labels(db)]
+    found: dict[str, Sequence[tuple[str, str]]] = {
+        "escalation_group": [(group_id, f"{group_id} · {name}") for group_id, name in group_names(db)],
+    }
+    if sites and len(sites) <= CHOICES_MAX:
+        found |= dict.fromkeys(SITE_FIELDS, sites)
+    if kind.form_help is not None:
+        found |= kind.form_help.choices()
+    found.pop(kind.key_field, None)
+    return found
+
+
+def _alone(request: Req, db: Reader) -> bool:
+    """Whether who is asking approves their own changes, because nobody else could (ADR 21)."""
+    return works_alone(db, visitor_of(request).principal.actor_id)
 
 
 def _opened_body(db: Reader, kind: ItemKind, key: str) -> dict[str, Any]:
@@ -137,7 +153,8 @@ async def _draft(request: Req, db: Reader, kind: ItemKind, key: str) -> Response
         response = _edit(request, db, (kind, key), form)
         response.status_code = form.status
         return response
-    return see_other(f"/network/changes/{change_id}", "Drafted. Somebody else approves it.")
+    said = "You are the only admin: approve it here." if _alone(request, db) else "Somebody else approves it."
+    return see_other(f"/network/changes/{change_id}", f"Drafted. {said}")
 
 
 def _of_fields(rejected: Rejected) -> Rejected:
@@ -164,8 +181,18 @@ def import_page(request: Req, db: Db) -> Response[str]:
 def _import(request: Req, db: Reader, form: Form) -> Response[str]:
     kinds = sorted(item_kinds())
     title = "Import master data"
+    unanswered = bool(site_labels(db)) and not has_network_group(db)
     return page(
-        request, "network/import.html", db, title=title, nav="/network/changes", kinds=kinds, form=form
+        request,
+        "network/import.html",
+        db,
+        title=title,
+        nav="/network/changes",
+        kinds=kinds,
+        alone=_alone(request, db),
+        unanswered=unanswered,
+        may_draft=True,
+        form=form,
     )
 
 
@@ -216,17 +243,23 @@ def changes_page(request: Req, db: Db, status: FromQuery[str] = "") -> Response[
 
 
 @get("/network/changes/{change_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
-def change_page(request: Req, db: Db, change_id: FromPath[str], first: FromQuery[int] = 0) -> Response[str]:
+def change_page(
+    request: Req,
+    db: Db,
+    change_id: FromPath[str],
+    first: FromQuery[int] = 0,
+    kind: FromQuery[str] = "",
+    show: FromQuery[str] = "",
+) -> Response[str]:
     """Show what a change alters, field by field, and who decided what."""
-    return _change(request, db, change_id, NO_FORM, first)
+    return _change(request, db, change_id, NO_FORM, Asked(first, kind, show == "all"))
 
 
-def _change(request: Req, db: Reader, change_id: str, form: Form, first: int = 0) -> Response[str]:
+def _change(request: Req, db: Reader, change_id: str, form: Form, asked: Asked = EVERYTHING) -> Response[str]:
     change = get_change(db, change_id)
-    items = items_of(db, change_id)
-    shown = items[max(0, first) : max(0, first) + ITEMS_PER_PAGE]
     may_approve = may(request, "network.approve_change")
-    if may_approve and any(_is_personal(item.kind) for item in shown):
+    review = review_of(db, change, asked, readable=may_approve)
+    if may_approve and review.personal:
         request.app.state.door.note_read(visitor_of(request), "personal", request.scope["path"])
     return page(
         request,
@@ -236,56 +269,26 @@ def _change(request: Req, db: Reader, change_id: str, form: Form, first: int = 0
         nav="/network/changes",
         change=change,
         change_state=STATUS_STATES[change.status],
-        rows=[_item_row(db, change, item, may_approve) for item in shown],
-        first=first,
-        count=len(items),
-        per_page=ITEMS_PER_PAGE,
+        review=review,
         names=names(db),
         in_words=path_in_words,
         own=visitor_of(request).principal.actor_id == change.drafted_by,
+        alone=_alone(request, db),
         may_approve=may_approve,
         may_reject=may(request, "network.reject_change"),
+        may_draft=may(request, "network.draft_change"),
+        unanswered=_leaves_unanswered(db, change),
         form=form,
         word=word,
     )
 
 
-def _is_personal(kind: str) -> bool:
-    known = item_kinds().get(kind)
-    return known is not None and known.privacy is not None
-
-
-def _item_row(db: Reader, change: Change, item: DraftItem, readable: bool) -> dict[str, Any]:
-    before = body_at(db, item.base, item.kind, item.key)
-    waiting = change.status is ChangeStatus.DRAFTED
-    return {
-        "item": item,
-        "new": before is None,
-        "stale": waiting and base_of(db, item.kind, item.key) != item.base,
-        "fields": changed_fields(
-            None if before is None else _plain(db, item.kind, before, readable),
-            _plain(db, item.kind, item.body, readable),
-        ),
-    }
-
-
-def _plain(db: Reader, kind: str, body: dict[str, Any], readable: bool) -> dict[str, Any]:
-    """A body as people read it. Who may not approve it sees only that personal data changes."""
-    if not _is_personal(kind):
-        return body
-    if readable:
-        stored = msgspec.convert(body, item_kinds()[kind].stored)
-        fields: dict[str, Any] = msgspec.to_builtins(opened(db, kind, stored))
-        return fields
-    return {name: _hidden(value) for name, value in body.items()}
-
-
-def _hidden(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"subject", "cipher"}:
-            return f"sealed {str(value['cipher'])[:8]}"
-        return {name: _hidden(inner) for name, inner in value.items()}
-    return [_hidden(inner) for inner in value] if isinstance(value, list) else value
+def _leaves_unanswered(db: Reader, change: Change) -> bool:
+    """Tell whether a change that makes sites, or made some, leaves nobody to page about the network."""
+    if change.status is ChangeStatus.REJECTED or has_network_group(db):
+        return False
+    items = {(item.kind, item.key) for item in items_of(db, change.change_id)}
+    return ("group", NETWORK_GROUP) not in items and any(kind == "site" for kind, _ in items)
 
 
 @post("/network/changes/{change_id:str}/approve", include_in_schema=False)

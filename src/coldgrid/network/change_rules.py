@@ -55,7 +55,7 @@ class ChangeDrafted(Event, frozen=True, tag="network.change_drafted"):
 
 
 class ChangeApproved(Event, frozen=True, tag="network.change_approved"):
-    """Somebody else agreed; what each item now is follows in the same transaction."""
+    """Somebody else agreed (or the only admin); what each item now is follows in the same transaction."""
 
     change_id: str
     items: list[ItemRef]
@@ -161,11 +161,20 @@ class Drafted(msgspec.Struct, frozen=True):
 
 
 def decide_approve(
-    change: Change, items: Sequence[DraftItem], in_force: Sequence[str], actor: str, reason: str
+    change: Change,
+    items: Sequence[DraftItem],
+    in_force: Sequence[str],
+    actor: str,
+    reason: str,
+    *,
+    alone: bool = False,
 ) -> ChangeApproved:
-    """Return the event that approves a change, or reject (C2, C3, C4). `in_force`: each item's base now."""
+    """Return the event that approves a change, or reject (C2, C3, C4).
+
+    `in_force`: each item's base now. `alone`: nobody else could approve anything.
+    """
     _still_open(change)
-    if change.drafted_by == actor:
+    if change.drafted_by == actor and not alone:
         raise ApproverDrafted(change_id=change.change_id, drafted_by=change.drafted_by)
     stale = [
         f"{item.kind} {item.key}" for item, base in zip(items, in_force, strict=True) if item.base != base

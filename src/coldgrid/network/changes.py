@@ -2,7 +2,8 @@
 
 Invariants
     C1  Master data changes only by an approved change, which applies all of its items or none.
-    C2  Who drafted a change never approves it.
+    C2  Who drafted a change never approves it, unless nobody else could: the network's only admin agrees with
+        themselves, and the log says so (same actor twice). With a second admin that is over.
     C3  A change is decided once: approved or rejected.
     C4  A change is approved only on the base it was drafted on: when another change touched one of its items
         since, it is stale and must be drafted again.
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from coldgrid.access.people import working_admins
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
@@ -179,7 +181,8 @@ def approve_change(tx: Tx, command: ApproveChange) -> None:
     change = get_change(tx, command.change_id)
     drafts = items_of(tx, command.change_id)
     bases = [base_of(tx, draft.kind, draft.key) for draft in drafts]
-    event = decide_approve(change, drafts, bases, tx.actor, command.reason)
+    alone = works_alone(tx, tx.actor)
+    event = decide_approve(change, drafts, bases, tx.actor, command.reason, alone=alone)
     stored = [msgspec.convert(draft.body, item_kinds()[draft.kind].stored) for draft in drafts]
     items = [
         Item(draft.kind, draft.key, opened(tx, draft.kind, value))
@@ -211,6 +214,11 @@ def withdraw_change(tx: Tx, command: WithdrawChange) -> None:
 
 # --- Queries --------------------------------------------------------------------
 
+
+def _waiting(change_id: str, *row: Any) -> tuple[str, DraftItem]:
+    return change_id, DraftItem(*row)
+
+
 _COLUMNS = [network_change.c[name] for name in Change.__struct_fields__]
 _GET = Statement(
     sa.select(*_COLUMNS).where(network_change.c.change_id == sa.bindparam("change_id")), into=Change
@@ -233,6 +241,15 @@ _ITEMS = Statement(
     .where(network_change_item.c.change_id == sa.bindparam("change_id"))
     .order_by(network_change_item.c.ordinal),
     into=DraftItem,
+)
+_WAITING = Statement(
+    sa.select(network_change_item.c.change_id, *_ITEM_COLUMNS)
+    .join(network_change, network_change.c.change_id == network_change_item.c.change_id)
+    .where(
+        network_change.c.status == ChangeStatus.DRAFTED, network_change_item.c.kind == sa.bindparam("kind")
+    )
+    .order_by(network_change_item.c.change_id, network_change_item.c.ordinal),
+    into=_waiting,
 )
 _BASE = Statement(
     sa.select(network_master.c.change_id).where(
@@ -277,6 +294,11 @@ def _checked(
     return problems
 
 
+def works_alone(db: Reader, actor: str) -> bool:
+    """Tell whether a person is the only one who could approve a change (C2)."""
+    return working_admins(db) == [actor]
+
+
 def known(db: Reader, batch: Batch, kind: str, key: str) -> bool:
     """Tell whether an item is in force or comes with the same change."""
     return batch.has(kind, key) or base_of(db, kind, key) != ""
@@ -314,6 +336,11 @@ def get_change(db: Reader, change_id: str) -> Change:
     if change is None:
         raise ChangeNotFound(change_id=change_id)
     return change
+
+
+def waiting_items(db: Reader, kind: str) -> list[tuple[str, DraftItem]]:
+    """Return the items of a kind that are drafted and not decided, each with its change."""
+    return db.all(_WAITING, kind=kind)
 
 
 def list_changes(db: Reader, status: ChangeStatus | None = None, limit: int = 100) -> list[Change]:

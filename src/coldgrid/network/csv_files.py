@@ -7,11 +7,20 @@ from io import StringIO
 from typing import Any
 
 from msgspec import inspect
+from msgspec.structs import fields
 
 from coldgrid.kernel.rejections import Problem
 from coldgrid.network.cells import cell_value, shape_at
+from coldgrid.network.change_rules import ITEMS_MAX
 from coldgrid.network.items import KIND_FIELD, item_kinds
-from coldgrid.network.placed import Placed, kind_named, unknown_kind
+from coldgrid.network.placed import (
+    Placed,
+    another_kind,
+    kind_named,
+    own_kind_field,
+    too_many,
+    unknown_kind,
+)
 
 CELL_CHARS_MAX = 10_000
 
@@ -24,25 +33,38 @@ def read_csv(name: str, text: str, stem: str) -> tuple[list[Placed], list[Proble
     header_line = text.partition("\n")[0]
     delimiter = ";" if header_line.count(";") > header_line.count(",") else ","
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows, problems = _rows(reader)
+    if not rows:
+        return [], [*_header_problems([], stem), *problems]
+    header = [cell.strip() for cell in rows[0][1]]
+    if wrong := _header_problems(header, stem):
+        return [], wrong
+    if len(rows) - 1 > ITEMS_MAX:  # looking at each would take minutes
+        return [], [too_many(len(rows) - 1)]
     placed: list[Placed] = []
-    problems: list[Problem] = []
+    for line, cells in rows[1:]:
+        if [cell.strip() for cell in cells] == header:
+            fix = "leave the line out"
+            problems.append(Problem(field="row", message="is the header again", fix=fix, line=line))
+        elif any(cell.strip() for cell in cells):
+            item, wrong = _row(header, cells, stem, line)
+            problems += wrong
+            placed += [Placed(item, name, line)] if item is not None else []
+    return placed, problems
+
+
+def _rows(reader: Any) -> tuple[list[tuple[int, list[str]]], list[Problem]]:
+    """Return the rows, each with the line that it begins on, up to the first that cannot be read."""
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
     try:
-        header = [cell.strip() for cell in next(reader, [])]
-        problems += _header_problems(header, stem)
-        if problems:
-            return [], problems
-        line = reader.line_num + 1
         for cells in reader:
-            if any(cell.strip() for cell in cells):
-                item, wrong = _row(header, cells, stem, line)
-                problems += wrong
-                placed += [Placed(item, name, line)] if item is not None else []
+            rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
-        problems.append(
-            Problem(field="row", message=str(error), fix="check the quotes", line=reader.line_num)
-        )
-    return placed, problems
+        fix = f"check the quotes from line {line} on"
+        return rows, [Problem(field="row", message=str(error), fix=fix, line=reader.line_num)]
+    return rows, []
 
 
 def _header_problems(header: list[str], stem: str) -> list[Problem]:
@@ -55,9 +77,24 @@ def _header_problems(header: list[str], stem: str) -> list[Problem]:
     problems += [
         Problem(field=cell, message="is there twice", fix="keep one column", line=1) for cell in twice
     ]
-    if KIND_FIELD not in header and kind_named(stem) is None:
+    kind = kind_named(stem)
+    if KIND_FIELD not in header and kind is None:
         problems.append(unknown_kind(stem, 1))
+    elif KIND_FIELD not in header and header and not problems:
+        problems += _no_header(header, str(kind))
     return problems
+
+
+def _no_header(header: list[str], kind: str) -> list[Problem]:
+    """Say once that the first line names no field, instead of at each line that each is missing."""
+    named = [one.encode_name for one in fields(item_kinds()[kind].struct)]
+    if any(cell.partition(".")[0] in named for cell in header):
+        return []
+    if len(header) == 1 and "\t" in header[0]:
+        fix = "save it with commas or semicolons between the cells"
+        return [Problem(field="header", message="has its cells between tabs", fix=fix, line=1)]
+    fix = f"begin the file with a line of field names, such as {','.join(named[:3])}"
+    return [Problem(field="header", message=f"names no field of a {kind}", fix=fix, line=1)]
 
 
 def _row(
@@ -75,6 +112,9 @@ def _row(
     named = row.pop(KIND_FIELD, stem)
     kind = kind_named(named)
     if kind is None:
+        own = kind_named(stem)
+        if own is not None and own_kind_field(own):
+            return None, [another_kind(own, named, KIND_FIELD, line)]
         return None, [unknown_kind(named, line)]
     shape = inspect.type_info(item_kinds()[kind].struct)
     item: dict[str, Any] = {KIND_FIELD: kind}

@@ -4,6 +4,8 @@ Invariants
     G1  Addresses are personal data: in the log and in the tables they are sealed for their person.
     G2  Steps come in the order of their delays; every rota a step names exists, every member can be reached.
     G3  A zone's own group answers for it; without one its site's does.
+    G4  `NETWORK_GROUP` answers for the network itself: a log that forked, a node that was copied. No site is
+        told of it.
 
 After a person was erased their address reads as "": the step stays, and whoever pages skips it.
 """
@@ -20,6 +22,7 @@ import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.events import Event
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.personal import Personal
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
@@ -44,6 +47,8 @@ from coldgrid.network.rotas import (
 from coldgrid.network.sites import EVERY_SITE, get_site
 from coldgrid.network.zones import get_zone
 
+# Who is called when something is wrong that no single site answers for (G4).
+NETWORK_GROUP = "GRP-NET"
 # What an address of a channel looks like. Numbers are E.164: a plus, the country code, no spaces.
 ADDRESS_FORMS = {
     Channel.EMAIL: (r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address like ana@example.com"),
@@ -209,7 +214,8 @@ def _check(db: Reader, group: EscalationGroup, batch: Batch) -> list[Problem]:
 
 
 def _define(tx: Tx, group: SealedGroup) -> None:
-    tx.record(f"group/{group.group_id}", GroupDefined(group=group), audience=EVERY_SITE)
+    audience = () if group.group_id == NETWORK_GROUP else EVERY_SITE
+    tx.record(f"group/{group.group_id}", GroupDefined(group=group), audience=audience)
 
 
 register_item("group", EscalationGroup, _check, _define, privacy=Privacy(SealedGroup, _seal, _open))
@@ -223,6 +229,16 @@ _SOME = Statement(
     )
 )
 _LIST = Statement(sa.select(network_group.c.body).order_by(network_group.c.group_id))
+
+
+def has_group(db: Reader, group_id: str) -> bool:
+    """Tell whether there is a group of this id."""
+    return db.value(_GET, group_id=group_id) is not None
+
+
+def has_network_group(db: Reader) -> bool:
+    """Tell whether somebody answers for the network itself (G4)."""
+    return has_group(db, NETWORK_GROUP)
 
 
 def get_group(db: Reader, group_id: str) -> EscalationGroup:
@@ -263,13 +279,16 @@ def duty_ids(db: Reader, group_ids: Sequence[str], at: datetime) -> dict[str, di
 def group_of(
     db: Reader, site_id: str, zone_id: str | None = None, at: datetime | None = None
 ) -> EscalationGroup:
-    """Return the group that answers for a zone, or for its site (G3).
+    """Return the group that answers for a zone, or for its site (G3); for the network's own origin G4's.
 
     With `at`, each step's rota is replaced by the contacts of who is on duty then.
 
     Raises:
         SiteNotFound, ZoneNotFound, GroupNotFound: there is none of this id.
     """
+    if site_id == NETWORK_ORIGIN:
+        group = get_group(db, NETWORK_GROUP)
+        return group if at is None else at_instant(group, at)
     own = get_zone(db, zone_id).escalation_group if zone_id is not None else None
     group = get_group(db, own if own is not None else get_site(db, site_id).escalation_group)
     return group if at is None else at_instant(group, at)

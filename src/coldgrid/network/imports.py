@@ -27,11 +27,17 @@ from coldgrid.network.change_rules import ITEMS_MAX
 from coldgrid.network.changes import check_items
 from coldgrid.network.csv_files import read_csv
 from coldgrid.network.items import read_items
-from coldgrid.network.placed import Placed
+from coldgrid.network.placed import Placed, too_many
 from coldgrid.network.yaml_files import read_yaml
 
 SIZE_MAX_BYTES = 4 * 1024 * 1024
 PROBLEMS_MAX = 1_000
+# In a file nothing is quoted and nobody knows of types: what the decoder says of a text in a number's place.
+NO_NUMBER = {
+    "Expected `float`, got `str`": ("is no number", "write it as 4.5, without a unit"),
+    "Expected `int`, got `str`": ("is no whole number", "write it as 12, without a unit"),
+    "Expected `int`, got `float`": ("is no whole number", "write it as 12"),
+}
 
 
 class SourceFile(msgspec.Struct, frozen=True):
@@ -49,13 +55,13 @@ def parse_files(files: Sequence[SourceFile]) -> tuple[list[Placed], list[Problem
         problems.append(Problem(field="file", message="there is no file", fix="send a .yaml or .csv file"))
     for file in files:
         items, wrong = _parse_file(file)
+        if not items and not wrong:
+            fix = "send it with its items, or leave the file out"
+            wrong = [Problem(field="file", message="holds no items", fix=fix)]
         placed += items
         problems += [msgspec.structs.replace(problem, file=file.name) for problem in wrong]
     if len(placed) > ITEMS_MAX:
-        message = f"{len(placed)} items are more than {ITEMS_MAX}"
-        problems.append(Problem(field="file", message=message, fix="import them in parts"))
-    elif not placed and not problems:
-        problems.append(Problem(field="file", message="holds no items", file=files[0].name))
+        return [], [*problems, too_many(len(placed))]
     return placed, problems
 
 
@@ -90,7 +96,10 @@ def _explained(problem: Problem, placed: Sequence[Placed]) -> Problem:
     if not bracket or not number.isdecimal() or int(number) >= len(placed):
         return problem
     item, field = placed[int(number)], rest.removeprefix(".")
-    return msgspec.structs.replace(problem, field=field or "item", file=item.file, line=item.line_of(field))
+    message, fix = NO_NUMBER.get(problem.message, (problem.message, problem.fix))
+    return msgspec.structs.replace(
+        problem, message=message, fix=fix, field=field or "item", file=item.file, line=item.line_of(field)
+    )
 
 
 def in_order(problems: Sequence[Problem]) -> list[Problem]:

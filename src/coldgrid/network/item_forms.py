@@ -38,6 +38,8 @@ LABELS = {
 }
 WORDS = {"dc": "distribution centre (DC)", "mfc": "micro-fulfilment centre (MFC)"}
 Choices = Mapping[str, Sequence[tuple[str, str]]]
+# A text that may be so long has lines of its own, such as the map of a gateway.
+LONG_CHARS = 2_000
 Plain = (inspect.StrType, inspect.IntType, inspect.FloatType, inspect.DateType, inspect.DateTimeType)
 
 
@@ -47,11 +49,16 @@ def form_fields(kind: ItemKind, raw: Mapping[str, Any], choices: Choices) -> lis
     Args:
         kind: The item's kind.
         raw: The item as it is in force, as plain values; empty for a new one.
-        choices: For fields that name something else, what they may name.
+        choices: For fields that name something else, what they may name; of a value that is not among
+            them the field is typed.
     """
     fields: list[Field] = []
+    hints = kind.form_help.hints if kind.form_help is not None else {}
     for field in _shape(kind).fields:
-        fields += _controls(field, raw.get(field.encode_name, _default(field)), choices)
+        value = raw.get(field.encode_name, _default(field))
+        for control in _controls(field, value, choices):
+            hint = hints.get(control.name, control.hint)
+            fields.append(msgspec.structs.replace(control, hint=hint))
     if raw:
         fields[0] = msgspec.structs.replace(fields[0], kind="hidden")
     return fields
@@ -75,9 +82,11 @@ def _controls(field: inspect.Field, value: Any, choices: Choices) -> Iterator[Fi
     name, shape = field.encode_name, required(field.type)
     label, unit = label_of(name)
     needed = field.required and not isinstance(field.type, inspect.UnionType)
-    if name in choices:
+    if name in choices and (value is None or value in {"", *(option for option, _ in choices[name])}):
+        options = [("", "…")] if needed and not value else []
+        options += choices[name]
         yield Field(
-            name=name, label=label, kind="select", value=_text(value), options=choices[name], required=needed
+            name=name, label=label, kind="select", value=_text(value), options=options, required=needed
         )
     elif isinstance(shape, inspect.EnumType):
         options = [(str(option), word(option)) for option in shape.cls]
@@ -93,6 +102,11 @@ def _controls(field: inspect.Field, value: Any, choices: Choices) -> Iterator[Fi
         )
     elif isinstance(shape, inspect.DictType) and isinstance(shape.key_type, inspect.EnumType):
         yield from _numbers_by_key(name, shape, value or {})
+    elif _is_long(shape):
+        hint = "Lines are kept as they are written."
+        yield Field(
+            name=name, label=label, kind="textarea", value=_text(value), hint=hint, rows=16, required=needed
+        )
     elif isinstance(shape, Plain):
         kind = "number" if isinstance(shape, inspect.IntType | inspect.FloatType) else "text"
         kind = "date" if isinstance(shape, inspect.DateType) else kind
@@ -102,6 +116,11 @@ def _controls(field: inspect.Field, value: Any, choices: Choices) -> Iterator[Fi
         yield Field(
             name=name, label=label, kind="textarea", value=as_yaml(value), hint=hint, rows=6, required=needed
         )
+
+
+def _is_long(shape: inspect.Type | None) -> bool:
+    """Tell whether a text has lines of its own."""
+    return isinstance(shape, inspect.StrType) and (shape.max_length or 0) >= LONG_CHARS
 
 
 def _numbers_by_key(name: str, shape: inspect.DictType, value: Mapping[str, Any]) -> Iterator[Field]:
@@ -185,6 +204,8 @@ def item_of(kind: ItemKind, values: Mapping[str, Sequence[str]]) -> tuple[dict[s
             item[name] = [text for text in values.get(name, ()) if text]
         elif isinstance(shape, inspect.DictType) and isinstance(shape.key_type, inspect.EnumType):
             item[name] = _by_key(name, shape, values)
+        elif _is_long(shape):
+            item[name] = (values.get(name) or [""])[-1].replace("\r\n", "\n").rstrip()
         elif text := (values.get(name) or [""])[-1].strip():
             if isinstance(shape, (*Plain, inspect.EnumType)):
                 item[name] = cell_value(text, shape)

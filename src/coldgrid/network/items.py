@@ -76,6 +76,22 @@ class Privacy(msgspec.Struct, frozen=True):
     open: Callable[[Reader, Any], Any]
 
 
+class Example(msgspec.Struct, frozen=True):
+    """What fields of an item may look like, for who fills in its form. `fields`: texts, by wire name."""
+
+    title: str
+    about: str
+    fields: Mapping[str, str]
+
+
+class FormHelp(msgspec.Struct, frozen=True, kw_only=True):
+    """How a form asks for a kind's fields. `choices`: (value, label) of fields with few values, by name."""
+
+    choices: Callable[[], Mapping[str, Sequence[tuple[str, str]]]]
+    hints: Mapping[str, str] = {}
+    examples: Callable[[], Sequence[Example]]
+
+
 class ItemKind(msgspec.Struct, frozen=True):
     """One kind of master data. `key_field` is the wire name of what identifies an item."""
 
@@ -85,6 +101,7 @@ class ItemKind(msgspec.Struct, frozen=True):
     define: Define
     key_field: str
     privacy: Privacy | None
+    form_help: FormHelp | None = None
 
     @property
     def stored(self) -> type[msgspec.Struct]:
@@ -110,6 +127,7 @@ def register_item(
     define: Define,
     *,
     privacy: Privacy | None = None,
+    form_help: FormHelp | None = None,
 ) -> None:
     """Register a kind of master data (I1). Its first field identifies an item.
 
@@ -119,11 +137,12 @@ def register_item(
         check: Returns what is wrong with a read item: names, bounds, references. Reads, never writes.
         define: Records the event that makes an approved item so. It gets the stored form.
         privacy: How personal data in it is stored; None where there is none.
+        form_help: What its form offers besides its fields.
     """
     fields = msgspec.structs.fields(struct)
     assert kind not in _kinds, f"item kind {kind} is already registered"
     assert all(field.encode_name != KIND_FIELD for field in fields), f"{kind}: rename the field `kind`"
-    _kinds[kind] = ItemKind(kind, struct, check, define, fields[0].encode_name, privacy)
+    _kinds[kind] = ItemKind(kind, struct, check, define, fields[0].encode_name, privacy, form_help)
 
 
 def item_kinds() -> Mapping[str, ItemKind]:

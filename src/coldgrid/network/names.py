@@ -128,6 +128,10 @@ def _sensor(match: re.Match[str]) -> str:
     return f"{_zone(match)}-{_code(SENSOR_CODES, match['letter'])}{int(match['sensor_no'] or 1)}"
 
 
+def _gateway(match: re.Match[str]) -> str:
+    return f"{_site(match)}-GW{int(match['gateway_no'] or 1)}"
+
+
 def _lane(match: re.Match[str]) -> str:
     ends = [f"{match[end]}{int(match[number] or 1)}" for end, number in (("a", "a_no"), ("b", "b_no"))]
     return "-".join(ends) + (f"-{int(match['again'])}" if match["again"] else "")
@@ -180,6 +184,14 @@ ASSET = Standard(
     "ATL1-FRZ1-CMP1",
     "the zone, two to four letters for the machine and a number from 1 to 99",
 )
+GATEWAY = Standard(
+    "gateway",
+    rf"{_SITE}-GW[1-9]\d?",
+    "ATL1-GW1",
+    "the site, GW and a number from 1 to 99",
+    rf"{_SITE_LOOSE}-?(?:GATEWAY|GTW|GW)-?0*(?P<gateway_no>\d{{1,2}})?",
+    _gateway,
+)
 LANE = Standard(
     "lane",
     rf"{_SITE}-{_SITE}(?:-[2-9])?",
@@ -216,7 +228,7 @@ OWNER = Standard(
 )
 STANDARDS = {
     standard.kind: standard
-    for standard in (SITE, ZONE, LOCATION, SENSOR, ASSET, LANE, GROUP, PERSON, PRODUCT, OWNER)
+    for standard in (SITE, ZONE, LOCATION, SENSOR, ASSET, GATEWAY, LANE, GROUP, PERSON, PRODUCT, OWNER)
 }
 
 

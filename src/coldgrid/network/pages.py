@@ -34,7 +34,7 @@ from coldgrid.network.zones import get_zone, locations_of_zone, zones_of, zones_
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
-from coldgrid.webkit.visitors import Db, Visitor, may
+from coldgrid.webkit.visitors import Db, Visitor, admit_at, may
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "network.view"}
@@ -190,6 +190,7 @@ async def change_mode(request: Req, db: Db, site_id: FromPath[str]) -> Response[
 def zone_page(request: Req, db: Db, zone_id: FromPath[str]) -> Response[str]:
     """Show a zone's settings and its locations."""
     zone = get_zone(db, zone_id)
+    admit_at(request, VIEW["action"], [zone.site_id])
     site = get_site(db, zone.site_id)
     return page(
         request,

@@ -6,8 +6,10 @@ from difflib import get_close_matches
 from typing import Any
 
 import msgspec
+from msgspec.structs import fields
 
 from coldgrid.kernel.rejections import Problem
+from coldgrid.network.change_rules import ITEMS_MAX
 from coldgrid.network.items import item_kinds
 
 
@@ -32,6 +34,26 @@ def kind_named(name: str) -> str | None:
     """Return the item kind that a section or a file names, in the singular or the plural."""
     plain = name.strip().lower()
     return next((kind for kind in (plain, plain.removesuffix("s")) if kind in item_kinds()), None)
+
+
+def too_many(items: int) -> Problem:
+    """Say that an import holds more items than a change may."""
+    message = f"{items} items are more than {ITEMS_MAX}"
+    return Problem(field="file", message=message, fix="import them in parts")
+
+
+def own_kind_field(kind: str) -> str:
+    """Return the field in which an item says its own kind, such as `site_kind`; "" where it has none."""
+    name = f"{kind}_kind"
+    return name if any(one.encode_name == name for one in fields(item_kinds()[kind].struct)) else ""
+
+
+def another_kind(kind: str, given: object, field: str, line: int) -> Problem:
+    """Say that an item's `kind` contradicts its section, and which field was probably meant."""
+    own, told = own_kind_field(kind), str(given)[:64]
+    message = f"says what the item is, and this one is a {kind}, not {told!r}"
+    fix = f"write {own}: {told}" if own else "leave it out"
+    return Problem(field=field, message=message, fix=fix, line=line)
 
 
 def unknown_kind(name: str, line: int) -> Problem:

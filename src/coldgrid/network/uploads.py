@@ -10,6 +10,7 @@ from litestar.datastructures import UploadFile
 
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.network.changes import count_changes
 from coldgrid.network.imports import SIZE_MAX_BYTES, SourceFile
 from coldgrid.webkit.visitors import visitor_of
@@ -21,10 +22,17 @@ BODY_BYTES_MAX = 2 * SIZE_MAX_BYTES
 
 
 async def files_of(request: Req) -> list[SourceFile]:
-    """Return the files of a multipart form, in the order sent; empty controls are left out."""
-    parts = [part for _, part in (await request.form()).multi_items() if isinstance(part, UploadFile)]
-    files = [SourceFile(part.filename, await part.read()) for part in parts[:FILES_MAX] if part.filename]
-    return [file for file in files if file.data]
+    """Return the files of a multipart form, in the order sent; controls without a file are left out.
+
+    Raises:
+        Invalid: there are more than one import takes; none is left out without a word.
+    """
+    sent = [part for _, part in (await request.form()).multi_items() if isinstance(part, UploadFile)]
+    parts = [part for part in sent if part.filename]
+    if len(parts) > FILES_MAX:
+        message = f"{len(parts)} files are more than {FILES_MAX}"
+        raise Invalid([Problem(field="file", message=message, fix="import them in parts")])
+    return [SourceFile(part.filename, await part.read()) for part in parts]
 
 
 def change_id_for(request: Req, db: Reader, key: str | None, content: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from coldgrid.kernel.rejections import Problem
-from coldgrid.network.placed import Placed, kind_named, unknown_kind
+from coldgrid.network.placed import Placed, another_kind, kind_named, unknown_kind
 
 DEPTH_MAX = 24
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -44,29 +44,36 @@ class _Document:
         self.root: Any = None
         self.lines: dict[str, int] = {}
         self._open: list[_Open] = []
+        self.problems: list[Problem] = []
+
+    def _wrong(self, message: str, fix: str, line: int) -> None:
+        """Note what is wrong and read on, so that all of it is told at once."""
+        self.problems.append(Problem(field="file", message=message, fix=fix, line=line))
 
     def take(self, event: yaml.Event) -> None:
         line = _line(event)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _Refused("anchors and aliases are not allowed", "write the value out", line)
+            self._wrong("anchors and aliases are not allowed", "write the value out", line)
         if tag := getattr(event, "tag", None):
-            raise _Refused("tags are not allowed", f"leave {tag[:64]} out", line)
-        if isinstance(event, yaml.ScalarEvent):
-            self._scalar(event, line)
+            self._wrong("tags are not allowed", f"leave {tag[:64]} out", line)
+        if isinstance(event, yaml.AliasEvent):
+            self._scalar_of("*", None, line)
+        elif isinstance(event, yaml.ScalarEvent):
+            self._scalar_of(event.value, _plain(event.value) if event.implicit[0] else event.value, line)
         elif isinstance(event, yaml.CollectionStartEvent):
             self._start({} if isinstance(event, yaml.MappingStartEvent) else [], line)
         elif isinstance(event, yaml.CollectionEndEvent):
             self._open.pop()
 
-    def _scalar(self, event: yaml.ScalarEvent, line: int) -> None:
+    def _scalar_of(self, text: str, value: Any, line: int) -> None:
         top = self._open[-1] if self._open else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
-            if event.value in top.value:
-                raise _Refused(f"{event.value!r} is there twice", "keep one of them", line)
-            top.key = event.value
+            if text in top.value:
+                self._wrong(f"{text!r} is there twice", "keep one of them", line)
+            top.key = text
             self.lines[self._path()] = line
         else:
-            self._put(_plain(event.value) if event.implicit[0] else event.value, line)
+            self._put(value, line)
 
     def _start(self, value: dict[str, Any] | list[Any], line: int) -> None:
         if self._open and isinstance(self._open[-1].value, dict) and self._open[-1].key is None:
@@ -124,6 +131,12 @@ def read_value(text: str) -> tuple[Any, list[Problem]]:
     return document.root, problems
 
 
+def read_lines(text: str) -> tuple[Any, dict[str, int], list[Problem]]:
+    """Return the value of a YAML text, the line of each path such as `points[2].name`, and every problem."""
+    document, problems = _read(text)
+    return document.root, document.lines, problems
+
+
 def _read(text: str) -> tuple[_Document, list[Problem]]:
     document = _Document()
     try:
@@ -132,10 +145,10 @@ def _read(text: str) -> tuple[_Document, list[Problem]]:
                 raise _Refused("holds more than one document", "import them one by one", _line(event))
             document.take(event)
     except _Refused as refused:
-        return document, [refused.problem]
+        document.problems.append(refused.problem)
     except yaml.YAMLError as error:
-        return document, [_broken(error, text.count("\n") + 1)]
-    return document, []
+        document.problems.append(_broken(error, text.count("\n") + 1))
+    return document, document.problems
 
 
 def _broken(error: yaml.YAMLError, line_last: int) -> Problem:
@@ -165,13 +178,22 @@ def _items(name: str, document: _Document) -> tuple[list[Placed], list[Problem]]
         else:
             for index, member in enumerate(members):
                 path = f"{section}[{index}]"
-                line = document.lines.get(path, line)
-                if isinstance(member, dict):
-                    placed.append(Placed({"kind": kind, **member}, name, line, lines.get(path, {})))
+                line, own = document.lines.get(path, line), lines.get(path, {})
+                wrong = _misplaced(kind, member, path, own, line)
+                if wrong is None:
+                    placed.append(Placed({"kind": kind, **member}, name, line, own))
                 else:
-                    fix = "write fields as name: value"
-                    problems.append(Problem(field=path, message="is not an item", fix=fix, line=line))
+                    problems.append(wrong)
     return placed, problems
+
+
+def _misplaced(kind: str, member: Any, path: str, lines: dict[str, int], line: int) -> Problem | None:
+    """Return why a member of a section is no item of its kind; None: it is one."""
+    if not isinstance(member, dict):
+        return Problem(field=path, message="is not an item", fix="write fields as name: value", line=line)
+    if member.get("kind", kind) == kind:
+        return None
+    return another_kind(kind, member["kind"], f"{path}.kind", lines.get("kind", line))
 
 
 def _lines_by_item(lines: dict[str, int]) -> dict[str, dict[str, int]]:

@@ -132,6 +132,8 @@ class ZoneNotFound(NotFound):
 class LocationNotFound(NotFound):
     """There is no such location."""
 
+    todo = "Scan the label at the place, or look it up on the page of its zone."
+
 
 # --- Tables and projections -----------------------------------------------------
 

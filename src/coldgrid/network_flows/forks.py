@@ -1,7 +1,7 @@
 """Forks: a log that does not extend what was signed of it becomes an incident, until a person has settled it.
 
 The incident is the network's: what the log of a site says is no matter of that site alone, and the site's own
-log may be the one that was changed.
+log may be the one that was changed. Who answers for the network is paged (`network.groups`, G4).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from coldgrid.orchestration.incidents import (
     open_incident_of,
 )
 
+PLAYBOOK = "log-forked"
 NEXT_STEP = "Compare both hashes, put the right copy in place, then settle the fork with a reason"
 
 
@@ -46,6 +47,7 @@ def open_incident(tx: Tx, event: ForkFound) -> None:
                 "undecided_units": 0,
             },
             cause_id=tx.cause,
+            playbook=PLAYBOOK,
         )
     )
     told = f"{event.why}. Signed: {event.signed or 'nothing'}. Found: {event.found or 'nothing'}."

@@ -19,14 +19,16 @@ from coldgrid.kernel.outbox import Channel
 from coldgrid.kernel.settings import Settings
 from coldgrid.node.background import BaseBackground, Loop, open_notary
 from coldgrid.node.carrier import RENEWAL_EVERY_S, Talk
+from coldgrid.node.errands import Doing
 from coldgrid.node.handlers import SITE_MODULES, handlers_of
 from coldgrid.node.host import LiveHost
 from coldgrid.node.moving import Moving, has_given, is_home
-from coldgrid.node.parts import VERSION, Parts, Work, build_parts, create_parts, system_now
+from coldgrid.node.parts import VERSION, Parts, build_parts, create_parts, system_now
 from coldgrid.node.rooms import load_rooms
 from coldgrid.node.standing import TOPIC as STANDING_TOPIC
 from coldgrid.node.standing import StandingTeller
 from coldgrid.node.vouching import Voucher
+from coldgrid.sync import readings
 from coldgrid.sync.acts import Phase
 from coldgrid.sync.carrier import Carrier, Self
 from coldgrid.sync.desk import ServiceDesk
@@ -63,15 +65,37 @@ def keys_of(identity: NodeIdentity) -> list[VerifierKey]:
     return [parse_key(line) for line in identity.tower.signing_keys]
 
 
+class Parcelling:
+    """Turns parcels on before anything is heard.
+
+    A reading taken in earlier would reach the tower only when its day is sealed.
+    """
+
+    def __init__(self, desk: ServiceDesk, site_id: str) -> None:
+        self._desk = desk
+        self._site_id = site_id
+
+    def start(self) -> None:
+        """Turn them on; where they are on nothing happens."""
+        readings.turn_on(self._desk, self._site_id)
+
+    def stop(self) -> None:
+        """They stay on."""
+
+
 class NodeWork:
     """Work beside the application: the talk with the tower, and giving the site back when asked."""
 
-    def __init__(self, parts: Parts, folder: Path, notary: Notary, urgent: Callable[[], bool]) -> None:
+    def __init__(
+        self, parts: Parts, folder: Path, background: BaseBackground, urgent: Callable[[], bool]
+    ) -> None:
+        notary, self._readings = background.notary, background.readings
         self.link = TowerLink(folder, begin_run(folder, secrets.token_bytes))
         identity = self.link.identity
         self.site_id = identity.tower.site_id
         self._parts = parts
         self._desk = ServiceDesk(parts.service, parts.reader, system_now)
+        self.parcelling = Parcelling(self._desk, self.site_id)
         settings = parts.settings
         who = Self(self.site_id, VERSION, notary, tuple(keys_of(identity)), settings.sync_bytes_per_s)
         carrier = Carrier(self._desk, who)
@@ -103,6 +127,15 @@ class NodeWork:
         self._called_back.set()
         self.talk.stop()
 
+    def unsent(self) -> str:
+        """Say why this node still needs its readings; empty when the tower has all (retention.N3)."""
+        state = self.talk.state
+        if state.phase is not Phase.UP:
+            return "the tower does not answer"
+        if state.place < state.backlog.head:
+            return "the tower has not all facts"
+        return "the tower asks for blocks" if state.wanted or state.ask_wanted else ""
+
     def _copy(self) -> str:
         """Let the tower keep what waits here: often while something goes on, else seldom, for bytes cost."""
         now_s = time.monotonic()
@@ -125,6 +158,11 @@ class NodeWork:
                 if is_home(self._parts.decider, self.site_id):
                     self._moving.close()
                     self.talk.cut_now()
+                if (
+                    self._readings is not None
+                ):  # the next host takes them up from its own session, or this one
+                    self._readings.stop()
+                    self._readings = None
                 if self.talk.drained():
                     self._moving.give()
                     logger.warning("site_given_back", site=self.site_id)
@@ -135,9 +173,9 @@ class NodeWork:
 
 
 def create_node(
-    parts: Parts, folder: Path, channels: Mapping[str, Channel], work: Sequence[Work] = ()
+    parts: Parts, folder: Path, channels: Mapping[str, Channel], doing: Doing | None = None
 ) -> Litestar:
-    """Return the web application of the node whose identity is in `folder`.
+    """Return the web application of the node whose identity is in `folder`. `doing`: more errands (drills).
 
     Raises:
         NotEnrolled, BadCertificate, PermissionError: see `identity_files.open_identity`.
@@ -149,9 +187,10 @@ def create_node(
         site = background.overview.picture().site(site_id)
         return site is not None and bool(site.incidents)
 
-    node_work = NodeWork(parts, folder, background.notary, urgent)
+    node_work = NodeWork(parts, folder, background, urgent)
     teller = StandingTeller(parts, node_work.talk, site_id, system_now)
     background.loops += [*node_work.loops, teller.loop()]
+    background.retention.unsent = node_work.unsent
     state = {
         "background": background,
         "notary": background.notary,
@@ -159,5 +198,8 @@ def create_node(
         "shell_topics": (STANDING_TOPIC,),
         "talk": node_work.talk,
         "vouch": Voucher(node_work.link.post),
+        "unsent": node_work.unsent,
     }
-    return create_parts(parts, handlers_of(NODE_MODULES), [background, node_work, *work], state)
+    return create_parts(
+        parts, handlers_of(NODE_MODULES), [node_work.parcelling, background, node_work], state, doing=doing
+    )

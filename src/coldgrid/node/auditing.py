@@ -37,7 +37,7 @@ class Auditor:
     def round(self) -> str:
         """Look at the next entries, for a fraction of a second; return how far it came."""
         if self._place is None:
-            if self._seconds() - self._ended_s < AGAIN_AFTER_S:
+            if self._entries and self._seconds() - self._ended_s < AGAIN_AFTER_S:
                 return self._told()
             self._place, self._entries = AuditPlace(), 0
         until_s = self._seconds() + ROUND_S
@@ -53,6 +53,8 @@ class Auditor:
         return self._told()
 
     def _told(self) -> str:
+        if not self._entries:
+            return "nothing is signed yet"
         if self._place is None:
             return f"{self._entries:,} signed entries were held against the log; again within the hour"
         return f"{self._entries:,} signed entries were held against the log, now at {self._place.log_id}"

@@ -32,10 +32,15 @@ from coldgrid.kernel.outbox import Channel, ReportEffect
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.settings import Settings
+from coldgrid.node import history
 from coldgrid.node.auditing import Auditor
+from coldgrid.node.driving import Driving
+from coldgrid.node.fan_out import TRIM_EVERY_S, fan_out_of, settle_outbox
 from coldgrid.node.live import publish_readings
 from coldgrid.node.overview import Overview
-from coldgrid.node.parts import system_now
+from coldgrid.node.parts import system_now, usual_unit
+from coldgrid.node.retention import EVERY_S as RETENTION_EVERY_S
+from coldgrid.node.retention import Retention
 from coldgrid.telemetry.newest import Newest, copy_newest
 from coldgrid.telemetry.watch import Watch
 
@@ -52,12 +57,17 @@ logger = structlog.get_logger("coldgrid.background")
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How a part of the background work is. `since_s`: seconds since it last succeeded, None when never."""
+    """How a part of the background work is. `since_s`: seconds since it last succeeded, None when never.
+
+    `idle`: it has had nothing to do yet, so nobody knows whether it works; `waits_for`: what it has to get.
+    """
 
     name: str
     ok: bool
     detail: str
     since_s: float | None
+    idle: bool = False
+    waits_for: str = ""
 
 
 class Loop:
@@ -85,7 +95,7 @@ class Loop:
     def health(self) -> Health:
         """Say how it is."""
         since_s = None if self._succeeded_s is None else time.monotonic() - self._succeeded_s
-        return Health(self.name, self._ok, self._detail, since_s)
+        return Health(self.name, self._ok, self._detail, since_s, idle=self._ok and since_s is None)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
@@ -133,20 +143,32 @@ class BaseBackground:
         self._parts = parts
         self.notary = notary
         self.overview = Overview(parts.reader, self._newest, parts.host.now, orders)
-        self.dispatcher = Dispatcher(channels, parts.reader, self._report, system_now)
+        unit = partial(usual_unit, parts.settings)
+        self.dispatcher = Dispatcher(channels, parts.reader, self._report, system_now, unit=unit)
         self._auditor = Auditor(parts, self.notary, time.monotonic)
         self.loops = [
             Loop("checkpoints", parts.settings.checkpoint_every_s, self._checkpoint),
             Loop("overview", OVERVIEW_EVERY_S, self._look),
             Loop("audit of the log", AUDIT_EVERY_S, self._auditor.round),
+            *history_loops(parts, notary.home),
         ]
+        self.retention = Retention(parts, notary.home)
+        self.loops.append(Loop("retention", RETENTION_EVERY_S, self.retention.round))
+        trim = settle_outbox(parts)
+        if trim is not None:
+            self.loops.append(Loop("outbox table", TRIM_EVERY_S, trim))
         self.readings = mqtt_readings(parts, notary.home)
+        self.driving = Driving(parts)
+        self.stream = fan_out_of(parts, notary.home)
 
     def start(self) -> None:
         """Start every part."""
         self.dispatcher.start()
         if self.readings is not None:
             self.readings.start()
+        self.driving.start()
+        if self.stream is not None:
+            self.stream.start()
         for loop in self.loops:
             loop.start()
 
@@ -154,6 +176,9 @@ class BaseBackground:
         """Stop every part."""
         for loop in reversed(self.loops):
             loop.stop()
+        if self.stream is not None:
+            self.stream.stop()
+        self.driving.stop()
         if self.readings is not None:
             self.readings.stop()
         self.dispatcher.stop()
@@ -161,16 +186,40 @@ class BaseBackground:
     def health(self) -> list[Health]:
         """Say how each part is."""
         channels = [
-            Health(f"channel {state.channel}", state.ok, state.last_why or f"{state.sent} sent", None)
+            Health(
+                f"channel {state.channel}",
+                state.ok,
+                state.last_why or (f"{state.sent} sent" if state.sent else "nothing sent yet"),
+                None,
+                idle=state.ok and not state.sent and not state.last_why,
+            )
             for state in self.dispatcher.states()
         ]
-        return [loop.health() for loop in self.loops] + self._broker() + channels
+        gateways = [
+            Health(
+                f"gateway {one.gateway.gateway_id}",
+                one.ok,
+                one.detail,
+                one.since_s,
+                idle=one.quiet,
+                waits_for="its first reading",
+            )
+            for one in self.driving.states()
+        ]
+        return [loop.health() for loop in self.loops] + self._brokers() + gateways + channels
 
-    def _broker(self) -> list[Health]:
-        if self.readings is None:
-            return []
-        up, all_ = self.readings.connected, self.readings.settings.connections
-        return [Health("readings by MQTT", up == all_, f"{up} of {all_} connections up", None)]
+    def told(self) -> list[tuple[str, bool, str]]:
+        """Say how each part is, for an operator at this machine: name, whether it is well, what it says."""
+        return [(part.name, part.ok, part.detail) for part in self.health()]
+
+    def _brokers(self) -> list[Health]:
+        found = []
+        if self.readings is not None:
+            up, all_ = self.readings.connected, self.readings.settings.connections
+            found.append(Health("readings by MQTT", up == all_, f"{up} of {all_} connections up", None))
+        if self.stream is not None:
+            found.append(Health("stream of events", self.stream.state.ok, self.stream.state.detail, None))
+        return found
 
     def _report(self, report: ReportEffect) -> None:
         self._parts.service.submit(report).result(REPORT_WITHIN_S)
@@ -187,7 +236,7 @@ class BaseBackground:
             self._parts.hub.publish("tower", "news", "", latest=True)
         picture = self.overview.picture()
         publish_readings(self._parts, picture)
-        return f"{len(picture.sites):,} sites"
+        return f"{len(picture.sites):,} {'site' if len(picture.sites) == 1 else 'sites'}"
 
     def _checkpoint(self) -> str:
         """Plan on a reader's connection; only the keeping takes the decider's time."""
@@ -215,24 +264,48 @@ def _keep(decider: Decider, notary: Notary, planned: checkpoints.Plan) -> list[K
     return checkpoints.keep(decider, notary, planned)
 
 
-def mqtt_readings(parts: Parts, home: str) -> MqttIngest | None:
-    """Return what takes readings from a broker, a node those of its site; None where none is set."""
-    settings = parts.settings
+def history_loops(parts: Parts, home: str) -> list[Loop]:
+    """Return what writes the history of readings; nothing where none is set.
+
+    Raises:
+        ValueError: COLDGRID_HISTORY is no address.
+        HistoryMissing: pyarrow is not installed.
+    """
+    store = history.open_store(parts.settings)
+    if store is None:
+        return []
+    duty = history.HistoryDuty(store, history.means_of(parts, home))
+    return [Loop("history of readings", history.EVERY_S, duty.round)]
+
+
+def broker_settings(settings: Settings, home: str) -> MqttSettings | None:
+    """Return where readings come from, a node's those of its site; None where no broker is set."""
     if not settings.mqtt_url:
         return None
     broker = broker_of(settings.mqtt_url)
+    return MqttSettings(
+        host=broker.host,
+        port=broker.port,
+        username=broker.user,
+        password=broker.password,
+        tls=broker.tls,
+        site="+" if home == NETWORK_ORIGIN else home,
+        client_id=settings.mqtt_client_id,
+        group=settings.mqtt_client_id,  # else installations on one broker would split its stream
+        connections=settings.mqtt_connections,
+    )
+
+
+def mqtt_readings(parts: Parts, home: str) -> MqttIngest | None:
+    """Return what takes readings from a broker; None where none is set."""
+    broker = broker_settings(parts.settings, home)
+    return None if broker is None else readings_from(broker, parts)
+
+
+def readings_from(broker: MqttSettings, parts: Parts) -> MqttIngest:
+    """Return what takes readings from a broker."""
     return MqttIngest(
-        MqttSettings(
-            host=broker.host,
-            port=broker.port,
-            username=broker.user,
-            password=broker.password,
-            tls=broker.tls,
-            site="+" if home == NETWORK_ORIGIN else home,
-            client_id=settings.mqtt_client_id,
-            group=settings.mqtt_client_id,  # else installations on one broker would split its stream
-            connections=settings.mqtt_connections,
-        ),
+        broker,
         lambda command: parts.service.submit(command, GATEWAY),
         time.monotonic,
         # The rules' memory belongs to the decider; that it may be changing while we look harms no hint.

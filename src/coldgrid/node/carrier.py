@@ -6,6 +6,7 @@ what waits: when something was committed, when the engine wants to, and when a p
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -21,9 +22,12 @@ from coldgrid.kernel.tables import from_micros
 from coldgrid.sync import readings
 from coldgrid.sync.abiding import abide
 from coldgrid.sync.acts import Lane, Phase, State
+from coldgrid.sync.authorities import what_follows
+from coldgrid.sync.authority import BadCertificate
 from coldgrid.sync.carrier import Carrier, Request
 from coldgrid.sync.desk import Desk
 from coldgrid.sync.messages import Code, Message, Place
+from coldgrid.sync.node_words import AuthorityEnded, AuthorityReplaced
 from coldgrid.sync.tls_client import ANSWER_S, TowerLink, TowerRefused, TowerUnreachable
 from coldgrid.sync.wire import Refusal, decode, encode
 
@@ -32,6 +36,7 @@ PARCEL_SOON_S = 2.0
 RENEWAL_EVERY_S = 3600.0
 # The tower may have to make its projections anew before it answers.
 ABIDE_AGAIN_S, ABIDE_WITHIN_S = 10.0, 900.0
+AUTHORITY_AGAIN_S = 60.0
 logger = structlog.get_logger("coldgrid.sync")
 
 
@@ -68,18 +73,23 @@ class Talk:
         self._began_us, self._began_s = time.time_ns() // 1000, time.monotonic()
         self._parcel_at_s = -parcel_every_s
         self._parcel_no = 0
-        self._abide_at_s = 0.0
+        self._abide_at_s = self._authority_at_s = 0.0
+        self._abide_waits = ""  # for what the choice of a copy waits
         self._looker = threading.Thread(target=self._look_on, name="sync-looker", daemon=True)
         self._lanes = [
             threading.Thread(target=self._lane, args=(lane,), name=f"sync-{lane}", daemon=True)
             for lane in Lane
         ]
 
+    def tower_ahead_us(self) -> int | None:
+        """Return how far the tower's clock was ahead at the last greeting; None where there was none."""
+        state = self.state
+        return state.tower_ahead_us if state.greeted_us else None
+
     # --- what the composition root calls ------------------------------------------
 
     def start(self) -> None:
         """Begin to talk."""
-        readings.turn_on(self._desk, self._site_id)
         for thread in (*self._lanes, self._looker):
             thread.start()
 
@@ -95,6 +105,9 @@ class Talk:
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Listener of the decider: what is the site's own goes up at once."""
         if any(entry.origin == self._site_id for entry, _ in recorded):
+            self._news.set()
+        if any(isinstance(event, AuthorityReplaced | AuthorityEnded) for _, event in recorded):
+            self._authority_at_s = 0.0
             self._news.set()
 
     @property
@@ -125,15 +138,33 @@ class Talk:
         """
         state = self._carrier.state
         if state.phase is not Phase.UP:
-            raise TowerUnreachable(f"{state.code or 'no answer'}: {state.why or 'not reached yet'}")
+            told = state.why or "no answer: not reached yet"
+            if state.code == Code.CHOSEN and self._abide_waits:
+                told = self._abide_waits
+            raise TowerUnreachable(f"{state.code}: {told}" if state.code else told)
         behind = state.behind()
-        return f"{behind:,} facts on their way" if behind else "the tower has everything"
+        if behind:
+            return f"{behind:,} facts on their way"
+        if state.lost:  # their readings are nowhere, unless another disk has them
+            return (
+                f"{len(state.lost):,} sealed blocks of readings that the tower asks for are not on this disk"
+            )
+        return "the tower has everything"
 
     def renew(self) -> str:
-        """Renew the certificate when two thirds of its life are over; say until when it holds."""
-        if self._link.renewal_due(self._desk.now()):
-            return f"renewed, holds until {self._link.renew(secrets.token_bytes):%Y-%m-%d}"
-        return f"holds until {self._link.identity.shown.not_after:%Y-%m-%d}"
+        """Renew the certificate when it is due, or its authority was replaced; say until when it holds."""
+        with self._desk.reader() as db:
+            replaced = what_follows(db, self._link.authority)
+        if replaced is not None or self._link.renewal_due(self._desk.now()):
+            told = f"renewed, holds until {self._link.renew(secrets.token_bytes):%Y-%m-%d}"
+            self._link.standing()  # use it at once: polls go on with the one before for minutes
+        else:
+            told = f"holds until {self._link.identity.shown.not_after:%Y-%m-%d}"
+        with self._desk.reader() as db:
+            before = what_follows(db, self._link.authority_before)
+        if before is not None and before.ended_at is not None:
+            self._link.forget_before()
+        return told
 
     # --- threads ------------------------------------------------------------------
 
@@ -165,9 +196,11 @@ class Talk:
     def _look_on(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._abide()
+                self.carry_out()
+                self._hear_of_authority()
                 self._cut_parcel()
                 self._hand_out(self._carrier.look(self._now_us(), self._parcel_no))
+                self._carrier.foresee()
             except Refusal as refusal:
                 logger.warning("sync_look_refused", why=refusal.why)
             except Exception:
@@ -175,15 +208,32 @@ class Talk:
             self._news.wait(self._wait_s())
             self._news.clear()
 
-    def _abide(self) -> None:
+    def carry_out(self) -> None:
         """Where a person chose which copy of this site's log is kept, carry it out and say hello again."""
         now_s = time.monotonic()
         if self._carrier.state.code != Code.CHOSEN or now_s < self._abide_at_s:
             return
         self._abide_at_s = now_s + ABIDE_AGAIN_S
-        kept = abide(self._desk, self._site_id, self._exchange)
+        try:
+            kept = abide(self._desk, self._site_id, self._exchange)
+        except Refusal as refusal:
+            self._abide_waits = refusal.why
+            raise
+        self._abide_waits = ""
         logger.warning("quarantine_ended", site=self._site_id, kept=kept)
         self._carrier.begin_anew()
+
+    def _hear_of_authority(self) -> None:
+        """Where the tower's authority was replaced, do not wait for the hour; nor at the start."""
+        now_s = time.monotonic()
+        if now_s < self._authority_at_s or self._carrier.state.phase is not Phase.UP:
+            return
+        self._authority_at_s = math.inf  # before asking: what is heard meanwhile is not missed
+        try:
+            self.renew()
+        except (BadCertificate, TowerRefused, TowerUnreachable) as error:
+            self._authority_at_s = now_s + AUTHORITY_AGAIN_S
+            logger.warning("certificate_not_renewed", why=str(error))
 
     def _exchange(self, message: Message) -> Message:
         return decode(self._link.post(encode(message), ABIDE_WITHIN_S))

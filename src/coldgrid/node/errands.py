@@ -18,11 +18,12 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from coldgrid.kernel.rejections import Rejected
+from coldgrid.kernel.rejections import Invalid, Rejected
 from coldgrid.kernel.settings import Settings
 
 EVERY_S = 0.2
 Asked = dict[str, str]
+Doing = Mapping[str, Callable[[Asked], str]]
 logger = structlog.get_logger("coldgrid.errands")
 
 
@@ -45,7 +46,7 @@ def errands_folder(settings: Settings) -> Path:
 class Errands:
     """Does errands while the host serves. `doing`: for each kind, the function that does it."""
 
-    def __init__(self, folder: Path, doing: Mapping[str, Callable[[Asked], str]]) -> None:
+    def __init__(self, folder: Path, doing: Doing) -> None:
         self._folder = folder
         self._doing = doing
         self._stopping = threading.Event()
@@ -75,7 +76,7 @@ class Errands:
             path.unlink()
             answer = Answered(True, self._doing[asked.pop("errand")](asked))
         except Rejected as rejected:
-            answer = Answered(False, f"{rejected} {rejected.todo}".strip())
+            answer = Answered(False, in_words(rejected))
         except Exception as error:
             logger.exception("errand_failed", errand=path.name)
             answer = Answered(False, f"{type(error).__name__}: {error}")
@@ -91,7 +92,10 @@ def ask(folder: Path, errand: str, asked: Asked, within_s: float = 60.0) -> Answ
         NobodyThere: there is no such folder, or nobody answered.
     """
     if not folder.is_dir():
-        raise NobodyThere(f"no host serves from {folder.parent}")
+        raise NobodyThere(
+            f"no host serves from {folder.parent}: start it, or run this in its folder or with its "
+            f"COLDGRID_SIGNING_KEY"
+        )
     name = secrets.token_hex(8)
     written = folder / f"{name}.new"
     written.write_bytes(msgspec.json.encode({**asked, "errand": errand}))
@@ -104,5 +108,24 @@ def ask(folder: Path, errand: str, asked: Asked, within_s: float = 60.0) -> Answ
             answer.unlink()
             return told
         time.sleep(EVERY_S / 2)
-    question.unlink(missing_ok=True)
-    raise NobodyThere(f"the host of {folder.parent} does not answer; is it serving?")
+    try:
+        question.unlink()
+    except FileNotFoundError:
+        raise NobodyThere(
+            f"the host of {folder.parent} took this up and has not answered within {within_s:.0f} s; it may "
+            f"do it yet: see what it shows before you ask again"
+        ) from None
+    raise NobodyThere(
+        f"the host of {folder.parent} did not take this up within {within_s:.0f} s; nothing was done. It was "
+        f"killed, hangs, or is at another errand: coldgrid doctor says which"
+    )
+
+
+def in_words(rejected: Rejected) -> str:
+    """Return a refusal as lines for a terminal: each wrong field with what is wrong and the fix."""
+    lines = [f"{rejected} {rejected.todo}".strip()]
+    if isinstance(rejected, Invalid):
+        lines += [
+            f"{one.field}: {one.message}{f': {one.fix}' if one.fix else ''}" for one in rejected.problems
+        ]
+    return "\n".join(lines)

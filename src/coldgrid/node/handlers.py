@@ -20,10 +20,15 @@ SITE_MODULES = (
     "stock.api",
     "stock.pages",
     "telemetry.api",
+    "telemetry.pages",
     "quality.api",
     "quality.pages",
     "node.site_pages",
+    "node.device_api",
+    "node.device_pages",
+    "node.history_pages",
     "node.request_pages",
+    "node.retention_pages",
     "node.health",
 )
 

@@ -25,9 +25,14 @@ Req = Request[Any, Any, Any]
 
 
 @get("/healthz", opt={"public": True}, include_in_schema=False, sync_to_thread=False)
-def alive() -> dict[str, str]:
-    """Say that the process serves."""
-    return {"status": "ok"}
+def alive(request: Req) -> dict[str, Any]:
+    """Say that the process serves; of several on one database, which it is."""
+    return {"status": "ok"} | _standing(request)
+
+
+def _standing(request: Req) -> dict[str, Any]:
+    worker = request.app.state.get("worker")
+    return {} if worker is None else worker.standing()
 
 
 @get("/readyz", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
@@ -44,7 +49,10 @@ def ready(request: Req, db: Db) -> Response[dict[str, Any]]:
         "why": frozen,
         "quarantined": barred,
     }
-    return Response(answer, status_code=503 if frozen else 200)
+    standing = _standing(request)
+    if standing.pop("leaderless", False):
+        answer |= {"status": "leaderless", "why": standing["stands_back"] or "no worker decides"}
+    return Response(answer | standing, status_code=200 if answer["status"] == "ready" else 503)
 
 
 @get("/metrics", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
@@ -75,6 +83,7 @@ def _shown(request: Req, db: Reader, form: Form = NO_FORM) -> Response[str]:
         forks=open_forks(db),
         frozen_why=parts.host.guard.frozen_why,
         may_accept=may(request, "kernel.accept_clock"),
+        may_see_retention=may(request, "kernel.see_retention"),
         form=form,
         position=log.last_position(db),
         epochs=log.epochs(db),

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import random
 import secrets
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from coldgrid.kernel.authorize import Authorizer
 from coldgrid.kernel.clock import ClockGuard
 from coldgrid.kernel.origins import ClockKind
+
+# Real seconds that a look at a scaled clock counts at most: at the demo's speed two minutes, within which
+# no probe counts as silent.
+SERVED_MAX_S = 2.0
 
 
 class WallClock:
@@ -51,38 +57,59 @@ class LiveHost:
         """A person found the clock right: let timers fire by it from now on."""
         self.guard.accept(self.now(), time.monotonic())
 
+    def trusted_now(self) -> datetime:
+        """The system clock; after a jump that nobody has accepted, what it would show without it."""
+        return self.guard.trusted(WALL.now(), time.monotonic())
+
     def timers_run(self) -> bool:
         """Tell whether timers may fire."""
         return self.guard.observe(WALL.now(), time.monotonic())
 
 
 class ScaledHost(LiveHost):
-    """A business clock that starts where it is told and runs `scale` times as fast as the monotonic one."""
+    """A business clock that starts where it is told and runs `scale` times as fast as the monotonic one.
+
+    It advances only as far as it was served: the host looks several times a second, so a longer while between
+    two looks means that the process stood still (stopped, or its machine slept), and counts `SERVED_MAX_S`.
+    """
 
     clock: ClockKind = "scaled"
 
-    def __init__(self, authorizer: Authorizer, start: datetime, scale: float) -> None:
+    def __init__(
+        self,
+        authorizer: Authorizer,
+        start: datetime,
+        scale: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(authorizer)
         self.start = start
         self.scale = scale
-        self._began_s: float | None = None
+        self._monotonic = monotonic
+        self._looking = threading.Lock()
+        self._looked_s: float | None = None
+        self._served_s = 0.0
 
     def now(self) -> datetime:
         """The business clock."""
-        if self._began_s is None:
-            return self.start
-        return self.start + timedelta(seconds=(time.monotonic() - self._began_s) * self.scale)
+        with self._looking:
+            if self._looked_s is not None:
+                looked_s = self._monotonic()
+                self._served_s += min(max(0.0, looked_s - self._looked_s), SERVED_MAX_S)
+                self._looked_s = looked_s
+            return self.start + timedelta(seconds=self._served_s * self.scale)
 
     def restart(self) -> None:
         """Let the business clock start now; until then it stands at its first instant."""
-        self._began_s = time.monotonic()
+        with self._looking:
+            self._looked_s, self._served_s = self._monotonic(), 0.0
 
     def until_due_s(self, due: datetime) -> float:
         """Real seconds until a business instant."""
         return (due - self.now()).total_seconds() / self.scale
 
     def timers_run(self) -> bool:
-        """A clock that follows the monotonic one cannot jump."""
+        """A clock that counts what was served cannot jump."""
         return True
 
 

@@ -8,24 +8,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import msgspec
 
 from coldgrid.kernel.events import Entry
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
+from coldgrid.kernel.reading import Reader
+from coldgrid.node.host import LiveHost
 from coldgrid.node.overview import Picture
 from coldgrid.quality.zone_now import zone_now
 from coldgrid.webkit.charts import ZoneReading
 from coldgrid.webkit.hub import Hub
 
-if TYPE_CHECKING:
-    from coldgrid.node.parts import Parts
-
 EVERY_S = 0.5
 # Streams whose facts change the list of incidents or what waits for a decision.
 URGENT = frozenset({"incident", "decision"})
 ORGANISED = frozenset({"incident", "run", "approval", "page", "excursion", "disposition"})
+
+
+class Shows(Protocol):
+    """What has live pages: a host, or one of several processes of one."""
+
+    @property
+    def hub(self) -> Hub:
+        """Whoever looks."""
+
+    @property
+    def host(self) -> LiveHost:
+        """Its clock."""
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """Lend a reader of committed facts."""
 
 
 class Pinger:
@@ -81,7 +96,7 @@ def topics_of(entry: Entry, event: Any) -> Iterator[tuple[str, str]]:
             yield f"incident/{incident_id}", "incident"
 
 
-def publish_readings(parts: Parts, picture: Picture) -> None:
+def publish_readings(parts: Shows, picture: Picture) -> None:
     """Send the newest point of every chart that somebody looks at."""
     for site in picture.sites.values():
         for zone in site.zones:

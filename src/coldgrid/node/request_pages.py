@@ -21,7 +21,7 @@ from coldgrid.kernel.requests import Request as Asked
 from coldgrid.kernel.requests import Status
 from coldgrid.network.sites import site_labels
 from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
-from coldgrid.webkit.visitors import Db, Visitor
+from coldgrid.webkit.visitors import Db, Visitor, at_home, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "requests.view"}
@@ -93,22 +93,25 @@ def _names_a_thing(name: str, value: object) -> bool:
 
 
 @get("/api/v1/requests", opt=READ, tags=TAGS, sync_to_thread=True)
-def list_all(db: Db, site_id: FromQuery[str] = "") -> Response[bytes]:
-    """List what was asked of sites that decide for themselves, the latest first."""
-    return _json([shown(one) for one in requests.list_requests(db, site_id)])
+def list_all(request: Req, db: Db, site_id: FromQuery[str] = "") -> list[RequestShown]:
+    """List what was asked of sites that decide for themselves, the latest first; of the caller's sites."""
+    return [shown(one) for one in _requests_for(visitor_of(request), db, site_id)]
+
+
+def _requests_for(visitor: Visitor, db: Reader, site_id: str = "") -> list[Asked]:
+    sites = visitor.principal.sites
+    wanted = [site_id] if sites is None or site_id else sorted(sites)
+    found = [one for each in wanted if at_home(visitor, [each]) for one in requests.list_requests(db, each)]
+    return sorted(found, key=lambda one: one.asked_at, reverse=True)
 
 
 @get("/api/v1/requests/{request_id:str}", opt=READ, tags=TAGS, sync_to_thread=True)
-def detail(db: Db, request_id: FromPath[str]) -> Response[bytes]:
+def detail(request: Req, db: Db, request_id: FromPath[str]) -> RequestShown:
     """Return one request with its answer, once there is one."""
     found = requests.find_request(db, request_id)
-    if found is None:
+    if found is None or not at_home(visitor_of(request), [found.site_id]):
         raise RequestNotFound(request_id=request_id)
-    return _json(shown(found))
-
-
-def _json(answer: Any) -> Response[bytes]:
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return shown(found)
 
 
 # --- Page and panel -----------------------------------------------------------------
@@ -123,7 +126,7 @@ def requests_page(request: Req, db: Db) -> Response[str]:
         db,
         title="Requests",
         nav="/requests",
-        rows=[(one, *said(one)) for one in requests.list_requests(db, limit=SHOWN_MAX)],
+        rows=[(one, *said(one)) for one in _requests_for(visitor_of(request), db)[:SHOWN_MAX]],
         states=STATES,
         names=people.names(db),
         sites={label.site_id: label.name for label in site_labels(db)},
@@ -131,7 +134,10 @@ def requests_page(request: Req, db: Db) -> Response[str]:
 
 
 def _badge(db: Reader, visitor: Visitor) -> Badge | None:
-    count = requests.count_waiting(db)
+    if visitor.principal.sites is None:
+        count = requests.count_waiting(db)
+    else:
+        count = sum(one.status is Status.PENDING for one in _requests_for(visitor, db))
     return Badge(count) if count else None
 
 

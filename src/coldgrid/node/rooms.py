@@ -24,3 +24,4 @@ def load_rooms(names: Sequence[str] = SITE_ROOMS) -> None:
     import_module("coldgrid.kernel.clock")  # its fact is told by no room
     for room in names:
         import_module(f"coldgrid.{room}")
+    import_module("coldgrid.adapters.drivers")  # what they accept is checked when a gateway is drafted

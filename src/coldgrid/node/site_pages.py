@@ -15,9 +15,11 @@ from coldgrid.network.sites import get_site
 from coldgrid.node.overview import WORDS, Overview, Picture, SiteState, ZoneState
 from coldgrid.node.zone_charts import explained, told, zone_frame
 from coldgrid.orchestration.approvals import waiting_approvals
+from coldgrid.orchestration.incident_pages import next_step_of
 from coldgrid.orchestration.tasks import open_tasks
-from coldgrid.stock.inventory import units_by_sscc, units_of_lot
-from coldgrid.webkit.shell import PanelContext, page, register_panel
+from coldgrid.stock.finding import find
+from coldgrid.stock.scan_pages import SCAN
+from coldgrid.webkit.shell import PanelContext, fragment, page, register_panel
 from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
@@ -48,6 +50,7 @@ def zone_view(request: Req, db: Reader, state: SiteState, zone: ZoneState) -> di
         "frame": frame,
         "told": told(frame, zone.zone, state.site.name),
         "word": WORDS[zone.state],
+        "next_step": next_step_of(db, zone.incident) if zone.incident else "",
         "told_why": explained(db, zone.zone) if zone.state == "warn" and not zone.incident else "",
         "timezone": state.site.timezone,
     }
@@ -66,10 +69,10 @@ def place_of(picture: Picture, db: Reader, wanted: str) -> str | None:
     site = picture.site(upper.partition("-")[0])
     if site is not None and any(zone.zone.zone_id == upper for zone in site.zones):
         return f"/sites/{site.site.site_id}?zone={upper}"
-    digits = wanted.removeprefix("(00)").replace(" ", "")
-    if digits.isdigit() and units_by_sscc(db, digits):
-        return f"/stock/units/{digits}"
-    return f"/stock/lots/{quote(wanted)}" if units_of_lot(db, wanted) else None
+    found = find(db, wanted)
+    if found.why:  # a label that says something, and leads nowhere: the page for scans says why
+        return f"{SCAN}?q={quote(wanted)}"
+    return found.address or None
 
 
 @get("/sites/{site_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
@@ -99,10 +102,20 @@ def site_page(request: Req, db: Db, site_id: FromPath[str], zone: FromQuery[str]
     )
 
 
+@get("/sites/{site_id:str}/now", opt=VIEW, include_in_schema=False, sync_to_thread=True)
+def zone_now(request: Req, db: Db, site_id: FromPath[str], zone: FromQuery[str] = "") -> Response[str]:
+    """One zone as it is now, for a page that is live."""
+    state = overview_of(request).picture().site(get_site(db, site_id).site_id)
+    picked = pick_zone(state, zone) if state is not None else None
+    if state is None or picked is None:
+        raise NothingFound(searched=zone[:80])
+    return fragment(request, "node/_zone_now.html", db, **zone_view(request, db, state, picked))
+
+
 def _zone_panel(c: PanelContext) -> Markup | None:
     """The chosen zone beside the map of the control tower."""
-    return c.render("node/_zone.html") if "zone" in c.about else None
+    return c.render("node/_zone_live.html") if "zone" in c.about else None
 
 
 register_panel("tower", "right", _zone_panel, order=0)
-handlers = [site_page]
+handlers = [site_page, zone_now]

@@ -18,6 +18,7 @@ from coldgrid.telemetry.alarm_rules import Alarm, AlarmState
 from coldgrid.telemetry.alarms import open_alarms_of_zone
 from coldgrid.telemetry.rules import Role, Rule
 from coldgrid.webkit.charts import Forecast, Mark, ZoneFrame
+from coldgrid.webkit.formats import temperature
 
 BACK = timedelta(hours=6)
 POINTS_MAX = 360
@@ -106,9 +107,12 @@ def told(frame: ZoneFrame, zone: Zone, site_name: str) -> str:
     product = next((value for value in reversed(frame.product) if value is not None), None)
     if air is None or product is None:
         return f"Temperature of {zone.name} at {site_name} over six hours: not known now"
+    air_told, product_told, high_told = (
+        temperature(each, frame.unit) for each in (air, product, zone.high_c)
+    )
     return (
-        f"Temperature of {zone.name} at {site_name} over six hours: air now {air:.1f} °C, "
-        f"product estimated at {product:.1f} °C, band up to {zone.high_c:g} °C"
+        f"Temperature of {zone.name} at {site_name} over six hours: air now {air_told}, "
+        f"product estimated at {product_told}, band up to {high_told}"
     )
 
 

@@ -18,6 +18,7 @@ from coldgrid.orchestration import (
     reactions,
     tasks,
     timeline,
+    trials,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "reactions",
     "tasks",
     "timeline",
+    "trials",
 ]

@@ -13,6 +13,7 @@ from coldgrid.kernel.outbox import Effect
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Conflict, Invalid, Problem
 from coldgrid.kernel.tx import Tx
+from coldgrid.network.groups import has_group
 from coldgrid.orchestration.approvals import RequestApproval
 from coldgrid.orchestration.decisions import Decision
 from coldgrid.orchestration.escalation import StartEscalation, StopEscalation
@@ -26,6 +27,8 @@ from coldgrid.orchestration.incidents import (
 )
 from coldgrid.orchestration.run_driver import register_action, register_fact
 from coldgrid.orchestration.runs import Run
+
+SITE_GROUP = "site"
 
 
 class Announced(Event, frozen=True, tag="orchestration.announced"):
@@ -43,14 +46,18 @@ class NothingToDecide(Conflict):
 
 
 def page(tx: Tx, run: Run, args: dict[str, Any]) -> None:
-    """Page a group: `group` names it, or `site` for the one that answers for the zone; `message` says why."""
-    group = args.get("group") or "site"
+    """Page a group: `group` names it, or `site` for the one that answers for the zone; `message` says why.
+
+    Where the network has no such group, those who answer for the zone are to see to that as well.
+    """
+    group = str(args.get("group") or SITE_GROUP)
+    own = group == SITE_GROUP or not has_group(tx, group)
     tx.run(
         StartEscalation(
             site_id=run.site_id,
             escalation_id=derive_id("escalation", run.run_id, args["key"]),
             incident_id=run.incident_id,
-            group_id="" if group == "site" else str(group),
+            group_id="" if own else group,
             message=str(args.get("message", "")),
         )
     )

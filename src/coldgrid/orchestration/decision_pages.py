@@ -30,7 +30,7 @@ from coldgrid.orchestration.decisions import (
 from coldgrid.orchestration.escalation import alarm_budgets
 from coldgrid.orchestration.incidents import IncidentNotFound, get_incident
 from coldgrid.orchestration.tasks import open_tasks
-from coldgrid.orchestration.visibility import timezone_of
+from coldgrid.orchestration.visibility import timezone_of, visible
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, fragment, page, register_nav
@@ -97,8 +97,8 @@ def _is_choice(kept: KeptDecision) -> bool:
 
 
 def _visible(visitor: Visitor, kept: KeptDecision) -> bool:
-    sites = visitor.principal.sites
-    return sites is None or kept.origin in sites or kept.origin == NETWORK_ORIGIN
+    """What the network decides, such as where an order is sourced, names every site."""
+    return visible(visitor, kept.origin)
 
 
 # Ids of other rooms' decisions contain slashes.

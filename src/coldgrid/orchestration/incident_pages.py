@@ -65,6 +65,12 @@ def incidents_list(request: Req, db: Db, show: FromQuery[str] = "all") -> Respon
     return fragment(request, "orchestration/_incidents.html", db, **_listed(request, db, show))
 
 
+def next_step_of(db: Reader, incident: Incident) -> str:
+    """The one thing to do next about an incident, in the same words on every page that shows it."""
+    found = incident.incident_id
+    return views.next_step(incident, approvals_of(db, found), tasks_of(db, found))
+
+
 def _listed(request: Req, db: Reader, show: str) -> dict[str, Any]:
     visitor, now = visitor_of(request), request.app.state.now()
     found = [one for one in open_incidents(db) if visible(visitor, one.site_id)]
@@ -77,14 +83,7 @@ def _listed(request: Req, db: Reader, show: str) -> dict[str, Any]:
     mine = [one for one in found if one.owner == visitor.principal.actor_id]
     tabs = {"all": found, "waiting": [one for one in found if one.incident_id in waiting], "mine": mine}
     shown = tabs.get(show, found)
-    rows = [
-        (
-            one,
-            views.time_left(one, now),
-            views.next_step(one, approvals[one.incident_id], tasks_of(db, one.incident_id)),
-        )
-        for one in time_left_first(shown, now)
-    ]
+    rows = [(one, views.time_left(one, now), next_step_of(db, one)) for one in time_left_first(shown, now)]
     closed = [one for one in closed_incidents(db, CLOSED_SHOWN) if visible(visitor, one.site_id)]
     return {
         "rows": rows,
@@ -92,7 +91,6 @@ def _listed(request: Req, db: Reader, show: str) -> dict[str, Any]:
         "show": show if show in tabs else "all",
         "counts": {name: len(listed) for name, listed in tabs.items()},
         "names": names(db),
-        "severities": views.SEVERITIES,
         "statuses": views.STATUSES,
         "waiting": waiting,
     }
@@ -145,6 +143,7 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
             text=in_words(line.text, line.facts, visitor.unit, timezone, people),
             tone=views.TONES[line.tone],
             actor=line.actor,
+            named=line.facts.get("owner") == line.actor,
             person=people.get(line.facts.get("person", ""), str(line.facts.get("person", ""))),
             routine=line.text in ROUTINE,
         )
@@ -158,7 +157,6 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
         "timezone": timezone,
         "names": people,
         "picture": incident.picture,
-        "severity": views.SEVERITIES[incident.severity],
         "statuses": views.STATUSES,
         "steps": views.closing_steps(incident),
         "left": views.time_left(incident, now),
@@ -193,7 +191,7 @@ def _news_key(waiting: list[Any], opened: list[Any]) -> str:
 @post("/incidents/{incident_id:str}/acknowledge", include_in_schema=False)
 async def acknowledge(request: Req, db: Db, incident_id: FromPath[str]) -> Response[Any]:
     """Take the incident on."""
-    said = "It is yours. Paging has stopped."
+    said = "It is yours. Paging has stopped; a decision that waits too long, or worse news, starts it again."
     return await _send(request, db, incident_id, AcknowledgeIncident, said, incident_id=incident_id)
 
 

@@ -17,7 +17,7 @@ from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
 from coldgrid.kernel.statements import Statement
-from coldgrid.kernel.tables import Instant, Json, Named, metadata
+from coldgrid.kernel.tables import Instant, Json, Named, metadata, partial_index
 from coldgrid.kernel.tx import Tx
 from coldgrid.orchestration.incident_rules import (
     AcknowledgeIncident,
@@ -98,13 +98,12 @@ orchestration_incident = sa.Table(
     info={"origin": "site"},
 )
 # I1 again, in the database: one open incident for a zone, or for an asset without a zone.
-sa.Index(
+partial_index(
     "uq_orchestration_incident_open",
     orchestration_incident.c.site_id,
     orchestration_incident.c.place,
+    where=orchestration_incident.c.closed_at.is_(None),
     unique=True,
-    sqlite_where=orchestration_incident.c.closed_at.is_(None),
-    postgresql_where=orchestration_incident.c.closed_at.is_(None),
 )
 
 _which = orchestration_incident.c.incident_id == sa.bindparam("which")

@@ -64,7 +64,7 @@ def _updated(event: IncidentUpdated) -> Line | None:
     else:
         return None
     facts = {
-        "severity": event.severity.value.replace("_", " "),
+        "severity": event.severity.word.lower(),
         "reason": event.reason,
         "repair_at": event.facts.get("repair_at"),
     }

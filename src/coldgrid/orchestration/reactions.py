@@ -23,7 +23,8 @@ from coldgrid.orchestration.runs import runs_of
 
 @reacts(IncidentOpened, name="orchestration.start_playbook", later=True)
 def _opened(tx: Tx, event: IncidentOpened) -> None:
-    if event.playbook:
+    # A host that takes up the past of another reads of it again: its run began there.
+    if event.playbook and not any(run.playbook == event.playbook for run in runs_of(tx, event.incident_id)):
         _start(tx, event.site_id, event.incident_id, event.playbook)
 
 

@@ -12,6 +12,28 @@ class Severity(StrEnum):
     OPERATOR_ACTIONABLE = "operator_actionable"
     EXCURSION_RISK = "excursion_risk"
 
+    @property
+    def word(self) -> str:
+        """What people are told, in the words of docs/glossary.md."""
+        return _WORDS[self]
+
+    @property
+    def state(self) -> str:
+        """The kit's state of it: a shape and a colour beside the word."""
+        return _STATES[self]
+
+
+_WORDS = {
+    Severity.INFORMATIONAL: "Information",
+    Severity.OPERATOR_ACTIONABLE: "To be acted on",
+    Severity.EXCURSION_RISK: "Excursion risk",
+}
+_STATES = {
+    Severity.INFORMATIONAL: "info",
+    Severity.OPERATOR_ACTIONABLE: "warn",
+    Severity.EXCURSION_RISK: "crit",
+}
+
 
 class Stage(StrEnum):
     """What the alarm says: the measuring failed, the air drifts, the product is out of its limits."""

@@ -14,17 +14,10 @@ from coldgrid.orchestration.approvals import Approval, ApprovalStatus
 from coldgrid.orchestration.decisions import Decision, alternatives_of
 from coldgrid.orchestration.incidents import Incident, Status
 from coldgrid.orchestration.page_book import Page
-from coldgrid.orchestration.severity import Severity
 from coldgrid.orchestration.tasks import Task
 from coldgrid.orchestration.timeline import TimelineLine, Tone, told_fact
 from coldgrid.webkit import formats
 
-# The kit's state (shape, word, colour) of each severity and of each tone of a line.
-SEVERITIES = {
-    Severity.EXCURSION_RISK: ("crit", "Excursion risk"),
-    Severity.OPERATOR_ACTIONABLE: ("warn", "To be acted on"),
-    Severity.INFORMATIONAL: ("info", "Information"),
-}
 STATUSES = {
     Status.OPEN: "Open",
     Status.MITIGATED: "Mitigated",
@@ -32,6 +25,7 @@ STATUSES = {
     Status.DISPOSITION_PENDING: "Disposition pending",
     Status.CLOSED: "Closed",
 }
+# The kit's state (shape, word, colour) of each tone of a line.
 TONES = {
     Tone.ALARM: "crit",
     Tone.GOODS: "warn",
@@ -162,7 +156,7 @@ def time_left(incident: Incident, now: datetime) -> tuple[float, str, str] | Non
 
 
 def next_step(incident: Incident, approvals: Sequence[Approval], tasks: Sequence[Task]) -> str:
-    """The one thing to do next: a decision, else the task due first, else what the rooms advise."""
+    """The one thing to do next: a decision, else the task due first, quality's, else what rooms advise."""
     waiting = [one for one in approvals if one.status is ApprovalStatus.WAITING]
     if waiting:
         return waiting[0].subject
@@ -171,6 +165,10 @@ def next_step(incident: Incident, approvals: Sequence[Approval], tasks: Sequence
     )
     if opened:
         return opened[0].title
+    undecided = incident.picture.undecided_units
+    if incident.status is Status.DISPOSITION_PENDING and undecided:
+        # What the rooms advised belongs to the first minutes: the zone is cold again.
+        return f"Decide what becomes of {undecided} unit{'s' if undecided > 1 else ''}"
     return incident.picture.next_step or ("" if incident.status is Status.CLOSED else "Watch")
 
 
@@ -193,12 +191,16 @@ def _same_call(one: TimelineLine, other: TimelineLine) -> bool:
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A line as the page shows it; `inner`: the routine lines that it stands for, newest first."""
+    """A line as the page shows it; `inner`: the routine lines that it stands for, newest first.
+
+    `named`: the text names its actor already.
+    """
 
     at: datetime
     text: str
     tone: str
     actor: str
+    named: bool = False
     person: str = ""
     routine: bool = False
     inner: list[Moment] = []

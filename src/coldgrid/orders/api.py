@@ -14,19 +14,22 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.params import FromPath, FromQuery
 
+from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
 from coldgrid.kernel.validation import TooLarge, decode_all
 from coldgrid.orchestration.decisions import KeptDecision, alternatives_of
-from coldgrid.orders import orders
 from coldgrid.orders.explain import sourcing_decisions
 from coldgrid.orders.handling import CancelOrder, ReleaseOrder
 from coldgrid.orders.intake import PlaceOrder
-from coldgrid.orders.orders import OrderStatus
+from coldgrid.orders.orders import Order, OrderStatus
 from coldgrid.orders.resourcing import SourceAgain
+from coldgrid.orders.whose import order_for, orders_for
+from coldgrid.stock.promise_book import Promise
 from coldgrid.stock.promises import promises_of
-from coldgrid.webkit.commands import check_numbers, key_of, run, submit
+from coldgrid.webkit.api_document import KEY, KEY_MEANS
+from coldgrid.webkit.commands import check_names, check_numbers, key_of, run, submit
 from coldgrid.webkit.problems import WrongMediaType, document_of
-from coldgrid.webkit.visitors import Db
+from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "orders.view"}
@@ -47,6 +50,13 @@ class LineAnswer(msgspec.Struct, omit_defaults=True):
     problem: Any = None
 
 
+class OrderDetail(msgspec.Struct, frozen=True):
+    """An order with its promises. Personal data stays sealed."""
+
+    order: Order
+    promises: list[Promise]
+
+
 def _json(value: Any, status: int = 200) -> Response[bytes]:
     return Response(
         msgspec.json.encode(value, enc_hook=str), media_type="application/json", status_code=status
@@ -56,7 +66,24 @@ def _json(value: Any, status: int = 200) -> Response[bytes]:
 # --- Intake ---------------------------------------------------------------------
 
 
-@post("/", status_code=200, request_max_body_size=BATCH_MAX_BYTES, summary="Place an order, or many")
+@post(
+    "/",
+    opt={
+        "takes": {"application/json": PlaceOrder | list[PlaceOrder], LINES: str},
+        "answers": Answer | list[LineAnswer],
+        "also": {
+            207: ("Of many, some were taken: a row for each.", list[LineAnswer]),
+            422: (
+                "Of many, none was taken: a row for each. Of one: what is wrong with it.",
+                list[LineAnswer],
+            ),
+        },
+        "headers": {KEY: KEY_MEANS},
+    },
+    status_code=200,
+    request_max_body_size=BATCH_MAX_BYTES,
+    summary="Place an order, or many",
+)
 async def place(request: Req) -> Response[bytes]:
     """Take an order: a JSON object. Take many: a JSON array, or one object per line (application/x-ndjson).
 
@@ -69,11 +96,12 @@ async def place(request: Req) -> Response[bytes]:
     if media_type == LINES:
         return await _place_many(request, list(_lines(body)))
     if media_type != "application/json":
-        raise WrongMediaType(given=media_type, also=LINES)
+        raise WrongMediaType(given=media_type, takes=f"application/json, {LINES}")
     if body[:1] == b"[" or body.lstrip()[:1] == b"[":
         return await _place_many(request, list(enumerate(_items(body), start=1)))
     command = decode_all(body, PlaceOrder)
     check_numbers(body)
+    check_names(body)
     return _json(await run(request, command, key_of(request) or _key(command)))
 
 
@@ -107,6 +135,7 @@ async def _place_one(request: Req, number: int, part: bytes) -> LineAnswer:
         command = decode_all(part, PlaceOrder)
         answer.order_id = command.order_id
         check_numbers(part)
+        check_names(part)
         answer.result = await run(request, command, _key(command))
         answer.ok = True
     except Rejected as rejected:
@@ -117,19 +146,29 @@ async def _place_one(request: Req, number: int, part: bytes) -> LineAnswer:
 # --- Other commands -------------------------------------------------------------
 
 
-@post("/{order_id:str}/cancel", status_code=200, summary="Cancel an order")
+@post("/{order_id:str}/cancel", opt={"takes": CancelOrder}, status_code=200, summary="Cancel an order")
 async def cancel(request: Req, order_id: FromPath[str]) -> Response[bytes]:
     """Give an order up, and its promises back."""
     return await submit(request, CancelOrder, order_id=order_id)
 
 
-@post("/{order_id:str}/release", status_code=200, summary="Release an order to its sites")
+@post(
+    "/{order_id:str}/release",
+    opt={"takes": ReleaseOrder},
+    status_code=200,
+    summary="Release an order to its sites",
+)
 async def release(request: Req, order_id: FromPath[str]) -> Response[bytes]:
     """Let the sites begin to pick."""
     return await submit(request, ReleaseOrder, order_id=order_id)
 
 
-@post("/{order_id:str}/source-again", status_code=200, summary="Source an order again")
+@post(
+    "/{order_id:str}/source-again",
+    opt={"takes": SourceAgain},
+    status_code=200,
+    summary="Source an order again",
+)
 async def source_again(request: Req, order_id: FromPath[str]) -> Response[bytes]:
     """Look elsewhere for what the order can no longer count on."""
     return await submit(request, SourceAgain, order_id=order_id)
@@ -140,29 +179,33 @@ async def source_again(request: Req, order_id: FromPath[str]) -> Response[bytes]
 
 @get("/", opt=VIEW, sync_to_thread=True, summary="Orders, newest first")
 def list_orders(
+    request: Req,
     db: Db,
     status: FromQuery[OrderStatus | None] = None,
     unsourced: FromQuery[bool] = False,
     limit: FromQuery[int] = 100,
-) -> Response[bytes]:
+) -> list[Order]:
     """Return the newest orders: all, those in a status, or those with unsourced lines; at most `limit`."""
     if not 1 <= limit <= LIMIT_MAX:
-        raise Invalid([Problem(field="limit", message=f"must be between 1 and {LIMIT_MAX}")])
-    return _json(orders.list_orders(db, status=status, unsourced=unsourced, limit=limit))
+        raise Invalid(
+            [Problem(field="limit", message=f"must be between 1 and {LIMIT_MAX}", fix="ask for fewer")]
+        )
+    sites = visitor_of(request).principal.sites
+    return orders_for(db, sites, status=status, unsourced=unsourced, limit=limit)
 
 
 @get("/{order_id:str}", opt=VIEW, sync_to_thread=True, summary="One order")
-def one_order(db: Db, order_id: FromPath[str]) -> Response[bytes]:
+def one_order(request: Req, db: Db, order_id: FromPath[str]) -> OrderDetail:
     """Return an order with its promises. Personal data stays sealed."""
-    order = orders.get_order(db, order_id)
-    return _json({"order": order, "promises": promises_of(db, order_id)})
+    order = order_for(db, visitor_of(request).principal.sites, order_id)
+    return OrderDetail(order, promises_of(db, order_id))
 
 
 @get("/{order_id:str}/sourcing", opt=VIEW, sync_to_thread=True, summary="Why an order is sourced as it is")
-def explained(db: Db, order_id: FromPath[str]) -> Response[bytes]:
+def explained(request: Req, db: Db, order_id: FromPath[str]) -> list[dict[str, Any]]:
     """Return every sourcing decision of an order, oldest first, with the alternatives spelled out."""
-    orders.get_order(db, order_id)
-    return _json([_explained(kept) for kept in sourcing_decisions(db, order_id)])
+    order_for(db, visitor_of(request).principal.sites, order_id)
+    return [_explained(kept) for kept in sourcing_decisions(db, order_id)]
 
 
 def _explained(kept: KeptDecision) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
+from functools import partial
 from heapq import heappop, heappush
 
 import msgspec
 import sqlalchemy as sa
 
 from coldgrid.catalog.products import Product, ProductDefined, list_products
+from coldgrid.kernel.known import KnownIds
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import hot_state, projects
 from coldgrid.kernel.statements import Statement, upsert
@@ -25,7 +27,6 @@ from coldgrid.kernel.tables import Day, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import Site, SiteDefined, SiteModeChanged, list_sites
 from coldgrid.orders import orders
-from coldgrid.orders.known import KnownIds
 from coldgrid.orders.orders import (
     LineUnsourceable,
     Offer,
@@ -205,7 +206,8 @@ def _goods(product: Product, policy: SourcingPolicy) -> Goods:
     return Goods(
         product_id=product.product_id,
         owner=product.owner,
-        temperature_class=product.temperature_class,
+        # The plain text: every order looks it up, and a member of an enumeration is hashed anew each time.
+        temperature_class=product.temperature_class.value,
         unit_g=product.weight_g,
         life_min=timedelta(days=chain.life_min_days if chain is not None else 0),
     )
@@ -302,9 +304,15 @@ def _put_back(kept: dict[str, Goods], product_id: str, before: Goods | None) -> 
 
 @projects(OrderPlaced)
 def _count_new(tx: Tx, event: OrderPlaced) -> None:
-    if not tx.rebuilding:
-        tx.hot(SourcingFacts).known.add(event.order_id)  # never taken back: it costs one read at most
-    _count(tx, event.order_id, {}, event.offer)
+    if tx.rebuilding:
+        return
+    facts, offer = tx.hot(SourcingFacts), event.offer
+    facts.known.add(event.order_id)  # never taken back: it costs one read at most
+    if offer.final_at is not None:
+        facts.await_release(offer.final_at, event.order_id)
+    if offer.sites:
+        facts.load_of.change({}, offer.sites)
+        tx.undo(partial(facts.load_of.change, offer.sites, {}))
 
 
 @projects(OrderResourced)
@@ -340,7 +348,7 @@ def _count(tx: Tx, order_id: str, before: Mapping[str, int], offer: Offer) -> No
     if before != after:
         load = facts.load_of
         load.change(before, after)
-        tx.undo(lambda: load.change(after, before))
+        tx.undo(partial(load.change, after, before))
 
 
 def _keep_last(tx: Tx, key: tuple[str, str], expires_on: date) -> None:

@@ -33,6 +33,7 @@ from coldgrid.orders.orders import (
     OrderStatus,
 )
 from coldgrid.orders.resourcing import SourceAgain, Why, work_of
+from coldgrid.orders.whose import check_own
 from coldgrid.stock import promises
 from coldgrid.stock.promises import Promise, PromiseKept, open_promises_of
 
@@ -110,6 +111,7 @@ def decide_dispatched(
 def release_order(tx: Tx, command: ReleaseOrder) -> None:
     """Look for what is missing one last time, then release what is promised (H1, H2)."""
     order = orders.get_order(tx, command.order_id)
+    check_own(tx, tx.principal.sites, order)
     if order.status is not OrderStatus.OPEN:
         raise OrderEnded(order_id=order.order_id, status=order.status)
     if order.unsourced:
@@ -154,6 +156,7 @@ def _wait_again(facts: SourcingFacts, taken: list[tuple[datetime, str]], release
 def cancel_order(tx: Tx, command: CancelOrder) -> None:
     """Cancel an order of which nothing has left, and give its promises back (H3)."""
     order = orders.get_order(tx, command.order_id)
+    check_own(tx, tx.principal.sites, order)
     event = decide_cancel(order, command.reason)
     freed = promises.release(tx, order.order_id, "canceled", cause_id=tx.cause)
     sites = sorted({part.site_id for part in freed}) if order.status is OrderStatus.RELEASED else []

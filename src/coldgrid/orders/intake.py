@@ -12,6 +12,7 @@ from __future__ import annotations
 from datetime import datetime
 from difflib import get_close_matches
 from math import isfinite
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -111,11 +112,13 @@ class PlacedOrder(msgspec.Struct, frozen=True):
 
 # --- Decisions (pure) -----------------------------------------------------------
 
+_LINE_NO, _PRODUCT = attrgetter("line_no"), attrgetter("product_id")
+
 
 def problems_of(command: PlaceOrder, goods: dict[str, Goods]) -> list[Problem]:
     """All that is wrong with an order, beyond the form of its fields (N2)."""
-    products_named = {line.product_id for line in command.lines}
-    distinct = len({line.line_no for line in command.lines}) == len(products_named) == len(command.lines)
+    products_named = set(map(_PRODUCT, command.lines))
+    distinct = len(set(map(_LINE_NO, command.lines))) == len(products_named) == len(command.lines)
     problems = [] if distinct and products_named <= goods.keys() else _line_problems(command, goods)
     if command.promise_by is not None and command.promise_by.tzinfo is None:
         problems.append(Problem(field="promise_by", message="has no UTC offset", fix="2026-01-31T16:00:00Z"))

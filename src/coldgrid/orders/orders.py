@@ -15,8 +15,9 @@ An order's id is its channel's name and id for it, so that a channel's orders li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ import sqlalchemy as sa
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement
-from coldgrid.kernel.tables import Instant, Json, Named, metadata, to_micros
+from coldgrid.kernel.tables import Instant, Json, Named, metadata, partial_index, to_micros
 from coldgrid.kernel.tx import Tx
 from coldgrid.orders.order_facts import (
     DispatchedGoods,
@@ -47,6 +48,7 @@ from coldgrid.orders.order_facts import (
     WorkLine,
 )
 from coldgrid.orders.sourcing import Unsourceable
+from coldgrid.stock.promise_book import ever_promised
 
 __all__ = [
     "NO_END",
@@ -67,6 +69,7 @@ __all__ = [
     "OrderStatus",
     "Request",
     "ShipTo",
+    "Where",
     "WorkLine",
     "count_by_status",
     "count_unsourced",
@@ -109,12 +112,7 @@ orders_order = sa.Table(
 )
 sa.Index("uq_orders_order_id", orders_order.c.order_id, unique=True)
 _HAS_UNSOURCED = orders_order.c.unsourced.is_not(None)
-sa.Index(
-    "ix_orders_order_unsourced",
-    orders_order.c.placed_no,
-    sqlite_where=_HAS_UNSOURCED,
-    postgresql_where=_HAS_UNSOURCED,
-)
+partial_index("ix_orders_order_unsourced", orders_order.c.placed_no, where=_HAS_UNSOURCED)
 
 _PLACE = Statement(orders_order.insert())
 
@@ -131,6 +129,8 @@ _SET_OFFER = _set("arrives_at", "final_at", "provisional", "sites", "unsourced")
 _SET_STATUS = _set("status", "provisional")
 _SET_DISPATCHED = _set("status", "sites", "dispatches")
 _encode = msgspec.json.Encoder().encode
+# The orders of a minute to one part of the country share their instants.
+_micros_of = lru_cache(4096)(to_micros)
 
 
 @projects(OrderPlaced)
@@ -143,8 +143,8 @@ def _place(tx: Tx, event: OrderPlaced) -> None:
             event.order_id,
             "open",
             tx.stamp.micros,
-            None if offer.arrives_at is None else to_micros(offer.arrives_at),
-            None if offer.final_at is None else to_micros(offer.final_at),
+            None if offer.arrives_at is None else _micros_of(offer.arrives_at),
+            None if offer.final_at is None else _micros_of(offer.final_at),
             True,
             _encode(event.request).decode(),
             _encode(offer.sites).decode(),
@@ -235,13 +235,15 @@ _GET = Statement(_ALL.where(orders_order.c.order_id == sa.bindparam("order_id"))
 _NEWEST = _ALL.order_by(orders_order.c.placed_no.desc()).limit(sa.bindparam("most", type_=sa.Integer))
 _AT_SITE = sa.type_coerce(orders_order.c.sites, sa.Text).like(sa.bindparam("at_site", type_=sa.Text))
 _BEFORE = _NEWEST.where(orders_order.c.placed_no < sa.bindparam("before"), _AT_SITE)
+_SERVED_BY = ever_promised(orders_order.c.order_id, sa.bindparam("own", expanding=True))
+_IN_STATUS = orders_order.c.status == sa.bindparam("status", type_=Named(OrderStatus))
+_WAITS = sa.and_(_HAS_UNSOURCED, orders_order.c.status.in_(["open", "released"]))
 _LIST = Statement(_BEFORE, into=Order)
-_LIST_STATUS = Statement(
-    _BEFORE.where(orders_order.c.status == sa.bindparam("status", type_=Named(OrderStatus))), into=Order
-)
-_LIST_UNSOURCED = Statement(
-    _BEFORE.where(_HAS_UNSOURCED, orders_order.c.status.in_(["open", "released"])), into=Order
-)
+_LIST_STATUS = Statement(_BEFORE.where(_IN_STATUS), into=Order)
+_LIST_UNSOURCED = Statement(_BEFORE.where(_WAITS), into=Order)
+_OWN = Statement(_BEFORE.where(_SERVED_BY), into=Order)
+_OWN_STATUS = Statement(_BEFORE.where(_SERVED_BY, _IN_STATUS), into=Order)
+_OWN_UNSOURCED = Statement(_BEFORE.where(_SERVED_BY, _WAITS), into=Order)
 _COUNT_UNSOURCED = Statement(
     sa.select(sa.func.count()).where(_HAS_UNSOURCED, orders_order.c.status.in_(["open", "released"]))
 )
@@ -284,25 +286,36 @@ def get_order(db: Reader, order_id: str) -> Order:
     return order
 
 
+class Where(msgspec.Struct, frozen=True):
+    """Which orders by place: with open lines at a site; that one of some sites ever served. None: any."""
+
+    open_at: str = ""
+    served_by: Collection[str] | None = None
+
+
+ANYWHERE = Where()
+
+
 def list_orders(
     db: Reader,
     *,
     before: int = NO_END,
     status: OrderStatus | None = None,
     unsourced: bool = False,
-    site_id: str = "",
+    where: Where = ANYWHERE,
     limit: int = 100,
 ) -> list[Order]:
-    """The newest orders before a `placed_no`: all, those in a status, or those that wait for goods.
-
-    `site_id`: only those with open lines at a site.
-    """
-    at_site = f'%"{site_id}"%' if site_id else "%"
+    """The newest orders before a `placed_no`: all, those in a status, or those that wait for goods."""
+    at_site = f'%"{where.open_at}"%' if where.open_at else "%"
+    served_by = where.served_by
+    wanted: dict[str, Any] = {"before": before, "at_site": at_site, "most": limit}
+    if served_by is not None:
+        wanted["own"] = sorted(served_by)
     if unsourced:
-        return db.all(_LIST_UNSOURCED, before=before, at_site=at_site, most=limit)
+        return db.all(_LIST_UNSOURCED if served_by is None else _OWN_UNSOURCED, **wanted)
     if status is not None:
-        return db.all(_LIST_STATUS, before=before, at_site=at_site, status=status, most=limit)
-    return db.all(_LIST, before=before, at_site=at_site, most=limit)
+        return db.all(_LIST_STATUS if served_by is None else _OWN_STATUS, status=status, **wanted)
+    return db.all(_LIST if served_by is None else _OWN, **wanted)
 
 
 def count_unsourced(db: Reader) -> int:

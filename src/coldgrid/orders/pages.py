@@ -21,11 +21,12 @@ from coldgrid.orders.history import history_of
 from coldgrid.orders.intake import Customer
 from coldgrid.orders.orders import Order, OrderStatus
 from coldgrid.orders.reach import instant
+from coldgrid.orders.whose import concerns, order_for, orders_for
 from coldgrid.stock.promises import Promise, promises_of
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, page, register_nav
-from coldgrid.webkit.visitors import Db, Visitor, may
+from coldgrid.webkit.visitors import Db, Visitor, may, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "orders.view"}
@@ -36,7 +37,9 @@ ORDERS_PER_PAGE = 50
 WAITING = "waiting"
 
 
-def _badge(db: Reader, visitor: Visitor) -> Badge:
+def _badge(db: Reader, visitor: Visitor) -> Badge | None:
+    if visitor.principal.sites is not None:
+        return None  # what waits for goods is at no site yet
     return Badge(orders.count_unsourced(db), hot=True)
 
 
@@ -58,16 +61,18 @@ def list_page(
     before: FromQuery[int] = orders.NO_END,
 ) -> Response[Any]:
     """Show the newest orders: all, of a status, those that wait for goods, of a site; or one by its id."""
+    sites = visitor_of(request).principal.sites
     status = OrderStatus(show) if show in set(OrderStatus) else None
     asked = q.strip()
     if asked and asked in {one.site_id for one in site_labels(db)}:
         site, asked = asked, ""
     if asked:
         order = orders.find_order(db, asked)
-        found = [] if order is None else [order]
+        found = [] if order is None or not concerns(db, sites, order) else [order]
     else:
-        found = orders.list_orders(
+        found = orders_for(
             db,
+            sites,
             before=min(before, orders.NO_END),
             status=status,
             unsourced=show == WAITING,
@@ -83,8 +88,8 @@ def list_page(
         nav="/orders",
         orders=shown,
         older=shown[-1].placed_no if len(found) > len(shown) else None,
-        counts=orders.count_by_status(db),
-        waiting=orders.count_unsourced(db),
+        counts=orders.count_by_status(db) if sites is None else {},
+        waiting=orders.count_unsourced(db) if sites is None else None,
         show=show,
         site_id=site,
         q=asked,
@@ -129,7 +134,7 @@ class Explained(msgspec.Struct, frozen=True):
 @get("/orders/{order_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def order_page(request: Req, db: Db, order_id: FromPath[str]) -> Response[str]:
     """Show one order: its lines and promises, why it is sourced as it is, and what happened to it."""
-    order = orders.get_order(db, order_id)
+    order = order_for(db, visitor_of(request).principal.sites, order_id)
     decisions = [_explained(kept) for kept in sourcing_decisions(db, order_id)]
     return page(
         request,
@@ -199,7 +204,7 @@ def _row(one: Alternative, chosen: bool, paid: int | None, at_min: int) -> Row:
 @get("/orders/{order_id:str}/customer", opt=PERSONAL, include_in_schema=False, sync_to_thread=True)
 def customer_page(request: Req, db: Db, order_id: FromPath[str]) -> Response[str]:
     """Show who an order is for; that it was read is logged."""
-    order = orders.get_order(db, order_id)
+    order = order_for(db, visitor_of(request).principal.sites, order_id)
     text = db.open(order.request.customer)
     customer = None if text is None else msgspec.json.decode(text, type=Customer)
     return page(
@@ -217,7 +222,7 @@ def customer_page(request: Req, db: Db, order_id: FromPath[str]) -> Response[str
 
 
 def _cancel_page(request: Req, db: Reader, order_id: str, form: Form = NO_FORM) -> Response[Any]:
-    order = orders.get_order(db, order_id)
+    order = order_for(db, visitor_of(request).principal.sites, order_id)
     title = f"Cancel {order_id}"
     return page(request, "orders/cancel.html", db, title=title, nav="/orders", order=order, form=form)
 

@@ -60,23 +60,22 @@ def source_lines(tx: Tx, order_id: str, request: Request, lines: Sequence[OrderL
     index = tx.hot(PromisableIndex)
     cell = cell_of(request.ship_to.lat, request.ship_to.lon)
     reach = facts.sites.reach(cell, tx.stamp.micros // _MICROS_PER_MIN)
-    needs, stock = [], []
+    needs, stock, owner = [], [], request.owner
     for line in lines:
-        goods = facts.goods[line.product_id]
+        product_id, days = line.product_id, line.life_min_days
+        goods = facts.goods[product_id]
         needs.append(
             Need(
                 line.line_no,
-                line.product_id,
+                product_id,
                 line.qty,
                 goods.unit_g,
                 goods.temperature_class,
-                goods.life_min if line.life_min_days is None else timedelta(days=line.life_min_days),
-                facts.last_shipped.get((request.customer_id, line.product_id))
-                if request.never_older
-                else None,
+                goods.life_min if days is None else timedelta(days=days),
+                facts.last_shipped.get((request.customer_id, product_id)) if request.never_older else None,
             )
         )
-        stock.append(index.candidates(line.product_id, request.owner or goods.owner))
+        stock.append(index.candidates(product_id, owner or goods.owner))
     by_min = None if request.promise_by is None else to_micros(request.promise_by) // _MICROS_PER_MIN
     plan = source(needs, stock, Question(reach, facts.policy, facts.load_of.full, by_min))
     offer = _offer(plan, len(needs), reach)
@@ -87,7 +86,8 @@ def source_lines(tx: Tx, order_id: str, request: Request, lines: Sequence[OrderL
 
 def promise(tx: Tx, sourced: Sourced) -> None:
     """Promise what was chosen (M1)."""
-    promises.promise(tx, sourced.order_id, sourced.allocations(), sourced.decision(""))
+    buckets = [pick.bucket for pick in sourced.plan.picks]
+    promises.promise(tx, sourced.order_id, sourced.allocations(), sourced.decision(""), buckets)
 
 
 def _offer(plan: Plan, lines: int, reach: Reach) -> Offer:

@@ -36,6 +36,7 @@ from coldgrid.orders.orders import (
 )
 from coldgrid.orders.promising import Sourced
 from coldgrid.orders.sourcing import Unsourceable
+from coldgrid.orders.whose import check_own
 from coldgrid.stock import promises
 from coldgrid.stock.promises import PromisableIndex, Promise, open_promises_of
 
@@ -145,6 +146,7 @@ def work_of(held: Sequence[Promise]) -> dict[str, list[WorkLine]]:
 def source_again(tx: Tx, command: SourceAgain) -> SourcedAgain:
     """Source what is affected of an order again. An order that nothing affects is left as it is."""
     order = orders.get_order(tx, command.order_id)
+    check_own(tx, tx.principal.sites, order)
     if not order.live:
         raise OrderEnded(order_id=order.order_id, status=order.status)
     standings = [_standing(tx, promise) for promise in open_promises_of(tx, order.order_id)]

@@ -15,6 +15,7 @@ from coldgrid.quality.estimate import lag_of
 from coldgrid.quality.excursions import Excursion, ExposedUnit
 from coldgrid.quality.zone_air import Body, ZoneAir, band_low_c
 from coldgrid.webkit.charts import Mark, ZoneFrame
+from coldgrid.webkit.formats import temperature
 
 BEFORE = timedelta(hours=2)
 POINTS_MAX = 360
@@ -63,8 +64,8 @@ def told(frame: ZoneFrame) -> str:
     warmest = max((value for value in frame.product_hi if value is not None), default=None)
     if warmest is None:
         return f"Temperature of {frame.label}: nothing is known"
-    limit = "" if frame.limit_c is None else f", limit {frame.limit_c:g} °C"
-    return f"Estimated temperature of {frame.label}: at most {warmest:.1f} °C{limit}"
+    limit = "" if frame.limit_c is None else f", limit {temperature(frame.limit_c, frame.unit)}"
+    return f"Estimated temperature of {frame.label}: at most {temperature(warmest, frame.unit)}{limit}"
 
 
 def _column(values: Floats, gap: Bools) -> list[float | None]:

@@ -317,6 +317,8 @@ def close_deviation(tx: Tx, command: CloseDeviation) -> None:
 
 @reacts(ExcursionOpened, name="quality.open_deviation", later=True)
 def _open_with_excursion(tx: Tx, event: ExcursionOpened) -> None:
+    if deviation_of(tx, event.excursion_id) is not None:
+        return  # a host that took up this past finds what the host before made of it
     deviation_id = derive_id("deviation", event.excursion_id)
     tx.run(OpenDeviation(site_id=event.site_id, deviation_id=deviation_id, excursion_id=event.excursion_id))
 

@@ -235,7 +235,7 @@ def _reason_problems(command: SignDisposition, unit: ExposedUnit) -> list[Proble
 def _life_problems(command: SignDisposition, unit: ExposedUnit, standing: Standing) -> list[Problem]:
     until, field = command.reduced_life_until, "reduced_life_until"
     if (until is not None) != (command.outcome == Outcome.REDUCED_LIFE):
-        return [Problem(field=field, message="goes with the outcome reduced_life, and only with it")]
+        return [Problem(field=field, message="goes with a release with reduced life, and only with it")]
     if until is not None and until < standing.today:
         return [Problem(field=field, message="is over already")]
     if until is not None and standing.expires_on is not None and until >= standing.expires_on:

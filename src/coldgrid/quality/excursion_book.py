@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
-from coldgrid.kernel.tables import Instant, Json, Named, metadata
+from coldgrid.kernel.tables import Instant, Json, Named, metadata, partial_index
 from coldgrid.kernel.tx import Tx
 from coldgrid.quality import budgets
 from coldgrid.quality.disposition_rules import DispositionSigned
@@ -54,12 +54,11 @@ quality_excursion = sa.Table(
     info={"origin": "site"},
 )
 # E1 again, in the database: one open excursion for a zone.
-sa.Index(
+partial_index(
     "uq_quality_excursion_open",
     quality_excursion.c.zone_id,
+    where=quality_excursion.c.closed_at.is_(None),
     unique=True,
-    sqlite_where=quality_excursion.c.closed_at.is_(None),
-    postgresql_where=quality_excursion.c.closed_at.is_(None),
 )
 quality_exposed = sa.Table(
     "quality_exposed",
@@ -77,11 +76,8 @@ quality_exposed = sa.Table(
     info={"origin": "site"},
 )
 # What waits for somebody is asked for with every page.
-sa.Index(
-    "ix_quality_exposed_waiting",
-    quality_exposed.c.site_id,
-    sqlite_where=quality_exposed.c.decided.is_(False),
-    postgresql_where=quality_exposed.c.decided.is_(False),
+partial_index(
+    "ix_quality_exposed_waiting", quality_exposed.c.site_id, where=quality_exposed.c.decided.is_(False)
 )
 # A part is decided before its excursion names it under its own label.
 quality_decided = sa.Table(

@@ -1,4 +1,8 @@
-"""What quality puts into an evidence pack: what was exposed, how warm, by which limits, and who signed."""
+"""What quality puts into an evidence pack: what was exposed, how warm, by which limits, and who signed.
+
+The pack of an incident names all goods of its excursions; that of a unit or a lot its own goods alone,
+as those beside them may have another owner, and brings what the zone's sensors said and their certificates.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from coldgrid.evidence.parts import (
+    PackFile,
     PackLimit,
     PackMoment,
     PackSeries,
@@ -16,7 +21,9 @@ from coldgrid.evidence.parts import (
     PackTable,
     Part,
     register_contributor,
+    register_preparation,
 )
+from coldgrid.kernel.events import Command
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.zones import get_zone
 from coldgrid.orchestration.incidents import IncidentNotFound, get_incident
@@ -27,6 +34,7 @@ from coldgrid.quality.dispositions import dispositions_of, dispositions_of_unit
 from coldgrid.quality.estimate import lag_of
 from coldgrid.quality.excursions import (
     Excursion,
+    ExposedUnit,
     excursions_of_incident,
     excursions_of_lot,
     excursions_of_unit,
@@ -36,6 +44,9 @@ from coldgrid.quality.excursions import (
 )
 from coldgrid.quality.hand_readings import HandReading, Target, hand_readings_of
 from coldgrid.quality.zone_air import Body, ZoneAir
+from coldgrid.telemetry.pack import zone_parts
+from coldgrid.telemetry.seal import SealBlocks
+from coldgrid.telemetry.sensors import sensors_of_zone
 
 # More points than this make a chart no clearer.
 POINTS_MAX = 500
@@ -48,8 +59,9 @@ def contribute(db: Reader, subject: PackSubject) -> list[Part]:
     excursions = _excursions(db, subject)
     parts: list[Part] = [PackStreams(streams=tuple(sorted(_streams(db, subject, excursions))))]
     for excursion in excursions:
-        parts += [_exposed(db, excursion), _shipped(db, excursion), _signed(db, excursion)]
-        parts += _temperatures(db, excursion)
+        parts += [_exposed(db, subject, excursion), _shipped(db, subject, excursion)]
+        parts += [_signed(db, subject, excursion), *_temperatures(db, subject, excursion)]
+    parts += _measured(db, subject, excursions)
     measured = {reading.reading_id: reading for one in excursions for reading in _hand_readings(db, one)}
     if subject.kind == "incident":
         measured |= {reading.reading_id: reading for reading in _measured_for(db, subject.id)}
@@ -108,10 +120,46 @@ def _measured_for(db: Reader, incident_id: str) -> list[HandReading]:
     return hand_readings_of(db, incident.zone_id, incident.opened_at - BEFORE, until_at)
 
 
+def _measured(db: Reader, subject: PackSubject, excursions: Iterable[Excursion]) -> Iterator[Part]:
+    """What the sensors of a unit's or a lot's zones said; of an incident telemetry itself brings it."""
+    if subject.kind == "incident":
+        return
+    spans: dict[str, list[datetime]] = {}
+    for one in excursions:
+        spans.setdefault(one.zone_id, []).extend((one.from_at - BEFORE, one.closed_at or one.until_at))
+    for zone_id, instants in spans.items():
+        parts = zone_parts(db, zone_id, min(instants), max(instants) + BEFORE)
+        yield from parts
+        attested = {part.attested_by for part in parts if isinstance(part, PackFile)}
+        yield PackStreams(entry_ids=sorted(attested))
+
+
+def prepare(db: Reader, subject: PackSubject) -> Sequence[Command]:
+    """Seal what the sensors of a unit's or a lot's zones said, so that the log vouches for it."""
+    if subject.kind == "incident":
+        return []
+    zones = {one.zone_id: one for one in _excursions(db, subject)}
+    return [
+        SealBlocks(site_id=one.site_id, cause_id=one.excursion_id, zone_id=zone_id)
+        for zone_id, one in zones.items()
+        if sensors_of_zone(db, zone_id)
+    ]
+
+
+def _concerns(subject: PackSubject, sscc: str, lot_id: str) -> bool:
+    """Tell whether goods are the subject's: of a unit and a lot their own, of an incident all."""
+    return subject.id == {"unit": sscc, "lot": lot_id}.get(subject.kind, subject.id)
+
+
+def _units(db: Reader, subject: PackSubject, excursion: Excursion) -> list[ExposedUnit]:
+    named = [row.numbers for row in exposed_units(db, excursion.excursion_id)]
+    return [unit for unit in named if _concerns(subject, unit.sscc, unit.lot_id)]
+
+
 # --- Tables ---------------------------------------------------------------------
 
 
-def _exposed(db: Reader, excursion: Excursion) -> PackTable:
+def _exposed(db: Reader, subject: PackSubject, excursion: Excursion) -> PackTable:
     return PackTable(
         title=f"Exposed units, {excursion.zone_id}",
         columns=(
@@ -137,16 +185,16 @@ def _exposed(db: Reader, excursion: Excursion) -> PackTable:
                 unit.peak_c,
                 unit.unknown_min,
             )
-            for unit in (row.numbers for row in exposed_units(db, excursion.excursion_id))
+            for unit in _units(db, subject, excursion)
         ],
         note=(
-            f"From the last good reading, {excursion.from_at.isoformat()}, on. The peak is the warm edge of "
-            "the estimated product temperature; the verdict is of the readings, not of the goods."
+            f"From the last good reading, {excursion.from_at:%Y-%m-%d %H:%M:%S} UTC, on. The peak is "
+            "the warm edge of the estimated product; the verdict is of the readings, not of the goods."
         ),
     )
 
 
-def _shipped(db: Reader, excursion: Excursion) -> PackTable:
+def _shipped(db: Reader, subject: PackSubject, excursion: Excursion) -> PackTable:
     return PackTable(
         title=f"Shipped since the last good reading, {excursion.zone_id}",
         columns=("SSCC", "Product", "Lot", "Quantity", "Left at", "With", "Order", "Verdict until then"),
@@ -156,18 +204,20 @@ def _shipped(db: Reader, excursion: Excursion) -> PackTable:
                 one.product_id,
                 one.lot_id,
                 one.qty,
-                one.at.isoformat(),
+                one.at,
                 one.dispatch_id or one.transfer_id,
                 one.order_id,
                 one.verdict.value,
             )
             for one in shipped_units(db, excursion.excursion_id)
+            if _concerns(subject, one.sscc, one.lot_id)
         ],
         note="Named so that whoever has them now can be told.",
     )
 
 
-def _signed(db: Reader, excursion: Excursion) -> PackTable:
+def _signed(db: Reader, subject: PackSubject, excursion: Excursion) -> PackTable:
+    own = {unit.sscc for unit in _units(db, subject, excursion)}
     return PackTable(
         title=f"Dispositions, {excursion.zone_id}",
         columns=(
@@ -191,11 +241,12 @@ def _signed(db: Reader, excursion: Excursion) -> PackTable:
                 one.reason,
                 one.signed_by,
                 one.signed_as,
-                one.signed_at.isoformat(),
+                one.signed_at,
                 one.witness,
                 ", ".join((*one.evidence, *([one.inspection] if one.inspection else []))),
             )
             for one in dispositions_of(db, excursion.excursion_id)
+            if {one.sscc, one.from_sscc} & own
         ],
         note="Signed unit by unit, never by who authorised the rescue or placed the hold.",
     )
@@ -207,7 +258,7 @@ def _by_hand(readings: Sequence[HandReading]) -> PackTable:
         columns=("At", "Zone", "Location", "SSCC", "What", "°C", "Probe", "By", "Photo, SHA-256", "Note"),
         rows=[
             (
-                one.taken_at.isoformat(),
+                one.taken_at,
                 one.zone_id,
                 one.location_id,
                 one.sscc,
@@ -238,14 +289,14 @@ def _moment(reading: HandReading) -> PackMoment:
 # --- Temperatures ---------------------------------------------------------------
 
 
-def _temperatures(db: Reader, excursion: Excursion) -> Iterator[Part]:
+def _temperatures(db: Reader, subject: PackSubject, excursion: Excursion) -> Iterator[Part]:
     """The estimate of each product where most of it stood, with its limits and their documents."""
     zone = get_zone(db, excursion.zone_id)
     from_at, until_at = excursion.from_at - BEFORE, excursion.closed_at or excursion.until_at
     if from_at >= until_at:
         return
     known = ZoneAir(db, zone, from_at, until_at)
-    units = [row.numbers for row in exposed_units(db, excursion.excursion_id)]
+    units = _units(db, subject, excursion)
     for product_id in sorted({unit.product_id for unit in units}):
         places = [unit.location_id for unit in units if unit.product_id == product_id]
         goods = goods_of(db, product_id)
@@ -289,3 +340,4 @@ def _limits(goods: Goods) -> Iterator[PackLimit]:
 
 
 register_contributor("quality", contribute)
+register_preparation("quality", prepare)

@@ -15,6 +15,7 @@ from coldgrid.kernel.authorize import Resource
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.money import Money
 from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone, locations_of_zone
 from coldgrid.orchestration.approvals import approvers_of
@@ -42,10 +43,11 @@ from coldgrid.quality.excursions import (
 )
 from coldgrid.quality.exposure import Verdict
 from coldgrid.quality.hand_readings import RecordHandReading, Target, hand_readings_of
-from coldgrid.webkit.commands import submit_form
-from coldgrid.webkit.forms import NO_FORM, Form
+from coldgrid.stock.scans import read_scan
+from coldgrid.webkit.commands import form_values, submit_form
+from coldgrid.webkit.forms import NO_FORM, Form, refused_form
 from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
-from coldgrid.webkit.visitors import Db, Visitor, may, visitor_of
+from coldgrid.webkit.visitors import Db, Visitor, at_home, may, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "quality.view", "reads": "quality"}
@@ -319,7 +321,14 @@ async def record_reading(
     request: Req, db: Db, site_id: FromPath[str], zone_id: FromPath[str]
 ) -> Response[Any]:
     """Put a temperature taken by hand on record."""
-    key = (await request.form()).get("_key", "")
+    values = await form_values(request)
+    key, label = (values.get(name, [""])[-1] for name in ("_key", "sscc"))
+    scan = read_scan(label)
+    if scan.wrong:
+        problem = Problem(field="sscc", message=scan.wrong)
+        response = _reading(request, db, site_id, zone_id, refused_form(Invalid([problem]), values, 422))
+        response.status_code = 422
+        return response
     return await submit_form(
         request,
         RecordHandReading,
@@ -329,6 +338,7 @@ async def record_reading(
         site_id=site_id,
         zone_id=zone_id,
         reading_id=derive_id("reading", zone_id, key),
+        sscc=scan.sscc or label.strip(),
     )
 
 
@@ -365,7 +375,9 @@ def _unit_panel(c: PanelContext) -> Markup | None:
 
 
 def _lot_panel(c: PanelContext) -> Markup | None:
-    excursions = excursions_of_lot(c.db, c.about["lot"].lot_id)
+    visitor = visitor_of(c.request)
+    every = excursions_of_lot(c.db, c.about["lot"].lot_id)
+    excursions = [one for one in every if at_home(visitor, [one.site_id])]
     return c.render("quality/_lot_panel.html", excursions=excursions) if excursions else None
 
 

@@ -169,6 +169,11 @@ class ZoneAir:
             self._series[sensor.sensor_id] = Series(found.at_us[~found.bad], value_c)
         return self._series[sensor.sensor_id]
 
+    def has_trend(self, grace: float) -> bool:
+        """Tell whether a sensor's last two readings are at most `grace` minutes apart: one is no trend."""
+        spans_us = [self.readings_of(sensor).at_us[-2:] for sensor in self.sensors_at("")]
+        return any(len(at_us) == 2 and at_us[1] - at_us[0] <= grace * US_PER_MIN for at_us in spans_us)
+
 
 def _thermometers(db: Reader, zone_id: str) -> list[Sensor]:
     return [

@@ -49,6 +49,7 @@ class ProductNow(msgspec.Struct, frozen=True, kw_only=True):
 class ZoneNow(msgspec.Struct, frozen=True, kw_only=True):
     """A zone at an instant. `in_range` None: nobody knows the air; `trend_c_per_h` of the worst sensor.
 
+    A trend is None where nobody can tell it, as from one single reading.
     `limit_at`: when the first product crosses its limit, None for never or unknown. `high_c`: the tightest
     warm limit of the goods. `grace_min`: how long silence is bridged for the most delicate of them.
     """
@@ -98,7 +99,7 @@ def zone_now(db: Reader, zone_id: str, now: datetime) -> ZoneNow:
         zone_id=zone_id,
         at=now,
         air_c=round(float(air.hot_c[-1]), 2) if seen else None,
-        trend_c_per_h=round(slope_c_per_min(air) * 60, 2) if seen else None,
+        trend_c_per_h=round(slope_c_per_min(air) * 60, 2) if seen and known.has_trend(grace) else None,
         in_range=_in_range(zone, air) if seen else None,
         band_low_c=band_low_c(zone),
         band_high_c=zone.high_c,

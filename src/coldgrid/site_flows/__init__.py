@@ -5,6 +5,7 @@ from __future__ import annotations
 from coldgrid.site_flows import (
     alarms,
     calibration,
+    care,
     closing,
     dispositions,
     excursions,
@@ -18,6 +19,7 @@ from coldgrid.site_flows import (
 __all__ = [
     "alarms",
     "calibration",
+    "care",
     "closing",
     "dispositions",
     "excursions",

@@ -7,6 +7,7 @@ a trailer is to be had) is the policy's assumption, and stands among the facts o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.reading import Reader
-from coldgrid.network.lanes import lanes_from
+from coldgrid.network.lanes import Lane, lanes_from
 from coldgrid.network.sites import SiteMode, TemperatureClass, get_site
 from coldgrid.network.zones import Zone, get_zone, zones_of
 from coldgrid.orchestration.decisions import Alternative, Decision, Guardrail
@@ -27,6 +28,9 @@ from coldgrid.quality.zone_now import ProductNow, ZoneNow, zone_now, zone_space
 
 # How far back a zone must show that it keeps its band; more proves no more.
 PROOF = timedelta(hours=3)
+# So many places are weighed, the nearest first: each costs the decider a look at its readings, which no other
+# alarm should wait for.
+PLACES_MAX = 16
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +80,8 @@ def advise(db: Reader, incident: Incident, now: datetime, policy: Policy = POLIC
     if not goods or seen.air_c is None:
         return None
     pallets = sum(one.pallets for one in goods)
-    places = _places(db, zone, now, pallets, policy)
+    candidates = _candidates(db, zone)
+    places = _places(db, candidates[:PLACES_MAX], now, pallets, policy)
     failure = _failure(zone, seen, incident, now, policy)
     advice = stay_or_move(
         goods,
@@ -85,9 +90,14 @@ def advise(db: Reader, incident: Incident, now: datetime, policy: Policy = POLIC
         [space for space, _ in places.values()],
         Hands(policy.people, policy.people_ready_min, policy.pallets_per_h, policy.dock_c),
     )
-    return _decision(
+    decision = _decision(
         incident, seen, failure, advice, {name: place for name, (_, place) in places.items()}, policy
     )
+    if len(candidates) > len(places):
+        told = f"{len(places)} of {len(candidates)} were weighed"
+        rules = [*decision.guardrails, Guardrail("the nearest places first", True, told)]
+        decision = msgspec.structs.replace(decision, guardrails=rules)
+    return decision
 
 
 def _is_judged(one: ProductNow) -> bool:
@@ -158,33 +168,53 @@ def _covers(zone: Zone, goods: list[Goods], policy: Policy) -> list[Cover]:
 # --- Cold space -----------------------------------------------------------------
 
 
-def _places(
-    db: Reader, zone: Zone, now: datetime, pallets: float, policy: Policy
-) -> dict[str, tuple[ColdSpace, Place]]:
-    """Every zone of the class that goods could be brought to, by the name that the approver sees."""
-    handling_cents = round(policy.move_cents_per_pallet * pallets)
-    found = {}
-    for other in zones_of(db, zone.site_id):
-        if other.zone_id != zone.zone_id and other.temperature_class is zone.temperature_class:
-            space = _space(db, other, now, f"move to {other.zone_id}", policy)
-            space = msgspec.structs.replace(space, cost_cents=handling_cents)
-            found[space.name] = (space, _place(other, policy.people_ready_min, space))
-    for lane in lanes_from(db, zone.site_id):
+class _Candidate(msgspec.Struct, frozen=True):
+    """A zone of the class, before anybody looked at its readings. `lane`: None within the site."""
+
+    zone: Zone
+    lane: Lane | None = None
+
+
+def _candidates(db: Reader, zone: Zone) -> list[_Candidate]:
+    """Every zone of the class that goods could be brought to: the site's own first, then the nearest."""
+    found = [
+        _Candidate(other)
+        for other in zones_of(db, zone.site_id)
+        if other.zone_id != zone.zone_id and other.temperature_class is zone.temperature_class
+    ]
+    for lane in sorted(lanes_from(db, zone.site_id), key=lambda lane: (lane.transit_min, lane.cost_cents)):
         there = zones_of(db, lane.to_site)
         if not there:  # at a site's own node nothing is known of the others
             continue
         takes_in = get_site(db, lane.to_site).mode in (SiteMode.NORMAL, SiteMode.RECEIVE_ONLY)
-        if not (lane.active and takes_in and zone.temperature_class in lane.classes):
-            continue
-        for other in there:
-            if other.temperature_class is zone.temperature_class:
-                space = msgspec.structs.replace(
-                    _space(db, other, now, f"transfer to {other.zone_id}", policy),
-                    ready_min=policy.truck_ready_min,
-                    transit_min=float(lane.transit_min),
-                    cost_cents=policy.truck_cents + handling_cents + round(lane.cost_cents * pallets),
-                )
-                found[space.name] = (space, _place(other, policy.truck_ready_min, space))
+        if lane.active and takes_in and zone.temperature_class in lane.classes:
+            found += [
+                _Candidate(other, lane)
+                for other in there
+                if other.temperature_class is zone.temperature_class
+            ]
+    return found
+
+
+def _places(
+    db: Reader, candidates: Sequence[_Candidate], now: datetime, pallets: float, policy: Policy
+) -> dict[str, tuple[ColdSpace, Place]]:
+    """The places with what their readings say, by the name that the approver sees."""
+    handling_cents = round(policy.move_cents_per_pallet * pallets)
+    found = {}
+    for one in candidates:
+        if one.lane is None:
+            space = _space(db, one.zone, now, f"move to {one.zone.zone_id}", policy)
+            space = msgspec.structs.replace(space, cost_cents=handling_cents)
+            found[space.name] = (space, _place(one.zone, policy.people_ready_min, space))
+        else:
+            space = msgspec.structs.replace(
+                _space(db, one.zone, now, f"transfer to {one.zone.zone_id}", policy),
+                ready_min=policy.truck_ready_min,
+                transit_min=float(one.lane.transit_min),
+                cost_cents=policy.truck_cents + handling_cents + round(one.lane.cost_cents * pallets),
+            )
+            found[space.name] = (space, _place(one.zone, policy.truck_ready_min, space))
     return found
 
 

@@ -5,66 +5,94 @@ Every command of this room also has its address at /api/v1/commands/{name}.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.params import FromPath, FromQuery
 
+from coldgrid.catalog.lots import get_lot
+from coldgrid.catalog.products import get_product
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone
 from coldgrid.stock.dispatch import DispatchGoods
-from coldgrid.stock.hold_book import holds_of_unit, open_holds, units_of_hold
+from coldgrid.stock.hold_book import Hold, UnitHold, holds_of_unit, open_holds, units_of_hold
 from coldgrid.stock.holds import PlaceHold, ReleaseHold
 from coldgrid.stock.inventory import units_by_sscc, zone_units
-from coldgrid.stock.ledger import balances_of_product, balances_of_site, movements_of_unit
-from coldgrid.stock.lineage import came_from, went_into
+from coldgrid.stock.ledger import Balance, Movement, balances_of_product, balances_of_site, movements_of_unit
+from coldgrid.stock.lineage import Descent, came_from, went_into
 from coldgrid.stock.movements import AdjustUnit, MoveUnit, ReceiveUnit
-from coldgrid.stock.pauses import PauseZone, ResumeZone, open_pauses
-from coldgrid.stock.promises import promises_of
+from coldgrid.stock.pauses import Pause, PauseZone, ResumeZone, open_pauses
+from coldgrid.stock.promise_book import Promise, promises_of
 from coldgrid.stock.reserves import silence_of
-from coldgrid.stock.stays import stays_of
-from coldgrid.stock.trace import trace_lot
-from coldgrid.stock.transfer_book import sent_units
-from coldgrid.stock.transfers import ReceiveTransfer, ShipTransfer
-from coldgrid.stock.units import UnitNotFound
+from coldgrid.stock.stays import Stay, stays_of
+from coldgrid.stock.trace import LotTrace, trace_lot
+from coldgrid.stock.transfer_book import Sent, sent_units
+from coldgrid.stock.transfers import ReceiveTransfer, ShipTransfer, TransferNotFound
+from coldgrid.stock.units import Unit, UnitNotFound
 from coldgrid.webkit.commands import submit
-from coldgrid.webkit.visitors import Db
+from coldgrid.webkit.visitors import Db, admit_at, at_home, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "stock.view"}
 LIMIT_MAX = 1000
 
 
-def _json(value: Any) -> Response[bytes]:
-    return Response(msgspec.json.encode(value), media_type="application/json")
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
+    """Since when a site's facts have not come (null: they do), and how much is kept back for that."""
+
+    site_id: str
+    silent_since: datetime | None
+    kept_back_permille: int
+
+
+class UnitDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A unit's rows at every site, and what happened to it."""
+
+    units: list[Unit]
+    holds: list[UnitHold]
+    stays: list[Stay]
+    movements: list[Movement]
+    came_from: list[Descent]
+    went_into: list[Descent]
+
+
+class HoldDetail(msgspec.Struct, frozen=True):
+    """A hold with every unit's part in it."""
+
+    hold: Hold
+    units: list[UnitHold]
 
 
 # --- Reads ----------------------------------------------------------------------
 
 
 @get("/sites/{site_id:str}/balances", opt=VIEW, sync_to_thread=True, summary="Balances of a site")
-def site_balances(db: Db, site_id: FromPath[str]) -> Response[bytes]:
+def site_balances(db: Db, site_id: FromPath[str]) -> list[Balance]:
     """Return what stands at each place of a site, virtual places included; together they are zero."""
-    return _json(balances_of_site(db, site_id))
+    get_site(db, site_id)
+    return balances_of_site(db, site_id)
 
 
 @get("/sites/{site_id:str}/freshness", opt=VIEW, sync_to_thread=True, summary="Age of a site's facts")
-def freshness(db: Db, site_id: FromPath[str]) -> Response[bytes]:
+def freshness(db: Db, site_id: FromPath[str]) -> Freshness:
     """Return since when a site's facts have not come (null: they do), and how much is kept back for that."""
     get_site(db, site_id)
     silence = silence_of(db, site_id)
     kept = silence.kept_back_permille if silence is not None else 0
     heard_at = silence.heard_at if silence is not None else None
-    return _json({"site_id": site_id, "silent_since": heard_at, "kept_back_permille": kept})
+    return Freshness(site_id=site_id, silent_since=heard_at, kept_back_permille=kept)
 
 
 @get("/products/{product_id:str}/balances", opt=VIEW, sync_to_thread=True, summary="Balances of a product")
-def product_balances(db: Db, product_id: FromPath[str]) -> Response[bytes]:
-    """Return where a product stands in the whole network."""
-    return _json(balances_of_product(db, product_id))
+def product_balances(request: Req, db: Db, product_id: FromPath[str]) -> list[Balance]:
+    """Return where a product stands in the whole network, as far as the caller is responsible for it."""
+    get_product(db, product_id)
+    visitor = visitor_of(request)
+    return [one for one in balances_of_product(db, product_id) if at_home(visitor, [one.site_id])]
 
 
 @get(
@@ -76,61 +104,76 @@ def units(
     zone_id: FromPath[str],
     after: FromQuery[str] = "",
     limit: FromQuery[int] = 100,
-) -> Response[bytes]:
+) -> list[Unit]:
     """Return a zone's units by SSCC, those behind `after`, at most `limit` (1 to 1000)."""
     if not 1 <= limit <= LIMIT_MAX:
-        raise Invalid(problems=[Problem(field="limit", message=f"must be between 1 and {LIMIT_MAX}")])
+        raise Invalid(
+            problems=[
+                Problem(
+                    field="limit",
+                    message=f"must be between 1 and {LIMIT_MAX}",
+                    fix="ask for fewer and go on behind the last with `after`",
+                )
+            ]
+        )
     _require_zone(db, site_id, zone_id)
-    return _json(zone_units(db, zone_id, after, limit))
+    return zone_units(db, zone_id, after, limit)
 
 
 @get("/units/{sscc:str}", opt=VIEW, sync_to_thread=True, summary="One unit")
-def unit(db: Db, sscc: FromPath[str]) -> Response[bytes]:
+def unit(request: Req, db: Db, sscc: FromPath[str]) -> UnitDetail:
     """Return a unit's rows at every site, its holds, stays, movements and lineage."""
     rows = units_by_sscc(db, sscc)
     if not rows:
         raise UnitNotFound(sscc=sscc)
-    found = {
-        "units": rows,
-        "holds": holds_of_unit(db, sscc),
-        "stays": stays_of(db, sscc),
-        "movements": movements_of_unit(db, sscc),
-        "came_from": came_from(db, sscc),
-        "went_into": went_into(db, sscc),
-    }
-    return _json(found)
+    admit_at(request, VIEW["action"], [row.site_id for row in rows])
+    return UnitDetail(
+        units=rows,
+        holds=holds_of_unit(db, sscc),
+        stays=stays_of(db, sscc),
+        movements=movements_of_unit(db, sscc),
+        came_from=came_from(db, sscc),
+        went_into=went_into(db, sscc),
+    )
 
 
 @get("/sites/{site_id:str}/holds", opt=VIEW, sync_to_thread=True, summary="Open holds of a site")
-def site_holds(db: Db, site_id: FromPath[str]) -> Response[bytes]:
+def site_holds(db: Db, site_id: FromPath[str]) -> list[HoldDetail]:
     """Return a site's open holds with their units."""
+    get_site(db, site_id)
     holds = open_holds(db, site_id)
-    return _json([{"hold": hold, "units": units_of_hold(db, site_id, hold.hold_id)} for hold in holds])
+    return [HoldDetail(hold, units_of_hold(db, site_id, hold.hold_id)) for hold in holds]
 
 
 @get("/sites/{site_id:str}/zones/{zone_id:str}/pauses", opt=VIEW, sync_to_thread=True, summary="Open pauses")
-def zone_pauses(db: Db, site_id: FromPath[str], zone_id: FromPath[str]) -> Response[bytes]:
+def zone_pauses(db: Db, site_id: FromPath[str], zone_id: FromPath[str]) -> list[Pause]:
     """Return the open pauses of a zone; none means goods may be promised from it."""
     _require_zone(db, site_id, zone_id)
-    return _json(open_pauses(db, zone_id))
+    return open_pauses(db, zone_id)
 
 
 @get("/lots/{lot_id:str}/trace", opt=VIEW, sync_to_thread=True, summary="Trace of a lot, both ways")
-def lot_trace(db: Db, lot_id: FromPath[str]) -> Response[bytes]:
-    """Return where a lot came from, every unit of it, and the orders that got it."""
-    return _json(trace_lot(db, lot_id))
+def lot_trace(request: Req, db: Db, lot_id: FromPath[str]) -> LotTrace:
+    """Return where a lot came from, every unit of it, and the orders that got it, at the caller's sites."""
+    get_lot(db, lot_id)  # of a mistyped lot nobody is told that none of it went out
+    return trace_lot(db, lot_id, visitor_of(request).principal.sites)
 
 
 @get("/orders/{order_id:str}/promises", opt=VIEW, sync_to_thread=True, summary="Promises of an order")
-def order_promises(db: Db, order_id: FromPath[str]) -> Response[bytes]:
-    """Return an order's promises, past ones too."""
-    return _json(promises_of(db, order_id))
+def order_promises(request: Req, db: Db, order_id: FromPath[str]) -> list[Promise]:
+    """Return an order's promises, past ones too; those of the caller's sites."""
+    visitor = visitor_of(request)
+    return [one for one in promises_of(db, order_id) if at_home(visitor, [one.site_id])]
 
 
 @get("/transfers/{transfer_id:str}", opt=VIEW, sync_to_thread=True, summary="Units of a transfer")
-def transfer(db: Db, transfer_id: FromPath[str]) -> Response[bytes]:
+def transfer(request: Req, db: Db, transfer_id: FromPath[str]) -> list[Sent]:
     """Return a transfer's units, received ones too."""
-    return _json(sent_units(db, transfer_id))
+    found = sent_units(db, transfer_id)
+    if not found:
+        raise TransferNotFound(transfer_id=transfer_id)
+    admit_at(request, VIEW["action"], [found[0].from_site_id, found[0].to_site_id])
+    return found
 
 
 def _require_zone(db: Reader, site_id: str, zone_id: str) -> None:
@@ -142,38 +185,58 @@ def _require_zone(db: Reader, site_id: str, zone_id: str) -> None:
 # --- Commands -------------------------------------------------------------------
 
 
-@post("/sites/{site_id:str}/units", status_code=200, summary="Receive a unit")
+@post("/sites/{site_id:str}/units", opt={"takes": ReceiveUnit}, status_code=200, summary="Receive a unit")
 async def receive(request: Req, site_id: FromPath[str]) -> Response[bytes]:
     """Take a unit in."""
     return await submit(request, ReceiveUnit, site_id=site_id)
 
 
-@post("/sites/{site_id:str}/units/{sscc:str}/move", status_code=200, summary="Move a unit")
+@post(
+    "/sites/{site_id:str}/units/{sscc:str}/move",
+    opt={"takes": MoveUnit},
+    status_code=200,
+    summary="Move a unit",
+)
 async def move(request: Req, site_id: FromPath[str], sscc: FromPath[str]) -> Response[bytes]:
     """Move a unit with all that nests in it."""
     return await submit(request, MoveUnit, site_id=site_id, sscc=sscc)
 
 
-@post("/sites/{site_id:str}/units/{sscc:str}/count", status_code=200, summary="Count a unit")
+@post(
+    "/sites/{site_id:str}/units/{sscc:str}/count",
+    opt={"takes": AdjustUnit},
+    status_code=200,
+    summary="Count a unit",
+)
 async def count(request: Req, site_id: FromPath[str], sscc: FromPath[str]) -> Response[bytes]:
     """Tell what a count found."""
     return await submit(request, AdjustUnit, site_id=site_id, sscc=sscc)
 
 
-@post("/sites/{site_id:str}/dispatches", status_code=200, summary="Dispatch goods")
+@post(
+    "/sites/{site_id:str}/dispatches", opt={"takes": DispatchGoods}, status_code=200, summary="Dispatch goods"
+)
 async def dispatch(request: Req, site_id: FromPath[str]) -> Response[bytes]:
     """Let goods leave for a customer's order; held goods are refused, naming each hold."""
     return await submit(request, DispatchGoods, site_id=site_id)
 
 
-@post("/sites/{site_id:str}/transfers", status_code=200, summary="Send units to another site")
+@post(
+    "/sites/{site_id:str}/transfers",
+    opt={"takes": ShipTransfer},
+    status_code=200,
+    summary="Send units to another site",
+)
 async def ship_transfer(request: Req, site_id: FromPath[str]) -> Response[bytes]:
     """Send units to another site; held ones stay held."""
     return await submit(request, ShipTransfer, site_id=site_id)
 
 
 @post(
-    "/sites/{site_id:str}/transfers/{transfer_id:str}/receive", status_code=200, summary="Receive a transfer"
+    "/sites/{site_id:str}/transfers/{transfer_id:str}/receive",
+    opt={"takes": ReceiveTransfer},
+    status_code=200,
+    summary="Receive a transfer",
 )
 async def receive_transfer(
     request: Req, site_id: FromPath[str], transfer_id: FromPath[str]
@@ -182,25 +245,40 @@ async def receive_transfer(
     return await submit(request, ReceiveTransfer, site_id=site_id, transfer_id=transfer_id)
 
 
-@post("/sites/{site_id:str}/holds", status_code=200, summary="Place a hold")
+@post("/sites/{site_id:str}/holds", opt={"takes": PlaceHold}, status_code=200, summary="Place a hold")
 async def place_hold(request: Req, site_id: FromPath[str]) -> Response[bytes]:
     """Hold units, or a place over a time."""
     return await submit(request, PlaceHold, site_id=site_id)
 
 
-@post("/sites/{site_id:str}/holds/{hold_id:str}/release", status_code=200, summary="End a hold")
+@post(
+    "/sites/{site_id:str}/holds/{hold_id:str}/release",
+    opt={"takes": ReleaseHold},
+    status_code=200,
+    summary="End a hold",
+)
 async def release_hold(request: Req, site_id: FromPath[str], hold_id: FromPath[str]) -> Response[bytes]:
     """Decide what becomes of held units."""
     return await submit(request, ReleaseHold, site_id=site_id, hold_id=hold_id)
 
 
-@post("/sites/{site_id:str}/zones/{zone_id:str}/pause", status_code=200, summary="Pause a zone")
+@post(
+    "/sites/{site_id:str}/zones/{zone_id:str}/pause",
+    opt={"takes": PauseZone},
+    status_code=200,
+    summary="Pause a zone",
+)
 async def pause(request: Req, site_id: FromPath[str], zone_id: FromPath[str]) -> Response[bytes]:
     """Stop new promises from a zone."""
     return await submit(request, PauseZone, site_id=site_id, zone_id=zone_id)
 
 
-@post("/sites/{site_id:str}/zones/{zone_id:str}/resume", status_code=200, summary="Resume a zone")
+@post(
+    "/sites/{site_id:str}/zones/{zone_id:str}/resume",
+    opt={"takes": ResumeZone},
+    status_code=200,
+    summary="Resume a zone",
+)
 async def resume(request: Req, site_id: FromPath[str], zone_id: FromPath[str]) -> Response[bytes]:
     """Lift one cause of a pause."""
     return await submit(request, ResumeZone, site_id=site_id, zone_id=zone_id)

@@ -163,11 +163,15 @@ class Bucket:
 class Buckets:
     """All buckets of the network, by product and owner, site, and turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, sites: Collection[str] | None = None) -> None:
+        # A node is told parts of what stands elsewhere: it keeps its own sites' buckets only (None: all).
+        self._kept = sites
         self._by_key: dict[BucketKey, Bucket] = {}
         self._shelves: dict[tuple[str, str], dict[str, Shelf]] = {}
         self._sites: dict[str, SiteGate] = {}
         self._zones: dict[str, ZoneGate] = {}
+        # What `require_promisable` looked at last, so that `add_promised` of the same need not look it up.
+        self._asked: tuple[Sequence[Allocation], Sequence[Bucket | None]] | None = None
 
     # --- reads ------------------------------------------------------------------
 
@@ -188,7 +192,11 @@ class Buckets:
         ]
 
     def require_promisable(
-        self, allocations: Sequence[Allocation], today: date, credit: Mapping[BucketKey, int] = _NO_CREDIT
+        self,
+        allocations: Sequence[Allocation],
+        today: date,
+        credit: Mapping[BucketKey, int] = _NO_CREDIT,
+        buckets: Sequence[Bucket | None] | None = None,
     ) -> None:
         """Reject unless every bucket covers what is asked of it, all lines together.
 
@@ -196,20 +204,26 @@ class Buckets:
             allocations: What would be promised.
             today: The last day whose expired goods are refused is the one before it.
             credit: Units that the same fact gives back, by bucket.
+            buckets: Those of this index that the allocations were made of, in their order, where the caller
+                has them: building and hashing a key of six parts costs more than all else here.
 
         Raises:
             WouldOversell: naming the first line that is not covered.
         """
-        asked: dict[BucketKey, int] = {}
-        for allocation in allocations:
-            key = allocation.key
-            asked[key] = wanted = asked.get(key, 0) + allocation.qty
-            bucket = self._by_key.get(key)
-            if bucket is None or today > allocation.expires_on or allocation.qty < 1:
+        if buckets is None:
+            buckets = [self._by_key.get(allocation.key) for allocation in allocations]
+        asked: dict[Bucket, int] = {}
+        for allocation, bucket in zip(allocations, buckets, strict=True):
+            qty = allocation.qty
+            if bucket is None or today > bucket.expires_on or qty < 1:
                 raise WouldOversell(**_told(allocation, 0))
-            can = bucket.promisable_after(credit[key]) if key in credit else bucket.promisable
+            asked[bucket] = wanted = asked.get(bucket, 0) + qty
+            can = bucket.promisable
+            if credit and bucket.key in credit:
+                can = bucket.promisable_after(credit[bucket.key])
             if wanted > can:
                 raise WouldOversell(**_told(allocation, can))
+        self._asked = allocations, buckets
 
     def snapshot(self) -> dict[str, object]:
         """Return everything it knows as plain values, for comparing two of them."""
@@ -235,6 +249,8 @@ class Buckets:
         """Add to a bucket, making it where it is new and dropping it where nothing is left (B4)."""
         bucket = self._by_key.get(key)
         if bucket is None:
+            if self._kept is not None and key[2] not in self._kept:
+                return
             bucket = self._open(key)
         bucket.sellable += sellable
         bucket.promised += promised
@@ -243,16 +259,14 @@ class Buckets:
 
     def add_promised(self, allocations: Iterable[Allocation], sign: int) -> None:
         """Add what allocations promise, or with `sign` −1 take it back."""
-        by_key = self._by_key
-        for allocation in allocations:
-            key = allocation.key
-            bucket = by_key.get(key)
-            if bucket is None or sign < 0:
-                self.add(key, 0, sign * allocation.qty)
-            else:
+        asked, self._asked = self._asked, None
+        if asked is not None and asked[0] is allocations and sign > 0:
+            for allocation, bucket in zip(allocations, asked[1], strict=True):
+                assert bucket is not None, "it covers what was asked of it, so it stays (B4)"
                 bucket.promised += allocation.qty
-                if bucket.promised == 0 and bucket.sellable == 0:
-                    self._drop(bucket)
+            return
+        for allocation in allocations:
+            self.add(allocation.key, 0, sign * allocation.qty)
 
     def set_pauses(self, zone_id: str, pauses: Collection[str]) -> frozenset[str]:
         """Set a zone's open pauses; return those before."""

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
-from coldgrid.kernel.tables import Instant, Named, metadata
+from coldgrid.kernel.tables import Instant, Named, metadata, partial_index
 from coldgrid.kernel.tx import Tx
 from coldgrid.stock import inventory
 from coldgrid.stock.hold_facts import (
@@ -54,12 +54,11 @@ stock_hold = sa.Table(
     info={"origin": "site"},
 )
 # Ended holds are looked up by id alone; open ones by their site.
-sa.Index(
+partial_index(
     "ix_stock_hold_open",
     stock_hold.c.site_id,
     stock_hold.c.placed_at,
-    sqlite_where=stock_hold.c.ended_at.is_(None),
-    postgresql_where=stock_hold.c.ended_at.is_(None),
+    where=stock_hold.c.ended_at.is_(None),
 )
 stock_hold_unit = sa.Table(
     "stock_hold_unit",

@@ -162,7 +162,11 @@ def decide_place(
 
 
 def decide_role(reason: HoldReason, asked: str, *, pharma: bool) -> str:
-    """Return who may end a hold: the reason's role, or the Responsible Person where that is stricter."""
+    """Return who may end a hold: the reason's role, or the Responsible Person where that is stricter.
+
+    Raises:
+        Invalid: another role was asked for.
+    """
     role = RELEASING_ROLE[HoldReason(reason)]
     if asked not in ("", role, RESPONSIBLE):
         raise Invalid(problems=[Problem(field="releasing_role", message=f"must be {role} or {RESPONSIBLE}")])

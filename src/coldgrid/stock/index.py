@@ -2,7 +2,8 @@
 
 Invariants
     X1  It changes only in projections, each with its undo; loading it afresh gives the same.
-    X2  A site's fact never fails here, even where it leaves less than was promised (see `shortfalls`).
+    X2  A node keeps the buckets of its own site only, whatever it is told of others'.
+    X3  A site's fact never fails here, even where it leaves less than was promised (see `shortfalls`).
 
 Facts of sites reach it through `feeds`; promises, pauses, modes and reserves are projected here.
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from coldgrid.kernel.hosting import Hosting
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import hot_state, projects
 from coldgrid.kernel.tx import Tx
@@ -32,7 +35,8 @@ class PromisableIndex(Buckets):
     @classmethod
     def load(cls, reader: Reader) -> PromisableIndex:
         """Build the index from the tables: one pass over sellable units, one over open promises."""
-        index = cls()
+        hosting = Hosting.load(reader)
+        index = cls(None if hosting.here(NETWORK_ORIGIN) else hosting.told_here)
         for site in list_sites(reader):
             if site.mode not in SHIPPING_MODES:
                 index.set_closed(site.site_id, True)

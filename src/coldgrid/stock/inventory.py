@@ -245,6 +245,12 @@ _CHILDREN = Statement(
 _IN_ZONE = Statement(
     sa.select(*_COLUMNS).where(_C.zone_id == sa.bindparam("zone")).order_by(*_ORDER), into=Unit
 )
+_AT = Statement(
+    sa.select(*_COLUMNS)
+    .where(_C.zone_id == sa.bindparam("zone"), _C.location_id == sa.bindparam("location"))
+    .order_by(_C.sscc),
+    into=Unit,
+)
 _OF_LOT = Statement(
     sa.select(*_COLUMNS).where(_C.lot_id == sa.bindparam("lot")).order_by(_C.site_id, *_ORDER), into=Unit
 )
@@ -351,6 +357,11 @@ def with_nested(db: Reader, units: Sequence[Unit]) -> list[Unit]:
 def units_in_zone(db: Reader, zone_id: str) -> list[Unit]:
     """Return the units that stand in a zone now, carriers of others included."""
     return db.all(_IN_ZONE, zone=zone_id)
+
+
+def units_at(db: Reader, zone_id: str, location_id: str) -> list[Unit]:
+    """Return the units that stand at one location of a zone."""
+    return db.all(_AT, zone=zone_id, location=location_id)
 
 
 def units_of_lot(db: Reader, lot_id: str) -> list[Unit]:

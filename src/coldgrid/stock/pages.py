@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
@@ -12,14 +12,14 @@ from markupsafe import Markup
 from coldgrid.access.people import names
 from coldgrid.catalog.lots import Lot, LotNotFound, get_lot
 from coldgrid.catalog.products import get_product
-from coldgrid.kernel.authorize import Resource
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import SiteLabel, get_site, site_labels, some_sites
 from coldgrid.network.zones import get_zone, zones_of
-from coldgrid.stock import hold_pages
+from coldgrid.stock import hold_pages, scan_pages
+from coldgrid.stock.finding import find
 from coldgrid.stock.hold_book import holds_of_unit, open_holds
 from coldgrid.stock.hold_facts import HeldState
-from coldgrid.stock.inventory import children_of, site_totals, units_by_sscc, zone_units
+from coldgrid.stock.inventory import children_of, site_totals, units_at, units_by_sscc, zone_units
 from coldgrid.stock.ledger import movements_of_unit
 from coldgrid.stock.lineage import came_from, went_into
 from coldgrid.stock.pauses import all_open_pauses, open_pauses
@@ -28,10 +28,10 @@ from coldgrid.stock.stays import stays_of
 from coldgrid.stock.summaries import StockRow, stock_rows, sum_of
 from coldgrid.stock.trace import trace_lot
 from coldgrid.stock.transfer_book import on_their_way
-from coldgrid.stock.units import Unit, UnitNotFound, sscc_problems
+from coldgrid.stock.units import UnitNotFound, where_now
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.shell import NavItem, PanelContext, page, register_nav, register_panel
-from coldgrid.webkit.visitors import Db, Visitor, visitor_of
+from coldgrid.webkit.visitors import Db, Visitor, admit_at, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "stock.view"}
@@ -45,9 +45,9 @@ register_nav(NavItem(group="Run", label="Stock", href="/stock", icon="box", orde
 @get("/stock", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def stock_page(request: Req, db: Db, q: FromQuery[str] = "", after: FromQuery[str] = "") -> Response[Any]:
     """Show the stock of every site, or go to the unit or lot that was searched for."""
-    found = _address_of(db, q.strip())
-    if found:
-        return see_other(found)
+    found = find(db, q)
+    if found.address or found.why:
+        return see_other(found.address or f"{scan_pages.SCAN}?q={quote(q.strip())}")
     totals = {total.site_id: total for total in site_totals(db)}
     sites = [site for site in _visible(db, visitor_of(request)) if _matches(site, q)]
     behind = [site for site in sites if site.site_id > after]
@@ -76,13 +76,6 @@ def _visible(db: Reader, visitor: Visitor) -> list[SiteLabel]:
 
 def _matches(site: SiteLabel, q: str) -> bool:
     return q.strip().lower() in f"{site.site_id} {site.name} {site.city} {site.region}".lower()
-
-
-def _address_of(db: Reader, q: str) -> str:
-    """Where a scanned label or a lot leads; nothing for other texts."""
-    if q and not sscc_problems(q) and units_by_sscc(db, q):
-        return f"/stock/units/{q}"
-    return f"/stock/lots/{q}" if q and _lot(db, q) is not None else ""
 
 
 def _lot(db: Reader, lot_id: str) -> Lot | None:
@@ -134,13 +127,18 @@ def _names(row: StockRow, q: str) -> bool:
     sync_to_thread=True,
 )
 def zone_page(
-    request: Req, db: Db, site_id: FromPath[str], zone_id: FromPath[str], after: FromQuery[str] = ""
+    request: Req,
+    db: Db,
+    site_id: FromPath[str],
+    zone_id: FromPath[str],
+    after: FromQuery[str] = "",
+    at: FromQuery[str] = "",
 ) -> Response[str]:
-    """Show a zone's units one by one, and what pauses it."""
+    """Show a zone's units one by one, or those at one location, and what pauses it."""
     site, zone = get_site(db, site_id), get_zone(db, zone_id)
     if zone.site_id != site_id:
         raise UnitNotFound(site_id=site_id, zone_id=zone_id)
-    units = zone_units(db, zone_id, after, UNITS_PER_PAGE + 1)
+    units = units_at(db, zone_id, at) if at else zone_units(db, zone_id, after, UNITS_PER_PAGE + 1)
     rows = stock_rows(db, [zone_id])
     return page(
         request,
@@ -152,8 +150,9 @@ def zone_page(
         timezone=site.timezone,
         site=site,
         zone=zone,
-        units=units[:UNITS_PER_PAGE],
-        older=units[UNITS_PER_PAGE - 1].sscc if len(units) > UNITS_PER_PAGE else "",
+        at=at,
+        units=units if at else units[:UNITS_PER_PAGE],
+        older=units[UNITS_PER_PAGE - 1].sscc if len(units) > UNITS_PER_PAGE and not at else "",
         products={row.product.product_id: row.product for row in rows},
         sum=sum_of(rows),
         pauses=open_pauses(db, zone_id),
@@ -168,8 +167,8 @@ def unit_page(request: Req, db: Db, sscc: FromPath[str]) -> Response[str]:
     rows = units_by_sscc(db, sscc)
     if not rows:
         raise UnitNotFound(sscc=sscc)
-    unit = _where_now(rows)
-    _admit(request, [row.site_id for row in rows])
+    unit = where_now(rows)
+    admit_at(request, VIEW["action"], [row.site_id for row in rows])
     site = get_site(db, unit.site_id)
     holds = holds_of_unit(db, sscc)
     return page(
@@ -195,24 +194,11 @@ def unit_page(request: Req, db: Db, sscc: FromPath[str]) -> Response[str]:
     )
 
 
-def _where_now(rows: Sequence[Unit]) -> Unit:
-    """The row of the site where it is; else of the one it left last."""
-    return next((row for row in rows if row.present), max(rows, key=lambda row: row.arrived_at))
-
-
-def _admit(request: Req, site_ids: Sequence[str]) -> None:
-    """Refuse whoever is at home at none of the unit's sites; the address does not name one."""
-    principal = visitor_of(request).principal
-    own = [one for one in site_ids if principal.sites is None or one in principal.sites]
-    resource = Resource(site_id=(own or list(site_ids))[0], kind="page", id=request.url.path)
-    request.app.state.authorizer.authorize(principal, VIEW["action"], resource)
-
-
 @get("/stock/lots/{lot_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def lot_page(request: Req, db: Db, lot_id: FromPath[str]) -> Response[str]:
-    """Show a lot both ways: where it came from and every place and order it went to."""
+    """Show a lot both ways: where it came from and where it went, at the visitor's sites."""
     lot = get_lot(db, lot_id)
-    trace = trace_lot(db, lot_id)
+    trace = trace_lot(db, lot_id, visitor_of(request).principal.sites)
     return page(
         request,
         "stock/lot.html",
@@ -247,4 +233,4 @@ register_panel("site", "main", _site_panel, order=40)
 register_panel("site", "top", _silence_panel, order=10)
 register_panel("stock-site", "top", _silence_panel, order=10)
 
-handlers = [stock_page, site_page, zone_page, unit_page, lot_page, *hold_pages.handlers]
+handlers = [stock_page, site_page, zone_page, unit_page, lot_page, *hold_pages.handlers, *scan_pages.handlers]

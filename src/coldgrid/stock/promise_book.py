@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from coldgrid.kernel.events import Event
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement
-from coldgrid.kernel.tables import Day, Instant, metadata
+from coldgrid.kernel.tables import Day, Instant, day_text, metadata, partial_index
 from coldgrid.kernel.tx import Tx
 from coldgrid.orchestration.decisions import Decision
 from coldgrid.stock.buckets import Allocation, BucketKey
@@ -154,9 +155,7 @@ _P = stock_promise.c
 _IS_OPEN = _P.open_qty > sa.literal_column("0")
 # Only open promises are looked up by place, so only they are in the index. In the order of promising, so that
 # all orders of a commit share its last page: every order pays for the index, few look through it.
-sa.Index(
-    "ix_stock_promise_open", _P.epoch, _P.seq, _P.zone_id, sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN
-)
+partial_index("ix_stock_promise_open", _P.epoch, _P.seq, _P.zone_id, where=_IS_OPEN)
 
 _INSERT = Statement(stock_promise.insert())
 _FREE = Statement(
@@ -174,8 +173,9 @@ assert _FREE.names == ("less", "of_order", "of_epoch", "of_seq", "of_n"), "its r
 
 def _insert_rows(tx: Tx, order_id: str, allocations: Sequence[Allocation]) -> None:
     epoch, seq, at = tx.entry.epoch, tx.entry.seq, tx.stamp.micros
+    write_row = tx.batch.write_row  # an order has several rows: one step less for each
     for n, a in enumerate(allocations):
-        tx.write_row(
+        write_row(
             _INSERT,
             (
                 order_id,
@@ -188,7 +188,7 @@ def _insert_rows(tx: Tx, order_id: str, allocations: Sequence[Allocation]) -> No
                 a.owner,
                 a.lot_id,
                 a.zone_id,
-                a.expires_on.isoformat(),
+                day_text(a.expires_on),
                 a.qty,
                 a.qty,
                 at,
@@ -276,6 +276,11 @@ _IN_ZONES = Statement(
 def promises_of(db: Reader, order_id: str) -> list[Promise]:
     """Return an order's promises, past ones too, by line."""
     return db.all(_OF_ORDER, of_order=order_id)
+
+
+def ever_promised(order_id: sa.ColumnElement[str], sites: sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
+    """Return a condition on another room's orders: goods of some sites were ever promised to them."""
+    return sa.exists().where(_P.order_id == order_id, _P.site_id.in_(sites))
 
 
 def open_promises_of(db: Reader, order_id: str) -> list[Promise]:

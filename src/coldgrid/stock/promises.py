@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -59,6 +60,9 @@ __all__ = [
     "promises_of",
     "release",
 ]
+
+
+_SITE = attrgetter("site_id")
 
 
 class PromiseNotOpen(Conflict):
@@ -110,13 +114,21 @@ def _take(from_: Sequence[Promise], qty: int, left: dict[Promise, int], kept: Co
 # --- Facts ----------------------------------------------------------------------
 
 
-def promise(tx: Tx, order_id: str, allocations: Sequence[Allocation], decision: Decision) -> Entry:
+def promise(
+    tx: Tx,
+    order_id: str,
+    allocations: Sequence[Allocation],
+    decision: Decision,
+    buckets: Sequence[Bucket] | None = None,
+) -> Entry:
     """Promise goods to an order (M1). The decision travels in the fact; it gets no row of its own here.
+
+    `buckets`: those of the index that the allocations were made of, where the caller has them at hand.
 
     Raises:
         WouldOversell: a bucket does not cover it; nothing is promised.
     """
-    tx.hot(PromisableIndex).require_promisable(allocations, tx.now.date())
+    tx.hot(PromisableIndex).require_promisable(allocations, tx.now.date(), buckets=buckets)
     event = Promised(order_id=order_id, allocations=allocations, decision=decision)
     return tx.record(f"order/{order_id}", event, audience=_sites(allocations))
 
@@ -171,6 +183,5 @@ def keep(tx: Tx, order_id: str, dispatch_id: str, site_id: str, shipped: Sequenc
 
 
 def _sites(parts: Sequence[Allocation | Freed]) -> tuple[str, ...]:
-    if len(parts) == 1:
-        return (parts[0].site_id,)
-    return tuple(sorted({part.site_id for part in parts}))
+    sites = set(map(_SITE, parts))
+    return tuple(sites if len(sites) == 1 else sorted(sites))

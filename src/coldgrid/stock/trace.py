@@ -6,8 +6,9 @@ names the log entry behind it, so an evidence pack can prove it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +23,7 @@ from coldgrid.stock.ledger import (
 )
 from coldgrid.stock.units import Unit
 
+AtSite = TypeVar("AtSite", "Movement", "LotLink", Unit)
 # Ingredients of ingredients: food is rarely more than a handful of transformations away from the field.
 GENERATIONS_MAX = 16
 
@@ -132,18 +134,21 @@ def links_of(movements: Sequence[Movement]) -> list[LotLink]:
 # --- Query ----------------------------------------------------------------------
 
 
-def trace_lot(db: Reader, lot_id: str) -> LotTrace:
-    """Trace a lot both ways through the whole network; a lot without movements has an empty trace."""
-    own = movements_of_lots(db, [lot_id])
-    made_from = _follow(db, lot_id, back=True)
-    made_into = _follow(db, lot_id, back=False)
+def trace_lot(db: Reader, lot_id: str, sites: Collection[str] | None = None) -> LotTrace:
+    """Trace a lot both ways through the whole network; a lot without movements has an empty trace.
+
+    With `sites`: what happened at these alone. What is in transit is in transit for all.
+    """
+    every = movements_of_lots(db, [lot_id])
+    own = _at(every, sites)
+    made_from, made_into = _follow(db, lot_id, back=True), _follow(db, lot_id, back=False)
     later = [link.into_lot_id for link in made_into]
-    shipped = own + movements_of_lots(db, sorted(set(later) - {lot_id}))
+    shipped = own + _at(movements_of_lots(db, sorted(set(later) - {lot_id})), sites)
     orders: dict[str, int] = {}
     for one in shipped:
         if one.kind is MovementKind.DISPATCH and one.order_id:
             orders[one.order_id] = orders.get(one.order_id, 0) + one.qty
-    units = units_of_lot(db, lot_id)
+    units = _at(units_of_lot(db, lot_id), sites)
     in_stock: dict[str, int] = {}
     for unit in units:
         if unit.present:
@@ -152,13 +157,17 @@ def trace_lot(db: Reader, lot_id: str) -> LotTrace:
         lot_id=lot_id,
         came_in=steps_of(own, _IN),
         went_out=steps_of(own, _OUT),
-        made_from=made_from,
-        made_into=made_into,
+        made_from=_at(made_from, sites),
+        made_into=_at(made_into, sites),
         units=units,
         in_stock=in_stock,
-        in_transit=_total(own, MovementKind.TRANSFER_OUT) - _total(own, MovementKind.TRANSFER_IN),
+        in_transit=_total(every, MovementKind.TRANSFER_OUT) - _total(every, MovementKind.TRANSFER_IN),
         orders=orders,
     )
+
+
+def _at(rows: Sequence[AtSite], sites: Collection[str] | None) -> list[AtSite]:
+    return [one for one in rows if sites is None or one.site_id in sites]
 
 
 def _total(movements: Iterable[Movement], kind: MovementKind) -> int:

@@ -170,6 +170,12 @@ _OF_TRANSFER = Statement(
     .order_by(_S.sscc),
     into=Sent,
 )
+_COMES = Statement(
+    sa.select(*_COLUMNS)
+    .select_from(_BOTH)
+    .where(_S.sscc == sa.bindparam("of_sscc"), _A.arrived_at.is_(None)),
+    into=Sent,
+)
 _UNDER_WAY = Statement(
     sa.select(_S.to_site_id)
     .select_from(_BOTH)
@@ -192,6 +198,11 @@ def sent_units(db: Reader, transfer_id: str) -> list[Sent]:
 def on_their_way(db: Reader, site_id: str) -> list[Sent]:
     """Return the units that were sent to a site and have not arrived, oldest first."""
     return db.all(_COMING, site=site_id)
+
+
+def on_the_way(db: Reader, sscc: str) -> Sent | None:
+    """Return the transfer that a unit is on; None where it is on none."""
+    return db.one(_COMES, of_sscc=sscc)
 
 
 def require_label_free(db: Reader, sscc: str) -> None:

@@ -71,6 +71,8 @@ class TransferNotFound(NotFound):
 class NotOnTransfer(Conflict):
     """That unit is not on the transfer, or was received before (T2)."""
 
+    todo = "Scan the unit: its page says where it stands, and which transfer brings it."
+
 
 # --- Decisions (pure) -----------------------------------------------------------
 

@@ -156,6 +156,8 @@ class UnitNotFound(NotFound):
 class UnitNotPresent(Conflict):
     """The handling unit has left the building."""
 
+    todo = "Look on the unit's page where it went; what is on its way is taken in where it arrives."
+
 
 class UnitAlreadyPresent(Conflict):
     """A handling unit with this SSCC is in the building already."""
@@ -266,6 +268,11 @@ def line_of(unit: Unit, target: Place, qty: int | None = None) -> Line:
         was_sellable=unit.sellable,
         is_sellable=may_sell(unit.status, unit.open_holds, target),
     )
+
+
+def where_now(rows: Sequence[Unit]) -> Unit:
+    """Return the row of the site where a unit is; else of the one that it left last."""
+    return next((row for row in rows if row.present), max(rows, key=lambda row: row.arrived_at))
 
 
 def depth_below(sscc: str, children: Mapping[str, Sequence[str]]) -> int:

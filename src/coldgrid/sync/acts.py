@@ -58,7 +58,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     `offline_since_us`: None while the tower answers. `code` and `why`: what it refused last. `counted`: how
     many greetings the tower said that it had heard, when it refused one that was older. `rate_per_s`: entries
-    taken in a second; `ahead`: up to where what is urgent was sent ahead, at `ahead_us`.
+    taken in a second; `ahead`: up to where what is urgent was sent ahead, at `ahead_us`. `sent`: the
+    blocks that were named last; `lost`: those that the tower wants and are not here, until the next greeting.
+    `bars`: how often in a row it was refused for good; `barred_by`: the lane in which, empty: greetings only.
     """
 
     site_id: str
@@ -66,6 +68,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     offline_since_us: int | None = None
     greeted_us: int = 0
     failures: int = 0
+    bars: int = 0
+    barred_by: str = ""
     counted: int = 0
     place: Place = Place()
     overlap: bool = False
@@ -76,6 +80,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     backlog: Backlog = Backlog()
     parcel_no: int = 0
     wanted: tuple[bytes, ...] = ()
+    sent: tuple[bytes, ...] = ()
+    lost: tuple[bytes, ...] = ()
     ask_wanted: bool = False
     witnessed: Place = Place()
     pace: Pace = Pace()

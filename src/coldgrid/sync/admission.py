@@ -8,6 +8,9 @@ Invariants
     N3  An expired certificate still renews itself for `GRACE`: its key proves who asks. Later a code must.
     N4  Each start of a node counts up and draws a name. Two names under one count, or a count that goes back,
         are two hosts with one key: refused and reported, a person decides.
+    N5  A tower that was put back from a copy takes up a certificate that it does not know, where its own
+        authority gave it out between the copy and the recovery, to a node that it knows and has not revoked.
+        TLS has shown who holds its key. Whoever was enrolled after the copy joins again.
 
 Instants are the system clock's.
 """
@@ -18,7 +21,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from coldgrid.sync.authority import Peer, Shown
+from coldgrid.sync.authority import BACKDATED, Peer, Shown
 from coldgrid.sync.node_words import (
     CertificateExpired,
     CertificateLapsed,
@@ -102,6 +105,20 @@ def decide_admission(
     return Peer(node.site_id, node.node_id, held.serial)
 
 
+def may_recognise(shown: Shown, node: Node, newest: Certificate, recovered_at: datetime | None) -> bool:
+    """Tell whether a certificate that is not in the table is one that a tower which was put back lost (N5).
+
+    `newest`: the node's newest one here. `recovered_at`: when the tower began anew; None: it never did.
+    """
+    who, issued_at = shown.identity, shown.not_before + BACKDATED
+    return (
+        recovered_at is not None
+        and node.revoked_at is None
+        and (who.node_id, who.site_id) == (node.node_id, node.site_id)
+        and newest.issued_at < issued_at <= recovered_at
+    )
+
+
 def clone_suspected(known: Run | None, given: Run) -> str:
     """Return why a run cannot be of the same host as the last one, or "" (N4)."""
     if known is None or given.starts > known.starts or given == known:
@@ -119,7 +136,7 @@ def decide_renewal(
     `next_` is what was given out in place of `held` already.
 
     Raises:
-        RenewedTooEarly: less than half of the present one's life is over.
+        RenewedTooEarly: less than half of the present one's life is over, and it is not asked for early.
     """
     if next_ is not None:
         if next_.key_hash == command.key_hash:
@@ -127,7 +144,7 @@ def decide_renewal(
         why = "two keys asked for the certificate after the same one"
         return CloneSuspected(node_id=node.node_id, serial=held.serial, why=why, suspected_at=command.at)
     from_ = held.issued_at + (held.not_after - held.issued_at) * RENEWABLE_FROM
-    if command.at < from_:
+    if command.at < from_ and not command.early:
         raise RenewedTooEarly(node_id=node.node_id, renewable_from=from_.isoformat())
     return CertificateRenewed(
         node_id=node.node_id,

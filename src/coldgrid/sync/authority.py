@@ -324,7 +324,7 @@ class Authority:
             .subject_name(_name(self.network, name[:64]))
             .issuer_name(self.certificate.subject)
             .public_key(key)
-            .serial_number(_serial(entropy))
+            .serial_number(make_serial(entropy))
             .not_valid_before(now - BACKDATED)
             .not_valid_after(now + CERTIFICATE_LIFE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -347,7 +347,7 @@ def make_authority(network: str, now: datetime, entropy: Entropy) -> Authority:
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(_serial(entropy))
+        .serial_number(make_serial(entropy))
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -371,8 +371,8 @@ def _name(network: str, name: str) -> x509.Name:
     )
 
 
-def _serial(entropy: Entropy) -> int:
-    """A positive number that nobody guesses (RFC 5280 allows 20 bytes)."""
+def make_serial(entropy: Entropy) -> int:
+    """Draw a positive number that nobody guesses (RFC 5280 allows 20 bytes)."""
     return max(1, int.from_bytes(entropy(SERIAL_BYTES), "big") >> 1)
 
 

@@ -7,6 +7,7 @@ is given, one at a time in each lane, and brings back the answer or says that th
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,15 @@ class Request(msgspec.Struct, frozen=True):
     hold_ms: int = 0
 
 
+class _Foreseen(msgspec.Struct, frozen=True):
+    """A batch of facts that was made before it was asked for; `end`: the place after it."""
+
+    place: Place
+    entries_max: int
+    frame: bytes
+    end: Place
+
+
 class Self(msgspec.Struct, frozen=True):
     """Who talks: the site, the release, its own notary, the keys that verify the tower, its cap on bytes."""
 
@@ -61,6 +71,11 @@ class Carrier:
         self._who = who
         self._lock = threading.Lock()
         self._line: m.Cosigned | None = None
+        self._foreseeing = threading.Lock()
+        self._foreseen: _Foreseen | None = None
+        self._sent: tuple[Place, int] | None = (
+            None  # where the batch under way ends, and the most it could have
+        )
         self.state = State(site_id=who.site_id, bucket=Bucket(who.bytes_per_s))
         self._prepare: dict[type[Any], Callable[[Reader, Any], Message | None]] = {
             a.SayHello: self._hello,
@@ -89,6 +104,23 @@ class Carrier:
             backlog = outgoing.backlog_of(db, site_id, self._desk.place(site_id), known)
         return self._step(a.Looked(backlog), now_us)
 
+    def foresee(self) -> None:
+        """Make the batch behind the one that is under way, so that it is ready when that one is answered.
+
+        What holds keys of persons is made when it is sent, not before.
+        """
+        with self._foreseeing:
+            state, sent = self.state, self._sent
+            if sent is None or not state.lane(Lane.FACTS).busy or self._foreseen is not None:
+                return
+            place, entries_max = sent
+            if place.epoch != state.backlog.head.epoch or state.backlog.head.seq - place.seq < HISTORY_FROM:
+                return
+            message, _ = self._made(a.SendFacts(place, entries_max, state.backlog.head.seq - place.seq))
+            if isinstance(message, m.Facts) and not message.keys:
+                frame = encode(message, LEVEL_BACKLOG)
+                self._foreseen = _Foreseen(place, entries_max, frame, _end_of(message))
+
     def receive(self, request: Request, answer: bytes, now_us: int) -> list[Request]:
         """Take the answer to a request; return what to send now."""
         lane = request.lane
@@ -113,6 +145,7 @@ class Carrier:
 
     def begin_anew(self) -> None:
         """Say hello at the next look: what barred this node is settled."""
+        self._forget_foreseen()
         with self._lock:
             self.state = engine.begun_anew(self.state)
 
@@ -122,25 +155,57 @@ class Carrier:
         return engine.due_us(self.state)
 
     def _step(self, told: a.Told, now_us: int) -> list[Request]:
+        taken = isinstance(told, a.Answered) and isinstance(told.message, m.Taken)
+        if not isinstance(told, a.Looked) and told.lane is Lane.FACTS and not taken:
+            self._forget_foreseen()
         with self._lock:
-            self.state, acts = engine.step(self.state, told, now_us)
-        requests = []
-        for act in acts:
+            before = len(self.state.lost)
+            self.state, planned = engine.step(self.state, told, now_us)
+            lost = self.state.lost
+        if len(lost) > before:
+            logger.warning("blocks_not_here", site=self._who.site_id, blocks=len(lost), first=lost[0].hex())
+        acts, requests = deque(planned), []
+        while acts:
+            act = acts.popleft()
+            if isinstance(act, a.SendFacts) and (foreseen := self._foreseen_for(act)) is not None:
+                requests.append(Request(act.lane, foreseen.frame))
+                continue
             message, why = self._made(act)
             if message is None:
+                nothing = isinstance(act, a.SendAhead) and not why
+                as_told = m.Pace(0, self.state.pace.entries_max)
+                instead = a.Answered(act.lane, m.Heard(0, as_told)) if nothing else a.Failed(act.lane, why)
                 with self._lock:
-                    self.state, _ = engine.step(self.state, a.Failed(act.lane, why), now_us)
+                    self.state, planned = engine.step(self.state, instead, now_us)
+                acts.extend(planned)
                 continue
+            if isinstance(act, a.SendFacts) and isinstance(message, m.Facts):
+                self._sent = (_end_of(message), act.entries_max)
             history = isinstance(act, a.SendFacts) and act.behind >= HISTORY_FROM
             frame = encode(message, LEVEL_BACKLOG if history else LEVEL_LIVE)
             requests.append(Request(act.lane, frame, act.hold_ms if isinstance(act, a.AskFeed) else 0))
         return requests
 
+    def _foreseen_for(self, act: a.SendFacts) -> _Foreseen | None:
+        """Return the batch that was foreseen, where it is the one to send; another is forgotten."""
+        with self._foreseeing:
+            foreseen, self._foreseen, self._sent = self._foreseen, None, None
+            if foreseen is None or (foreseen.place, foreseen.entries_max) != (act.place, act.entries_max):
+                return None
+            self._sent = (foreseen.end, act.entries_max)
+            return foreseen
+
+    def _forget_foreseen(self) -> None:
+        """What was foreseen follows a batch that was taken: after anything else the log may be another."""
+        with self._foreseeing:
+            self._foreseen = self._sent = None
+
     def _made(self, act: a.Act) -> tuple[Message | None, str]:
         """Make the message of an act; without one, say why: its lane tries again later."""
         try:
             with self._desk.reader() as db:
-                return self._prepare[type(act)](db, act), "nothing to send"
+                why = "" if isinstance(act, a.SendAhead) else "nothing to send"
+                return self._prepare[type(act)](db, act), why
         except Refusal as refusal:
             return None, str(refusal)
         except Exception as error:  # the disk is full, as it may be where a greeting is counted
@@ -154,6 +219,7 @@ class Carrier:
         counted, nonce = outgoing.next_hello(self._desk, site_id)
         tips = outgoing.tips_of(db, site_id, self._desk.place(site_id))
         now_us = to_micros(self._desk.now())
+        last = readings.last_parcel(db, site_id)
         return m.Hello(
             versions=list(SPEAKS),
             site_id=site_id,
@@ -164,6 +230,8 @@ class Carrier:
             now_us=now_us,
             number=counted.number,
             nonce=nonce,
+            parcel_no=last.parcel_no,
+            parcel_mark=last.mark,
         )
 
     def _facts(self, db: Reader, act: a.SendFacts) -> m.Facts | None:
@@ -171,8 +239,9 @@ class Carrier:
         entries = outgoing.facts_after(db, site_id, act.place, self._desk.place(site_id), act.entries_max)
         return m.Facts(pack_entries(entries), outgoing.keys_sealed_in(db, entries)) if entries else None
 
-    def _ahead(self, db: Reader, act: a.SendAhead) -> m.Ahead:
-        return m.Ahead(pack_entries(urgent_after(db, self._who.site_id, act.place)))
+    def _ahead(self, db: Reader, act: a.SendAhead) -> m.Ahead | None:
+        urgent = urgent_after(db, self._who.site_id, act.place)
+        return m.Ahead(pack_entries(urgent)) if urgent else None
 
     def _ask_feed(self, db: Reader, act: a.AskFeed) -> m.FeedAsk:
         place = following.followed(db)
@@ -209,6 +278,8 @@ class Carrier:
         if welcome.place < Place(before.epoch, before.seq):
             logger.warning("tower_has_less", site=self._who.site_id, before=before.seq, now=welcome.place.seq)
         outgoing.keep(self._desk, self._who.site_id, welcome.ticket, welcome.place)
+        if readings.align(self._desk, self._who.site_id, welcome.parcel_no, welcome.parcel_mark):
+            logger.warning("readings_sent_again", site=self._who.site_id, after=welcome.parcel_no)
 
     def _count_on(self, refused: m.Refused) -> None:
         number = refused.facts.get("number")
@@ -236,3 +307,8 @@ class Carrier:
     def _keep_line(self, line: m.Cosigned) -> None:
         keys: Sequence[VerifierKey] = self._who.tower_keys
         proofs.keep_cosignature(self._desk, self._who.site_id, line, keys)
+
+
+def _end_of(facts: m.Facts) -> Place:
+    last = facts.columns.runs[-1]
+    return Place(last.epoch, last.first_seq + last.count)

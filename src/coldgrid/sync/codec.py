@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from coldgrid.kernel.events import Entry, envelope_bytes, leaf_hash
+from coldgrid.kernel.events import Entry, Envelope, encode, leaf_hash
 from coldgrid.kernel.tables import from_micros, to_micros
 from coldgrid.sync.messages import BODY_BYTES_MAX, ENTRIES_MAX, Code, Columns, Run
 from coldgrid.sync.wire import Refusal
@@ -134,24 +134,26 @@ def unpack_entries(columns: Columns) -> list[Entry]:
     actors = _named(columns.actors, columns.actor_no, "actors")
     tags = {type_: _tag(type_) for type_ in columns.types}
     entries = []
-    for index, (origin, epoch, seq) in enumerate(places):
-        type_, body = types[index], columns.bodies[index]
-        bare = Entry(
-            -1,
+    for index, ((origin, epoch, seq), occurred_us, recorded_us) in enumerate(
+        zip(places, occurred.tolist(), recorded.tolist(), strict=True)
+    ):
+        recorded_at = from_micros(recorded_us)
+        type_, cause, body = types[index], columns.causes[index], columns.bodies[index]
+        told = (
             origin,
             epoch,
             seq,
-            from_micros(int(occurred[index])),
-            from_micros(int(recorded[index])),
+            recorded_at if occurred_us == recorded_us else from_micros(occurred_us),
+            recorded_at,
             columns.streams[index],
             type_,
             actors[index],
-            _long_cause(columns.causes[index], origin, epoch, seq),
+            _long_cause(cause, origin, epoch, seq),
             columns.audiences[index],
-            body if body.startswith(b"{") else tags[type_] + body,
-            b"",
         )
-        entries.append(msgspec.structs.replace(bare, leaf=leaf_hash(envelope_bytes(bare))))
+        if not body.startswith(b"{"):
+            body = tags[type_] + body
+        entries.append(Entry(-1, *told, body, leaf_hash(encode(Envelope(*told, msgspec.Raw(body))))))
     if digest_of(entries) != columns.digest:
         raise Refusal(Code.MALFORMED, "the leaves do not give the digest of the batch")
     return entries

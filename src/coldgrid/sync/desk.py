@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.rejections import Unavailable
+from coldgrid.kernel.resting import REST_MAX
 from coldgrid.kernel.service import DeciderService
 from coldgrid.sync.messages import Code, Pace, Place
 from coldgrid.sync.pace import pace_of
@@ -34,6 +35,9 @@ class Desk(Protocol):
 
     def pace(self) -> Pace:
         """Return how a node that drains a backlog goes on."""
+
+    def waits(self) -> bool:
+        """Tell whether somebody waits for the decider: who does large work lets them go first."""
 
     def now(self) -> datetime:
         """The host's system clock."""
@@ -64,6 +68,10 @@ class HandDesk:
         """As fast as can be."""
         return Pace()
 
+    def waits(self) -> bool:
+        """Nobody else is here."""
+        return False
+
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """Lend a reader of what is committed."""
@@ -93,7 +101,13 @@ class ServiceDesk:
 
     def pace(self) -> Pace:
         """Return how a node that drains a backlog goes on, by what waits here."""
-        return pace_of(self._service.waiting, self._waiting)
+        decider = self._service.decider
+        rested_s = decider.pump.lanes.oldest_s(decider.host.now())
+        return pace_of(self._service.waiting, self._waiting, behind=rested_s > REST_MAX.total_seconds())
+
+    def waits(self) -> bool:
+        """Tell whether a command or other work waits behind what runs now."""
+        return self._service.waiting > 0
 
     @contextmanager
     def turn(self) -> Iterator[None]:

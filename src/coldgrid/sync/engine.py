@@ -4,7 +4,8 @@ Invariants
     N1  At most one request is under way in each lane; an answer is looked at once.
     N2  Places come from the tower's answers alone: a node that forgot everything goes on where it was.
     N3  Facts go before proofs, proofs before readings; the feed has a lane of its own.
-    N4  What the tower refuses for good (a fork, a clone, a certificate) stops every lane but the greeting.
+    N4  What the tower refuses for good (a fork, a clone, a certificate) stops every lane but the greeting,
+        which is said ever less often until what was refused is taken: to be greeted is not enough.
 
 `step(state, told, now_us)` gives the next state and what to do. The same code runs over TLS, in the simulator
 and in the tests; `carrier` turns what is to be done into frames.
@@ -44,8 +45,6 @@ from coldgrid.sync.pace import SECOND_US, backoff_us
 POLL_AGAIN_US = SECOND_US
 # A batch of fewer says little of how fast the tower takes facts.
 RATED_FROM = 50
-BARRED_AGAIN_US = 60 * SECOND_US
-WANTED_AGAIN_US = 60 * SECOND_US
 FOR_GOOD = frozenset(
     {
         *(Code.VERSION, Code.NOT_YOURS, Code.FORKED, Code.REWOUND, Code.CLONED),
@@ -73,7 +72,8 @@ def step(state: State, told: Told, now_us: int) -> tuple[State, list[Act]]:
 def begun_anew(state: State) -> State:
     """Return a state that greets at once: the quarantine is over, and the tower may have another copy."""
     lanes = {lane: one if one.busy else LaneState() for lane, one in state.lanes.items()}
-    return _with(state, phase=Phase.DOWN, place=Place(), witnessed=Place(), code="", why="", lanes=lanes)
+    state = _with(state, phase=Phase.DOWN, place=Place(), witnessed=Place(), code="", why="", lanes=lanes)
+    return _with(state, bars=0, barred_by="")
 
 
 def due_us(state: State) -> int | None:
@@ -126,7 +126,8 @@ def _answered(state: State, told: Answered, asked: LaneState, now_us: int) -> St
     answer = _ANSWERS.get(type(told.message))
     if answer is None:
         return _failed(state, Failed(told.lane, f"{type(told.message).__name__} is no answer"), now_us)
-    return answer(state, told, asked, now_us)
+    taken = type(told.message) not in (m.Refused, m.Welcome, m.Heard) and told.lane == state.barred_by
+    return answer(_with(state, bars=0, barred_by="") if taken else state, told, asked, now_us)
 
 
 def _taken(state: State, told: Answered, asked: LaneState, now_us: int) -> State:
@@ -165,7 +166,9 @@ def _heard(state: State, told: Answered, asked: LaneState, now_us: int) -> State
 
 
 def _wanting(state: State, wanted: list[bytes]) -> State:
-    return _with(state, wanted=tuple(wanted)) if wanted else state
+    """Note what is asked for, but for blocks that this node was found not to have."""
+    there = tuple(name for name in wanted if name not in state.lost)
+    return _with(state, wanted=there) if there else state
 
 
 def _welcomed(state: State, told: Answered, asked: LaneState, now_us: int) -> State:
@@ -177,6 +180,7 @@ def _welcomed(state: State, told: Answered, asked: LaneState, now_us: int) -> St
         offline_since_us=None,
         greeted_us=now_us,
         failures=0,
+        bars=state.bars if state.barred_by else 0,
         ticket=message.ticket,
         place=message.place,
         ahead=Place(),
@@ -184,6 +188,7 @@ def _welcomed(state: State, told: Answered, asked: LaneState, now_us: int) -> St
         overlap=message.place.seq > 0,
         parcel_no=message.parcel_no,
         ask_wanted=True,
+        lost=(),
         pace=message.pace,
         tower_ahead_us=message.now_us - now_us,
         code="",
@@ -195,11 +200,11 @@ def _welcomed(state: State, told: Answered, asked: LaneState, now_us: int) -> St
 def _blocks_taken(state: State, told: Answered, asked: LaneState, now_us: int) -> State:
     message = told.message
     assert isinstance(message, m.BlocksTaken)
-    wanted = tuple(message.wanted)
-    stuck = bool(wanted) and not message.taken and wanted == state.wanted
+    wanted = tuple(name for name in message.wanted if name not in state.lost)
+    stuck = bool(wanted) and not message.taken and wanted == state.sent
     state = _with(state, wanted=wanted, pace=message.pace)
-    if stuck:  # the node has none of them: a disk that lost them, or one that was never here
-        return _lane(state, Lane.READINGS, not_before_us=now_us + WANTED_AGAIN_US)
+    if stuck:  # the node has none of them: a disk that lost them. What is fresh does not wait for that.
+        state = _with(state, wanted=(), lost=(*state.lost, *wanted))
     return _paced(state, Lane.READINGS, message.pace, now_us)
 
 
@@ -220,8 +225,11 @@ def _refused(state: State, told: Answered, asked: LaneState, now_us: int) -> Sta
     state = _with(state, code=refused.code, why=refused.why)
     if refused.code in FOR_GOOD:
         since = now_us if state.offline_since_us is None else state.offline_since_us
-        state = _with(state, phase=Phase.BARRED, offline_since_us=since)
-        return _lane(state, Lane.FACTS, not_before_us=now_us + BARRED_AGAIN_US)
+        by = state.barred_by or (told.lane if state.phase is Phase.UP else "")
+        bars = state.bars + 1
+        state = _with(state, phase=Phase.BARRED, offline_since_us=since, bars=bars, barred_by=by)
+        # Soon again at first: whoever looks into it now should see what they choose carried out at once.
+        return _lane(state, Lane.FACTS, not_before_us=now_us + backoff_us(bars, state.site_id))
     way = _REFUSALS.get((refused.code, told.lane)) or _REFUSALS.get((refused.code, None))
     changed = way(state, refused) if way is not None else state
     if changed is None or way is None:
@@ -313,8 +321,8 @@ def _plan(state: State, now_us: int) -> tuple[State, list[Act]]:
             state = _with(state, phase=state.phase if state.phase is Phase.BARRED else Phase.GREETING)
         elif isinstance(act, SendAhead):
             state = _with(state, ahead=state.backlog.head, ahead_us=now_us)
-        elif isinstance(act, SendBlocks) and not act.hashes:
-            state = _with(state, ask_wanted=False)
+        elif isinstance(act, SendBlocks):
+            state = _with(state, ask_wanted=state.ask_wanted and bool(act.hashes), sent=act.hashes)
     return state, acts
 
 

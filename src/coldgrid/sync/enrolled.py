@@ -22,6 +22,7 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.sync.admission import Certificate, Node, decide_renewal
 from coldgrid.sync.node_words import (
     CertificateExists,
+    CertificateRecognised,
     CertificateRenewed,
     CertificateSuperseded,
     CertificateTakenUp,
@@ -32,6 +33,7 @@ from coldgrid.sync.node_words import (
     NodeNotFound,
     NodeRevoked,
     NoteNodeSeen,
+    RecogniseCertificate,
     RenewCertificate,
     ReportClone,
     RevokeNode,
@@ -149,7 +151,9 @@ _TAKE_UP = Statement(
 _SEE = Statement(upsert(sync_node_seen, keys=["node_id"], set_=["code_id", "starts", "run", "seen_at"]))
 
 
-def _certify(tx: Tx, event: NodeEnrolled | CertificateRenewed, at: datetime, replaces: str) -> None:
+def _certify(
+    tx: Tx, event: NodeEnrolled | CertificateRenewed | CertificateRecognised, at: datetime, replaces: str
+) -> None:
     tx.write(
         _CERTIFY,
         serial=event.serial,
@@ -197,6 +201,12 @@ def _take_up_row(tx: Tx, event: CertificateTakenUp) -> None:
     tx.write(_SUPERSEDE, whose=event.node_id, new=event.serial, at=event.taken_up_at)
 
 
+@projects(CertificateRecognised)
+def _recognise_row(tx: Tx, event: CertificateRecognised) -> None:
+    _certify(tx, event, event.issued_at, "")
+    tx.write(_RENEW, which=event.node_id, new=event.serial, until=event.not_after)
+
+
 @projects(CloneSuspected)
 def _suspect_row(tx: Tx, event: CloneSuspected) -> None:
     tx.write(_SUSPECT, which=event.node_id, at=event.suspected_at, why=event.why)
@@ -242,6 +252,14 @@ def take_up_certificate(tx: Tx, command: TakeUpCertificate) -> None:
         tx.record(f"node/{held.node_id}", event)
 
 
+@handles(RecogniseCertificate, action="sync.recognise_certificate", owner=Owner.NETWORK)
+def recognise_certificate(tx: Tx, command: RecogniseCertificate) -> None:
+    """Write a certificate down that the gate has proved to be ours (`admission`, N5); twice is harmless."""
+    if find_certificate(tx, command.serial) is None:
+        told = {name: getattr(command, name) for name in CertificateRecognised.__struct_fields__}
+        tx.record(f"node/{command.node_id}", CertificateRecognised(**told))
+
+
 @handles(ReportClone, action="sync.report_clone", owner=Owner.NETWORK)
 def report_clone(tx: Tx, command: ReportClone) -> None:
     """Record a suspicion, once for each reason."""
@@ -282,6 +300,12 @@ def note_node_seen(tx: Tx, command: NoteNodeSeen) -> None:
 _NODES = sa.select(*(sync_node.c[name] for name in Node.__struct_fields__))
 _NODE = Statement(_NODES.where(_THIS), into=Node)
 _ALL = Statement(_NODES.order_by(sync_node.c.site_id, sync_node.c.enrolled_at.desc()), into=Node)
+_OF_SITE = Statement(
+    _NODES.where(sync_node.c.site_id == sa.bindparam("whose"))
+    .where(sync_node.c.revoked_at.is_(None))
+    .order_by(sync_node.c.enrolled_at.desc()),
+    into=Node,
+)
 _CERTIFICATES = sa.select(*(sync_certificate.c[name] for name in Certificate.__struct_fields__))
 _CERTIFICATE = Statement(
     _CERTIFICATES.where(sync_certificate.c.serial == sa.bindparam("which")), into=Certificate
@@ -318,6 +342,11 @@ def get_node(db: Reader, node_id: str) -> Node:
 def list_nodes(db: Reader) -> list[Node]:
     """Return every node ever enrolled, by site, the newest of a site first."""
     return db.all(_ALL)
+
+
+def nodes_of(db: Reader, site_id: str) -> list[Node]:
+    """Return the nodes of a site that are not cut off, the newest first."""
+    return db.all(_OF_SITE, whose=site_id)
 
 
 def find_certificate(db: Reader, serial: str) -> Certificate | None:

@@ -18,25 +18,30 @@ from typing import Any
 import msgspec
 import structlog
 
+from coldgrid.kernel import log
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.cascade import system
 from coldgrid.kernel.events import Command, Entry
+from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.sync import enrolled
-from coldgrid.sync.admission import Node, Run, clone_suspected, decide_admission
-from coldgrid.sync.authority import Entropy, Peer
+from coldgrid.sync.admission import Node, Run, clone_suspected, decide_admission, may_recognise
+from coldgrid.sync.authority import BACKDATED, Entropy, Peer, Shown
 from coldgrid.sync.node_words import (
+    AuthorityOutlived,
     NoCertificate,
     NodeCloned,
     NodeEnrolled,
     NodeRevoked,
     NoteNodeSeen,
+    RecogniseCertificate,
     ReportClone,
     RunNotNamed,
     TakeUpCertificate,
 )
 from coldgrid.sync.places import Connection
 
+RECOGNISED_WITHIN_S = 30.0
 NOTED_EVERY = timedelta(seconds=60)
 Submit = Callable[[Command, Principal, str | None], Future[Any]]
 REGISTRAR = system("sync.registrar")
@@ -81,13 +86,20 @@ class _Heard(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """Admits requests of nodes. `network`: the name in every certificate of this network."""
+    """Admits requests of nodes.
 
-    def __init__(self, network: str, means: Means) -> None:
+    Args:
+        network: The name in every certificate of this network.
+        means: What the composition root lends.
+        issuers: Returns the keys of the authorities that count (`Certifying.issuers`).
+    """
+
+    def __init__(self, network: str, means: Means, issuers: Callable[[], frozenset[str]]) -> None:
         self.reader = means.reader
         self.submit = means.submit
         self.now = means.now
         self._network = network
+        self._issuers = issuers
         self._lock = threading.Lock()
         self._heard: dict[str, _Heard] | None = None
         self._taken_up: set[str] = set()
@@ -97,7 +109,7 @@ class Gate:
         """Return which node sends a request.
 
         Raises:
-            Forbidden: it is not admitted; see `admission.decide_admission`, and `NodeCloned`.
+            Forbidden: it is not admitted: `admission.decide_admission`, `AuthorityOutlived`, `NodeCloned`.
         """
         shown = connection.shown
         if shown is None or shown.identity.network != self._network:
@@ -107,13 +119,39 @@ class Gate:
             node = enrolled.find_node(db, shown.identity.node_id)
             held = enrolled.find_certificate(db, shown.serial)
             heard = self._known(db)
+            lost = node if held is None and node is not None and self._was_lost(db, shown, node) else None
+        if lost is not None:
+            self._recognise(connection)
+            with self.reader() as db:
+                node, held = enrolled.find_node(db, lost.node_id), enrolled.find_certificate(db, shown.serial)
         peer = decide_admission(shown, node, held, at, renewing=renewing)
+        if connection.issuer not in self._issuers():  # it ended while the connection was open
+            raise AuthorityOutlived(node_id=shown.identity.node_id)
         assert node is not None
         assert held is not None
         self._note(node, parse_run(run), heard, peer)
         if held.taken_up_at is None and not renewing:
             self._take_up(held.serial, at)
         return peer
+
+    def _was_lost(self, db: Reader, shown: Shown, node: Node) -> bool:
+        """Tell whether this tower gave a certificate out and lost its record (admission.N5)."""
+        newest = enrolled.find_certificate(db, node.serial)
+        return newest is not None and may_recognise(shown, node, newest, recovered_at(db))
+
+    def _recognise(self, connection: Connection) -> None:
+        shown = connection.shown
+        assert shown is not None
+        command = RecogniseCertificate(
+            node_id=shown.identity.node_id,
+            serial=shown.serial,
+            key_hash=shown.key_hash,
+            certificate=connection.pem,
+            issued_at=shown.not_before + BACKDATED,
+            not_after=shown.not_after,
+        )
+        self.submit(command, REGISTRAR, None).result(RECOGNISED_WITHIN_S)
+        logger.warning("certificate_recognised", node=command.node_id, serial=command.serial)
 
     def last_heard(self) -> dict[str, datetime]:
         """Return when each node was last heard of, to the second in this process."""
@@ -173,6 +211,13 @@ class Gate:
 
     def _tell(self, command: Command) -> None:
         self.submit(command, REGISTRAR, None).add_done_callback(_report)
+
+
+def recovered_at(db: Reader) -> datetime | None:
+    """Return when the network's log was begun anew last, because a tower was put back; None: it never was."""
+    epoch = max((epoch for origin, epoch, _ in log.epochs(db) if origin == NETWORK_ORIGIN), default=0)
+    opened = log.find(db, f"{NETWORK_ORIGIN}/{epoch}/0") if epoch > log.FIRST_EPOCH else None
+    return None if opened is None else opened.recorded_at
 
 
 def _report(done: Future[Any]) -> None:

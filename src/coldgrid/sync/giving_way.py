@@ -4,12 +4,14 @@ Invariants
     W1  It answers only while a choice for the site waits to be carried out; each step can be asked again.
     W2  The tower gives its own entries up only behind a place that both sides have, by its leaf, and only
         such that no other site was told of.
+    W3  Readings that the tower took stay, also where the manifests of their blocks are given up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -28,13 +30,19 @@ from coldgrid.sync.choices import Choice, ChoiceFailed
 from coldgrid.sync.codec import unpack_entries
 from coldgrid.sync.desk import Desk
 from coldgrid.sync.handover import RowsAsk
-from coldgrid.sync.messages import Code, Columns, Place, Tip
+from coldgrid.sync.messages import Blocks, Code, Columns, Place, Tip
+from coldgrid.sync.readings import blocks_to_send
 from coldgrid.sync.wire import Refusal
+from coldgrid.telemetry import arriving, resending
+from coldgrid.telemetry.reading_times import sensor_of
+from coldgrid.telemetry.sensors import sensors_of_site
 
 CAUSE = "sync.copy"
 LEAF_BYTES = 32
 LEAVES_MAX = 4_000
 FED_MAX = 1_000
+PARCELS_MAX = 4
+BLOCKS_MAX = 500
 _pack = msgspec.msgpack.encode
 
 
@@ -44,6 +52,13 @@ class Chosen(msgspec.Struct, frozen=True):
     keep: str
     end: Place
     waiting: list[str]
+
+
+class ReadingsPart(msgspec.Struct, frozen=True):
+    """Readings of the site that are in no block, as parcels. `more`: there are others after them."""
+
+    parcels: list[bytes]
+    more: bool
 
 
 def answers(desk: Desk) -> dict[str, Callable[[str, bytes], bytes]]:
@@ -64,6 +79,8 @@ def answers(desk: Desk) -> dict[str, Callable[[str, bytes], bytes]]:
         "copy.leaves": told(_leaves, tuple[int, int]),
         "copy.fed": told(_fed, list[tuple[str, bytes]]),
         "copy.waiting": told(_waiting, str),
+        "copy.readings": told(_readings, int),
+        "copy.blocks": told(_blocks, list[bytes]),
         "copy.aside": told(_take_aside, Columns),
         "copy.give_way": told(_give_way, Tip),
         "copy.done": told(_done, Tip),
@@ -110,6 +127,25 @@ def _waiting(desk: Desk, site_id: str, table: str) -> handover.RowsPart:
         if table not in luggage.waiting_tables():
             raise Refusal(Code.UNKNOWN, f"{table[:60]!r} is no table of waiting work")
         return handover.rows_for(cast(Reads, db), site_id, RowsAsk(table))
+
+
+def _readings(desk: Desk, site_id: str, after: int) -> ReadingsPart:
+    """Return the next parcels of what is not sealed here, those before number `after` left out."""
+    with desk.reader() as db:
+        chosen_for(db, site_id)
+        some = list(
+            islice(resending.unsealed_parcels(db, site_id), max(after, 0), max(after, 0) + PARCELS_MAX + 1)
+        )
+    return ReadingsPart(some[:PARCELS_MAX], len(some) > PARCELS_MAX)
+
+
+def _blocks(desk: Desk, site_id: str, hashes: list[bytes]) -> Blocks:
+    """Return blocks that the tower's copy vouches for and the node lacks, as many as fit."""
+    with desk.reader() as db:
+        chosen_for(db, site_id)
+        found = blocks_to_send(db, hashes[:BLOCKS_MAX])
+        own = {sensor.sensor_id for sensor in sensors_of_site(db, site_id)}
+    return Blocks([block for block in found.blocks if sensor_of(block.sensor_id) in own])
 
 
 def _take_aside(desk: Desk, site_id: str, columns: Columns) -> int:
@@ -161,6 +197,7 @@ def _give_way(desk: Desk, site_id: str, common: Tip) -> bool:
         if tail:
             why = f"the node's copy is kept: {choice.reason}"
             rebuild.without(decider, site_id, tail, why, partial(forget_proofs, tail=tail))
+        decider.take(site_id, lambda tx: arriving.take_back(tx, site_id), CAUSE)
         _settle(decider, choice, common, len(tail))
         return True
 

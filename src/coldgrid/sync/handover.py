@@ -34,7 +34,7 @@ from coldgrid.kernel.rejections import Conflict
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.sync.enrolled import list_nodes
+from coldgrid.sync.enrolled import nodes_of
 from coldgrid.sync.messages import Code, Place
 from coldgrid.sync.node_words import CallBackSite, SiteCalledBack
 from coldgrid.sync.receiving import forget_link, place_of
@@ -209,7 +209,7 @@ def begin(decider: Decider, site_id: str, replace: bool) -> Begun:
     reads = Reads(decider.connection)
     place = place_of(decider, site_id)
     if not is_closed(reads, site_id, place):
-        nodes = [node for node in list_nodes(reads) if node.site_id == site_id and node.revoked_at is None]
+        nodes = nodes_of(reads, site_id)
         if len(nodes) > 1 and not replace:
             why = f"{nodes[1].node_id} is the node of {site_id}; to take its place, join with --replace"
             raise Refusal(Code.NOT_YOURS, why)
@@ -318,11 +318,7 @@ def take_back(decider: Decider, site_id: str, *, lost: bool) -> bool:
     reads = Reads(decider.connection)
     closed = is_closed(reads, site_id, place_of(decider, site_id))
     state = state_of(reads, site_id)
-    if (
-        not lost
-        and state == CLOSED
-        and any(node.site_id == site_id and node.revoked_at is None for node in list_nodes(reads))
-    ):
+    if not lost and state == CLOSED and nodes_of(reads, site_id):
         raise NodeMayWrite(site_id=site_id)
     if not lost and not (closed and state in HANDING):
         _call_back(decider, site_id)

@@ -32,7 +32,8 @@ class NotEnrolled(Exception):
 class KnownTower(msgspec.Struct, frozen=True, kw_only=True):
     """What a node knows of its tower: where it is, what it signs with, and how it names the node.
 
-    `joined_with`: the hash of the secret of the code that it joined with last.
+    `joined_with`: the hash of the secret of the code that it joined with last. `before`: the authority before
+    this one, which counts until the tower says that it does not.
     """
 
     url: str
@@ -42,6 +43,12 @@ class KnownTower(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str
     signing_keys: list[str] = []
     joined_with: str = ""
+    before: str = ""
+
+    @property
+    def trusted_pem(self) -> str:
+        """The certificates of all authorities that count."""
+        return self.authority + self.before
 
 
 class NodeIdentity(msgspec.Struct, frozen=True):
@@ -125,23 +132,27 @@ def open_authority(path: Path, network: str, now: datetime, entropy: Entropy) ->
 
 
 def tower_chain(
-    path: Path, authority: Authority, hosts: Sequence[str], now: datetime, entropy: Entropy
+    path: Path, authority: Authority, hosts: Sequence[str], now: datetime, entropy: Entropy, link: str = ""
 ) -> bool:
     """See to it that the file holds the tower's key and a good certificate; return whether it was made anew.
 
-    It is made anew when there is none, when two thirds of its life are over, and when `hosts` changed.
+    It is made anew when there is none, when two thirds of its life are over, and when `hosts`, the authority
+    or `link` changed: the link (PEM) leads who trusts the authority before to the present one.
     """
     try:
-        key, certificate = _split(read_private(path))
+        held = read_private(path)
+        key, certificate = _split(held)
         due = ca.renew_from(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         fits = ca.is_issued_by(certificate, authority.certificate) and ca.hosts_in(names) == set(hosts)
+        fits = fits and held == _joined(key, certificate) + link.encode()
         if fits and certificate.not_valid_before_utc <= now < due:
             return False
     except (FileNotFoundError, BadCertificate, x509.ExtensionNotFound):
         pass
     key = ca.make_key(entropy)
-    write_private(path, _joined(key, authority.sign_tower(key.public_key(), hosts, now, entropy)))
+    certificate = authority.sign_tower(key.public_key(), hosts, now, entropy)
+    write_private(path, _joined(key, certificate) + link.encode())
     return True
 
 
@@ -186,6 +197,18 @@ def keep_certificate(folder: Path, key: Key, pem: str, tower: KnownTower) -> Nod
     return NodeIdentity(tower, folder / CHAIN, ca.read_shown(certificate))
 
 
+def keep_tower(folder: Path, tower: KnownTower) -> NodeIdentity:
+    """Keep what a node knows of its tower, beside the certificate that it has.
+
+    Raises:
+        BadCertificate: that one is not by an authority of this tower.
+    """
+    _, certificate = _split(read_private(folder / CHAIN))
+    _check(certificate, tower)
+    write_private(folder / TOWER, msgspec.json.format(msgspec.json.encode(tower)) + b"\n")
+    return NodeIdentity(tower, folder / CHAIN, ca.read_shown(certificate))
+
+
 def open_identity(folder: Path) -> NodeIdentity:
     """Read who the node in a folder is.
 
@@ -208,7 +231,8 @@ def open_identity(folder: Path) -> NodeIdentity:
 
 
 def _check(certificate: x509.Certificate, tower: KnownTower) -> None:
-    if not ca.is_issued_by(certificate, ca.load_certificate(tower.authority.encode())):
+    authorities = [pem for pem in (tower.authority, tower.before) if pem]
+    if not any(ca.is_issued_by(certificate, ca.load_certificate(pem.encode())) for pem in authorities):
         raise BadCertificate("the certificate is not by the tower's authority")
     if ca.read_shown(certificate).identity != ca.Identity(tower.network, tower.site_id, tower.node_id):
         raise BadCertificate(f"the certificate names {ca.uris_of(certificate)}, not this node")

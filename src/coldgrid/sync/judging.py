@@ -5,17 +5,18 @@ Invariants
     J2  A new epoch begins by citing the last entry here: what lies between was not lost on the way.
     J3  A ticket is shown once: a copied or rewound disk shows an old one, and is found by that.
     J4  A node speaks for its own site only: its origin, streams that sites own, facts about itself.
+    J5  A node that has fewer parcels of readings than it sent, or others, was put back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from coldgrid.kernel import log
-from coldgrid.kernel.events import Entry, UnknownEvent, decode, tag_of
+from coldgrid.kernel.events import Entry, Event, UnknownEvent, decode, decoder_of, tag_of
 from coldgrid.kernel.origins import OriginOpened
 from coldgrid.kernel.ownership import may_extend
 from coldgrid.sync.messages import Code, Hello, Place, Tip
@@ -39,6 +40,16 @@ class Link(msgspec.Struct, frozen=True):
     nonce: bytes = b""
 
 
+class LastParcel(msgspec.Struct, frozen=True):
+    """The last parcel of a site's readings that is here, and its mark; empty where it is not known."""
+
+    parcel_no: int = 0
+    mark: bytes = b""
+
+
+NO_PARCEL = LastParcel()
+
+
 class Greeting(msgspec.Struct, frozen=True):
     """What comes of a Hello: the version to speak. `again`: it came twice, and gets the same answer."""
 
@@ -49,8 +60,12 @@ class Greeting(msgspec.Struct, frozen=True):
 # --- Decisions (pure) ---------------------------------------------------------------
 
 
-def decide_greeting(hello: Hello, link: Link | None, head: Place, leaf: bytes) -> Greeting:
+def decide_greeting(
+    hello: Hello, link: Link | None, head: Place, leaf: bytes, last: LastParcel = NO_PARCEL
+) -> Greeting:
     """Return how to go on with a node whose log stands here at `head`, its last entry's leaf being `leaf`.
+
+    `last`: the last parcel of its readings here.
 
     Raises:
         Refusal: no common version; the node has lost its past; its disk was rewound or copied (J1, J3).
@@ -63,6 +78,7 @@ def decide_greeting(hello: Hello, link: Link | None, head: Place, leaf: bytes) -
     _check_tips(hello.tips, head, leaf)
     if link is not None:
         _check_ticket(hello, link)
+        check_parcel(hello.parcel_no, hello.parcel_mark, last)
     return Greeting(common[-1])
 
 
@@ -82,6 +98,23 @@ def _check_ticket(hello: Hello, link: Link) -> None:
     if link.ticket and hello.ticket != link.ticket and not lost:
         why = "another host has talked since in this node's name, or its disk was put back"
         raise Refusal(Code.CLONED, why, here=link.ticket.hex(), there=hello.ticket.hex())
+
+
+def check_parcel(parcel_no: int, mark: bytes, last: LastParcel) -> None:
+    """Hold what a node says of its last parcel of readings, or of ours, against what is here (J5).
+
+    Raises:
+        Refusal: rewound: it has fewer, or another one under the same number.
+    """
+    if parcel_no < 0 or parcel_no > last.parcel_no:
+        return
+    facts = {"here": last.mark.hex(), "there": mark.hex(), "parcel_no": last.parcel_no}
+    if parcel_no < last.parcel_no:
+        why = f"the node has {parcel_no} parcels of readings and sent {last.parcel_no}: its disk was put back"
+        raise Refusal(Code.REWOUND, why, **facts)
+    if mark and last.mark and mark != last.mark:
+        why = f"the node has other readings in parcel {parcel_no} than it sent before: its disk was put back"
+        raise Refusal(Code.REWOUND, why, **facts)
 
 
 def _check_tips(tips: Sequence[Tip], head: Place, leaf: bytes) -> None:
@@ -108,16 +141,17 @@ def decide_facts(entries: Sequence[Entry], head: Place, known: Mapping[tuple[int
         Refusal: gap, with the place to go on from; forked, with both hashes.
     """
     skip = check_known(entries, known, head)
-    place = head
+    place = (head.epoch, head.seq)
     for entry in entries[skip:]:
-        if not _follows(place, entry):
+        at = (entry.epoch, entry.seq)
+        if (at != place or not entry.epoch) and not _follows(Place(*place), entry):
             raise Refusal(
                 Code.GAP,
                 f"{entry.id} does not follow what is here",
                 epoch=max(head.epoch, log.FIRST_EPOCH),
                 seq=head.seq,
             )
-        place = Place(entry.epoch, entry.seq + 1)
+        place = (entry.epoch, entry.seq + 1)
     return skip
 
 
@@ -165,23 +199,24 @@ def check_opening(entry: Entry, head: Place, leaf: bytes) -> None:
         raise forked(head.epoch, head.seq, leaf, there)
 
 
-def check_authority(site_id: str, entries: Sequence[Entry]) -> None:
-    """Refuse what a node may not say (J4).
+def check_authority(site_id: str, entries: Sequence[Entry]) -> list[Event | UnknownEvent]:
+    """Refuse what a node may not say (J4); return the events of the entries.
 
     Raises:
         Refusal: not_yours; malformed, where a body is not what its type says.
     """
+    events, decoders = [], _Decoders()
     for entry in entries:
         if entry.origin != site_id:
             raise Refusal(Code.NOT_YOURS, f"{entry.origin} is not {site_id}", entry=entry.id)
         try:
-            owned = may_extend(entry.origin, entry.stream)
+            owned = may_extend(site_id, entry.stream)
         except KeyError:
             owned = True  # a stream of a newer release: kept, and projected by nobody here
         if not owned:
             raise Refusal(Code.NOT_YOURS, f"{entry.stream} is the network's", entry=entry.id)
         try:
-            event = decode(entry.type, entry.body)
+            event = decoders[entry.type](entry.body)
             if isinstance(event, UnknownEvent):
                 msgspec.json.decode(entry.body)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -189,6 +224,16 @@ def check_authority(site_id: str, entries: Sequence[Entry]) -> None:
         about = getattr(event, "site_id", site_id)
         if about != site_id:
             raise Refusal(Code.NOT_YOURS, f"{entry.id} is about {about}", entry=entry.id)
+        events.append(event)
+    return events
+
+
+class _Decoders(dict[str, Callable[[bytes], Event | UnknownEvent]]):
+    """What decodes each type of a batch, looked up once."""
+
+    def __missing__(self, type_: str) -> Callable[[bytes], Event | UnknownEvent]:
+        decoder = self[type_] = decoder_of(type_)
+        return decoder
 
 
 def forked(epoch: int, size: int, here: bytes, there: bytes) -> Refusal:

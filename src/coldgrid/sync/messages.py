@@ -120,10 +120,15 @@ class Block(Part, frozen=True, array_like=True):
 
 
 class Parcel(Part, frozen=True, array_like=True):
-    """Readings of all sensors of a site that are not sealed yet."""
+    """Readings of all sensors of a site that are not sealed yet. `mark`: see `telemetry.parcel_marks`.
+
+    `again`: they may have been sent before in another one.
+    """
 
     parcel_no: int
     body: bytes
+    mark: bytes = b""
+    again: bool = False
 
 
 # --- Messages ---------------------------------------------------------------------
@@ -133,6 +138,7 @@ class Hello(Part, frozen=True, array_like=True, tag=1):
     """A node begins to talk. `ticket`: the one it was given last; `tips`: the ends of its epochs.
 
     `number` counts a node's greetings, `nonce` is of this one: the same again is one that came twice.
+    `parcel_no` and `parcel_mark`: its last parcel of readings; -1: it does not say.
     """
 
     versions: list[int]
@@ -144,10 +150,12 @@ class Hello(Part, frozen=True, array_like=True, tag=1):
     now_us: int
     number: int = 0
     nonce: bytes = b""
+    parcel_no: int = -1
+    parcel_mark: bytes = b""
 
 
 class Welcome(Part, frozen=True, array_like=True, tag=2):
-    """The tower's answer: the ticket to show next time, and what it has of the node's log."""
+    """The tower's answer: the ticket to show next time, what it has of the node's log and of its readings."""
 
     version: int
     ticket: bytes
@@ -156,6 +164,7 @@ class Welcome(Part, frozen=True, array_like=True, tag=2):
     parcel_no: int
     now_us: int
     pace: Pace = Pace()
+    parcel_mark: bytes = b""
 
 
 class Refused(Part, frozen=True, array_like=True, tag=3):
@@ -212,10 +221,15 @@ class FeedPart(Part, frozen=True, array_like=True, tag=8):
 
 
 class Parcels(Part, frozen=True, array_like=True, tag=9):
-    """Parcels in order. `skip_to`: those before it were sealed meanwhile, and come as blocks."""
+    """Parcels in order. `skip_to`: those before it were sealed meanwhile, and come as blocks.
+
+    `after`: the last one that the tower has, and its mark as the node knows it.
+    """
 
     parcels: list[Parcel]
     skip_to: int = 0
+    after: int = -1
+    after_mark: bytes = b""
 
 
 class ParcelsTaken(Part, frozen=True, array_like=True, tag=10):

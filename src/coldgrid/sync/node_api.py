@@ -19,11 +19,12 @@ from coldgrid.sync.enrolment import CODE_LIFE
 from coldgrid.sync.node_port import NodePort
 from coldgrid.sync.node_words import IssueCode, RevokeNode
 from coldgrid.webkit.commands import run, submit
+from coldgrid.webkit.leading import AT_LEADER
 from coldgrid.webkit.problems import WrongMediaType
 from coldgrid.webkit.visitors import Db
 
 Req = Request[Any, Any, Any]
-READ = {"action": "sync.read"}
+READ = {"action": "sync.read", **AT_LEADER}  # the port knows who was heard
 TAGS = ["nodes"]
 
 
@@ -147,21 +148,26 @@ def node_detail(request: Req, db: Db, node_id: FromPath[str]) -> NodeShown:
     return shown(request, db, [enrolled.get_node(db, node_id)])[0]
 
 
-@post("/api/v1/nodes/codes", tags=TAGS, status_code=200)
+@post(
+    "/api/v1/nodes/codes",
+    opt={"takes": CodeAsked, "answers": CodeGiven, **AT_LEADER},
+    tags=TAGS,
+    status_code=200,
+)
 async def new_code(request: Req) -> Response[bytes]:
     """Issue a one-time enrolment code for a site; it is told this once."""
     if (
         request.headers.get("content-type", "application/json").partition(";")[0].strip()
         != "application/json"
     ):
-        raise WrongMediaType(given=request.headers.get("content-type", ""))
+        raise WrongMediaType(given=request.headers.get("content-type", ""), takes="application/json")
     asked = decode_all(await request.body(), CodeAsked)
     given = await give_code(request, asked.site_id, asked.node_id)
     headers = {"cache-control": "no-store"}
     return Response(msgspec.json.encode(given), media_type="application/json", headers=headers)
 
 
-@post("/api/v1/nodes/{node_id:str}/revoke", tags=TAGS, status_code=200)
+@post("/api/v1/nodes/{node_id:str}/revoke", opt={"takes": RevokeNode}, tags=TAGS, status_code=200)
 async def revoke(request: Req, node_id: FromPath[str]) -> Response[bytes]:
     """Cut a node off at once and for ever; the body gives the `reason`."""
     return await submit(request, RevokeNode, node_id=node_id)

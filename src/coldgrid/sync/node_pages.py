@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
@@ -12,18 +13,21 @@ from coldgrid.access import people
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.network.sites import site_labels
-from coldgrid.sync import enrolled, enrolment, node_api
+from coldgrid.sync import authorities, enrolled, enrolment, node_api
+from coldgrid.sync.admission import Node
 from coldgrid.sync.codes import pin_of
 from coldgrid.sync.node_api import CodeGiven, give_code
+from coldgrid.sync.node_port import NodePort
 from coldgrid.sync.node_words import RevokeNode, WithdrawCode
 from coldgrid.webkit.commands import form_values, submit_form
 from coldgrid.webkit.forms import NO_FORM, Form, refused_form
+from coldgrid.webkit.leading import AT_LEADER
 from coldgrid.webkit.problems import status_of
 from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, may
 
 Req = Request[Any, Any, Any]
-VIEW = {"action": "sync.view"}
+VIEW = {"action": "sync.view", **AT_LEADER}  # the port knows who was heard
 SEERS = frozenset({"admin", "auditor", "planner", "technician"})
 # Polls are held for some minutes: who said nothing for longer than that is silent.
 SILENT_AFTER = timedelta(minutes=10)
@@ -35,6 +39,14 @@ STATES = {
     "copied": ("crit", "Copy suspected"),
     "revoked": ("off", "Revoked"),
 }
+
+
+class Replacing(msgspec.Struct, frozen=True):
+    """The authority was replaced: until when the one before counts, and which nodes have not gone over."""
+
+    ends_at: datetime
+    without: list[Node]
+
 
 register_nav(NavItem(group="Set up", label="Nodes", href="/nodes", icon="plug", roles=SEERS, order=70))
 
@@ -66,6 +78,7 @@ def _nodes(request: Req, db: Reader, form: Form, given: CodeGiven | None = None)
         may_issue=port is not None and may(request, "sync.issue_code"),
         may_withdraw=may(request, "sync.withdraw_code"),
         authority=_spaced(pin_of(port.authority.fingerprint)) if port is not None else "",
+        replacing=_replacing(port, db) if port is not None else None,
         system_now=now,
         silent_after=SILENT_AFTER,
         names=people.names(db),
@@ -75,7 +88,7 @@ def _nodes(request: Req, db: Reader, form: Form, given: CodeGiven | None = None)
     )
 
 
-@post("/nodes", include_in_schema=False)
+@post("/nodes", opt=AT_LEADER, include_in_schema=False)
 async def issue(request: Req, db: Db) -> Response[Any]:
     """Issue a code for a site, and show it this once."""
     values = await form_values(request)
@@ -86,7 +99,7 @@ async def issue(request: Req, db: Db) -> Response[Any]:
     return _nodes(request, db, NO_FORM, given)
 
 
-@post("/nodes/codes/{code_id:str}/withdraw", include_in_schema=False)
+@post("/nodes/codes/{code_id:str}/withdraw", opt=AT_LEADER, include_in_schema=False)
 async def withdraw(request: Req, code_id: FromPath[str]) -> Response[Any]:
     """Take a code back."""
     return await submit_form(
@@ -129,7 +142,7 @@ def _node(
     )
 
 
-@post("/nodes/{node_id:str}/code", include_in_schema=False)
+@post("/nodes/{node_id:str}/code", opt=AT_LEADER, include_in_schema=False)
 async def bring_back(request: Req, db: Db, node_id: FromPath[str]) -> Response[Any]:
     """Issue a code that brings this node back, and show it this once."""
     values = await form_values(request)
@@ -140,7 +153,7 @@ async def bring_back(request: Req, db: Db, node_id: FromPath[str]) -> Response[A
     return _node(request, db, node_id, NO_FORM, given)
 
 
-@post("/nodes/{node_id:str}/revoke", include_in_schema=False)
+@post("/nodes/{node_id:str}/revoke", opt=AT_LEADER, include_in_schema=False)
 async def revoke(request: Req, db: Db, node_id: FromPath[str]) -> Response[Any]:
     """Cut the node off."""
     return await submit_form(
@@ -151,6 +164,14 @@ async def revoke(request: Req, db: Db, node_id: FromPath[str]) -> Response[Any]:
         again=lambda form: _node(request, db, node_id, form),
         node_id=node_id,
     )
+
+
+def _replacing(port: NodePort, db: Reader) -> Replacing | None:
+    succession = port.certifying.succession
+    if succession is None:
+        return None
+    without = authorities.nodes_without(db, port.authority.certificate)
+    return Replacing(succession.ends_at, without)
 
 
 def _last(values: dict[str, list[str]], name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,23 @@ import structlog
 
 from coldgrid.kernel.events import Entry
 from coldgrid.sync import enrolled, identity_files
+from coldgrid.sync.authority import Authority
+from coldgrid.sync.certifying import Certifying
 from coldgrid.sync.codes import SECRET_ENTROPY_BYTES, EnrolmentCode, make_code
-from coldgrid.sync.gate import Gate, Means
+from coldgrid.sync.gate import REGISTRAR, Gate, Means
 from coldgrid.sync.places import Limits
 from coldgrid.sync.port import PortApp, Post
-from coldgrid.sync.registrar import Registrar
+from coldgrid.sync.registrar import ANSWER_WITHIN_S, Registrar
+from coldgrid.sync.succession import OVERLAP
 from coldgrid.sync.tls_server import TlsPort, server_context
 
 CHAIN_SUFFIX = ".tower"
 EVERYWHERE = ("0.0.0.0", "::")
 logger = structlog.get_logger("coldgrid.sync")
+
+
+class AuthorityEndsSoon(Exception):
+    """The authority has to be replaced now, so that nodes which are away hear of it in time."""
 
 
 class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +48,9 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodePort:
-    """The port for nodes of a tower. Call `tend` now and then: it renews the tower's own certificate.
+    """The port for nodes of a tower.
+
+    Call `tend` now and then: it renews the tower's own certificate, and ends the authority before in time.
 
     Args:
         settings: See there.
@@ -49,7 +59,7 @@ class NodePort:
         post: Answers the frames of nodes; None: enrolment only.
 
     Raises:
-        BadCertificate, PermissionError: the authority's file cannot be used; see `identity_files`.
+        BadCertificate, PermissionError: the authority's file cannot be used; see `Certifying`.
     """
 
     def __init__(
@@ -63,17 +73,16 @@ class NodePort:
         self.now = means.now
         self._entropy = means.entropy
         fresh = not settings.authority.exists()
-        self.authority = identity_files.open_authority(
-            settings.authority, settings.network, means.now(), means.entropy
-        )
+        self.means = means
+        self.certifying = Certifying(settings.authority, settings.network, means.now, means.entropy)
         self._chain = settings.authority.with_name(settings.authority.name + CHAIN_SUFFIX)
         self._renew_chain()
         if fresh:
             _warn_of_orphans(means)
-        self.gate = Gate(settings.network, means)
-        registrar = Registrar(self.authority, means, signing_keys)
+        self.gate = Gate(settings.network, means, self.certifying.issuers)
+        registrar = Registrar(self.certifying, means, signing_keys)
         self.app = PortApp(registrar, self.gate, post)
-        context = server_context(self.authority.pem, self._chain)
+        context = server_context(self.certifying.trusted_pem, self._chain)
         self.server = TlsPort(self.app, (settings.host, settings.port), context, means.now, settings.limits)
         self.app.refusals = self.server.refusals
         self.gate.on_cut(self.server.cut)
@@ -95,12 +104,70 @@ class NodePort:
         self.server.stop()
         self.app.close()
 
+    @property
+    def authority(self) -> Authority:
+        """Who certifies here now."""
+        return self.certifying.authority
+
     def tend(self) -> str:
-        """Renew the tower's certificate when two thirds of its life are over; say what was done."""
-        if not self._renew_chain():
-            return "tower's certificate is good"
-        self.server.context.load_cert_chain(self._chain)
-        return "tower's certificate renewed"
+        """Renew the tower's certificate when two thirds of its life are over; say what was done.
+
+        Raises:
+            AuthorityEndsSoon: the authority ends before a new one would have reached every node.
+        """
+        ended, renewed = self.certifying.end_when_due(), self._renew_chain()
+        if ended or renewed:
+            self._trust()
+        if ended:
+            self._cut_off_all()
+        self._note()
+        ends_at = self.authority.certificate.not_valid_after_utc
+        if ends_at - self.now() < OVERLAP:
+            raise AuthorityEndsSoon(f"the authority ends on {ends_at:%Y-%m-%d}: coldgrid tower rotate-ca")
+        return "tower's certificate renewed" if renewed else "tower's certificate is good"
+
+    def replace_authority(self) -> datetime:
+        """Make a new authority, from which all certificates come from now on; return when the old one ends.
+
+        Raises:
+            Conflict: one is being replaced, or this one's time is over; see `Certifying.replace`.
+        """
+        self.certifying.replace()
+        self._renew_chain()
+        self._trust()
+        self._note()
+        succession = self.certifying.succession
+        assert succession is not None
+        return succession.ends_at
+
+    def end_authority(self) -> None:
+        """Let the authority before the present one count no more, from now on.
+
+        Raises:
+            NoAuthorityToEnd: there is none.
+        """
+        self.certifying.end()
+        self._renew_chain()
+        self._trust()
+        self._cut_off_all()
+        self._note()
+
+    def _trust(self) -> None:
+        """Show and accept what counts now, on every connection from here on."""
+        self.server.context = server_context(self.certifying.trusted_pem, self._chain)
+
+    def _cut_off_all(self) -> None:
+        """Let every node come again: who has no certificate of the present authority does not get in."""
+        with self.means.reader() as db:
+            nodes = enrolled.list_nodes(db)
+        for node in nodes:
+            self.server.cut(node.node_id)
+
+    def _note(self) -> None:
+        with self.means.reader() as db:
+            unsaid = self.certifying.unsaid(db)
+        if unsaid is not None:
+            self.means.submit(unsaid, REGISTRAR, None).result(ANSWER_WITHIN_S)
 
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Listener of the decider: cuts off who was revoked, and wakes who waits for news."""
@@ -119,7 +186,8 @@ class NodePort:
 
     def _renew_chain(self) -> bool:
         hosts = self.settings.hosts
-        return identity_files.tower_chain(self._chain, self.authority, hosts, self.now(), self._entropy)
+        link = self.certifying.link_pem
+        return identity_files.tower_chain(self._chain, self.authority, hosts, self.now(), self._entropy, link)
 
 
 def _warn_of_orphans(means: Means) -> None:

@@ -69,6 +69,17 @@ class CertificateTakenUp(Event, frozen=True, tag="sync.certificate_taken_up"):
     taken_up_at: datetime
 
 
+class CertificateRecognised(Event, frozen=True, tag="sync.certificate_recognised"):
+    """A tower that was put back from a copy met a certificate of its own that it had given out since."""
+
+    node_id: str
+    serial: str
+    key_hash: str
+    certificate: str
+    issued_at: datetime
+    not_after: datetime
+
+
 class CloneSuspected(Event, frozen=True, tag="sync.clone_suspected"):
     """Two hosts came with one node's key, or with keys that cannot both be its own. A person decides."""
 
@@ -83,6 +94,25 @@ class NodeRevoked(Event, frozen=True, tag="sync.node_revoked"):
 
     node_id: str
     reason: str
+
+
+class AuthorityReplaced(Event, frozen=True, tag="sync.authority_replaced"):
+    """Another authority certifies from now on; the one `before` counts beside it until `ends_at`.
+
+    Both are named by the SHA-256 of their certificates, in hexadecimal.
+    """
+
+    authority: str
+    before: str
+    replaced_at: datetime
+    ends_at: datetime
+
+
+class AuthorityEnded(Event, frozen=True, tag="sync.authority_ended"):
+    """An authority that was replaced counts no more: its time was over, or somebody ended it."""
+
+    authority: str
+    ended_at: datetime
 
 
 class SiteCalledBack(Event, frozen=True, tag="sync.site_called_back"):
@@ -134,7 +164,7 @@ class EnrolNode(Command, frozen=True, tag="sync.enrol_node"):
 
 
 class RenewCertificate(Command, frozen=True, tag="sync.renew_certificate"):
-    """Give a node that came with a good certificate its next one."""
+    """Give a node that came with a good certificate its next one; `early`: whatever of its life is left."""
 
     node_id: str
     replaces: str
@@ -142,6 +172,18 @@ class RenewCertificate(Command, frozen=True, tag="sync.renew_certificate"):
     key_hash: str
     certificate: str
     at: datetime
+    not_after: datetime
+    early: bool = False
+
+
+class RecogniseCertificate(Command, frozen=True, tag="sync.recognise_certificate"):
+    """Take a certificate up that this authority gave out after the copy from which the tower was put back."""
+
+    node_id: str
+    serial: str
+    key_hash: str
+    certificate: str
+    issued_at: datetime
     not_after: datetime
 
 
@@ -175,6 +217,22 @@ class NoteNodeSeen(Command, frozen=True, tag="sync.note_node_seen"):
     code_id: str
     starts: int
     run: str
+    at: datetime
+
+
+class NoteAuthority(Command, frozen=True, tag="sync.note_authority"):
+    """Note that the authority was replaced."""
+
+    authority: str
+    before: str
+    at: datetime
+    ends_at: datetime
+
+
+class NoteAuthorityEnded(Command, frozen=True, tag="sync.note_authority_ended"):
+    """Note that the authority before this one counts no more."""
+
+    authority: str
     at: datetime
 
 
@@ -240,6 +298,12 @@ class CertificateMisnamed(Forbidden):
     """The certificate does not say what the tower wrote down of it."""
 
 
+class AuthorityOutlived(Forbidden):
+    """The certificate is of an authority that was replaced and counts no more."""
+
+    todo = "Issue a new code for this node on the tower's page."
+
+
 class RunNotNamed(Forbidden):
     """The request does not say which start of the node's program sends it."""
 
@@ -282,3 +346,24 @@ class RenewedTooEarly(Conflict):
 
 class CertificateExists(Conflict):
     """There is already a certificate with this serial number."""
+
+
+# --- Refusals about the authority -----------------------------------------------------
+
+
+class AuthorityBeingReplaced(Conflict):
+    """The authority was replaced already, and the one before it still counts."""
+
+    todo = "End the one before first: coldgrid tower rotate-ca --now."
+
+
+class NoAuthorityToEnd(Conflict):
+    """There is one authority only: none was replaced, or the one before counts no more."""
+
+    todo = "Replace it first: coldgrid tower rotate-ca."
+
+
+class AuthorityAtItsEnd(Conflict):
+    """The authority has come to its end, and nobody believes what it would say of a new one."""
+
+    todo = "Stop the tower, remove the authority's file, start it, and let every node join again."

@@ -49,13 +49,16 @@ class Bucket(msgspec.Struct, frozen=True):
         return 0 if missing < 0 else int(missing * SECOND_US / self.bytes_per_s) + 1
 
 
-def pace_of(commands: int, batches: int) -> Pace:
+def pace_of(commands: int, batches: int, *, behind: bool = False) -> Pace:
     """Return how a node that drains a backlog goes on, by what waits at the tower's decider.
 
     Args:
         commands: Commands and other work that wait there.
         batches: Batches of other nodes' backlogs that wait for their turn.
+        behind: What follows from a backlog has rested for as long as it may.
     """
+    if behind:
+        return Pace(WAIT_MAX_MS, ENTRIES_MAX)
     if commands <= QUEUE_FREE and not batches:
         return Pace()
     wait_ms = min(WAIT_MAX_MS, commands * COMMAND_MS + batches * BATCH_MS)

@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge
 from coldgrid.access.throttle import Throttle
 from coldgrid.sync import authority as ca
 from coldgrid.sync.authority import BadCertificate, Shown
+from coldgrid.sync.succession import issuer_of
 
 REFUSED = Counter(
     "coldgrid_sync_port_refused_total", "What the port for nodes refused, by reason.", ["reason"]
@@ -49,11 +50,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """Who is at the other end: `shown` is None without a certificate, `fault` says why one cannot be used."""
+    """Who is at the other end: `shown` is None without a certificate, `fault` says why one cannot be used.
+
+    `pem`: the certificate itself, whose signature TLS has checked; `issuer`: by which authority's key.
+    """
 
     address: str
     shown: Shown | None
     fault: str = ""
+    pem: str = ""
+    issuer: str = ""
 
 
 class Refusals:
@@ -116,6 +122,8 @@ def peer_of(transport: asyncio.Transport) -> Connection:
     if der is None:
         return Connection(address, None)
     try:
-        return Connection(address, ca.read_shown(ca.load_certificate(der)))
+        certificate = ca.load_certificate(der)
+        shown, pem = ca.read_shown(certificate), ca.pem_of(certificate)
+        return Connection(address, shown, pem=pem, issuer=issuer_of(certificate))
     except BadCertificate as error:
         return Connection(address, None, str(error))

@@ -22,11 +22,11 @@ from prometheus_client import Counter
 from coldgrid.access.throttle import Throttle
 from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.notes import VerifierKey
-from coldgrid.kernel import log
+from coldgrid.kernel import log, schema
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import to_micros
-from coldgrid.sync import feeds, giving_way, proofs, readings, receiving
+from coldgrid.sync import feeds, giving_way, proofs, readings, receiving, releases
 from coldgrid.sync import messages as m
 from coldgrid.sync.authority import Peer
 from coldgrid.sync.codec import pack_entries
@@ -149,14 +149,15 @@ class Post:
     # --- what nodes ask -----------------------------------------------------------
 
     def _greet(self, site_id: str, hello: m.Hello, final: bool) -> m.Welcome:
+        releases.decide_release(hello.release, schema.RELEASE, releases.SERVES)
         self._check_feed(site_id, hello.feed)
         version, ticket, place = receiving.greet(self._desk, site_id, hello)
         self._ends[site_id] = max((Place(tip.epoch, tip.size) for tip in hello.tips), default=Place())
-        parcel_no = readings.landed_no(self._desk, site_id)
         with self._desk.reader() as db:
             feed_seq = feeds.feed_head(db, site_id)
+            last = readings.last_parcel(db, site_id)
         now_us = to_micros(self._desk.now())
-        return m.Welcome(version, ticket, place, feed_seq, parcel_no, now_us, self._pace())
+        return m.Welcome(version, ticket, place, feed_seq, last.parcel_no, now_us, self._pace(), last.mark)
 
     def _check_feed(self, site_id: str, place: m.FeedPlace) -> None:
         """A node that was told more than is here finds a tower that was put back, before anything is sent."""
@@ -238,7 +239,7 @@ class Post:
         return proofs.witness_for(self._desk, self._notary, self._keys(site_id), site_id, asked)
 
     def _take_parcels(self, site_id: str, parcels: m.Parcels, final: bool) -> m.ParcelsTaken:
-        parcel_no = readings.take_parcels(self._desk, site_id, parcels)
+        parcel_no = receiving.receive_parcels(self._desk, site_id, parcels)
         with self._desk.reader() as db:
             return m.ParcelsTaken(parcel_no, readings.wanted(db, site_id), self._pace())
 

@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from coldgrid.evidence import tiles, witness
@@ -27,8 +27,6 @@ from coldgrid.sync.wire import Refusal
 
 # How often one node is asked to witness the network's log: bytes over a phone's link cost.
 WITNESS_EVERY = timedelta(minutes=10)
-
-Keys = Callable[[], Sequence[VerifierKey]]
 
 
 def witness_for(
@@ -49,11 +47,16 @@ def witness_for(
     except OldSizeDiffers as differs:
         raise Refusal(Code.OLD_SIZE, str(differs), size=differs.facts.get("size", 0)) from None
     except LogForked as fork:
-        facts = {"here": fork.facts["signed"], "there": fork.facts["found"], "size": fork.facts["size"]}
-        raise Refusal(Code.FORKED, str(fork), **facts) from None
+        raise _forked(fork) from None
     except Rejected as rejected:
         raise Refusal(Code.MALFORMED, str(rejected)[:200]) from None
     return Cosigned(int(epoch), checkpoint.size, signature.line())
+
+
+def _forked(fork: LogForked) -> Refusal:
+    """Return the refusal of a log that does not extend what was witnessed of it, with both hashes."""
+    here, there, size = (fork.facts[name] for name in ("signed", "found", "size"))
+    return Refusal(Code.FORKED, str(fork), here=here, there=there, size=size)
 
 
 def own_checkpoint(db: Reader, site_id: str, epoch: int, old_size: int) -> bytes:
@@ -91,7 +94,8 @@ def witness_tower(desk: Desk, notary: Notary, keys: Sequence[VerifierKey], reque
     """Cosign the network's checkpoint, which came with the feed.
 
     Raises:
-        Refusal: rewound, where the proof fails or goes back: the tower is another than it was.
+        Refusal: forked, where the proof fails: the tower tells another history than it did; old_size, where
+            it goes back.
     """
     try:
         asked = parse_request(request)
@@ -100,7 +104,7 @@ def witness_tower(desk: Desk, notary: Notary, keys: Sequence[VerifierKey], reque
     except OldSizeDiffers as differs:
         raise Refusal(Code.OLD_SIZE, str(differs), size=differs.facts.get("size", 0)) from None
     except LogForked as fork:
-        raise Refusal(Code.FORKED, str(fork), **fork.facts) from None
+        raise _forked(fork) from None
     except Rejected as rejected:
         raise Refusal(Code.MALFORMED, str(rejected)[:200]) from None
     return Cosigned(int(checkpoint.log_name.rpartition("/")[2]), checkpoint.size, signature.line())

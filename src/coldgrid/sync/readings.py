@@ -8,18 +8,23 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from coldgrid.kernel.events import Entry, decode, tag_of
+from coldgrid.kernel.decider import Decider
+from coldgrid.kernel.events import Entry, tag_of
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tx import Tx
 from coldgrid.sync.desk import Desk
+from coldgrid.sync.judging import LastParcel, check_parcel
 from coldgrid.sync.messages import Block, Blocks, Code, Parcel, Parcels
 from coldgrid.sync.wire import Refusal
-from coldgrid.telemetry import archive, arriving, chunks, landing, parcels
-from coldgrid.telemetry.arriving import ForeignSensor
+from coldgrid.telemetry import archive, arriving, chunks, landing, parcels, resending
+from coldgrid.telemetry.arriving import Arrived, ForeignSensor
 from coldgrid.telemetry.blocks import DAY_US, BlockDamaged, block_hash
 from coldgrid.telemetry.manifests import BlocksManifested
-from coldgrid.telemetry.parcels import ParcelDamaged, ParcelHead, ParcelHeads
+from coldgrid.telemetry.parcel_form import ParcelDamaged
+from coldgrid.telemetry.parcel_marks import is_again, mark_of
+from coldgrid.telemetry.parcels import ParcelHead, ParcelHeads
 from coldgrid.telemetry.watch import Watch
 
 MANIFEST = tag_of(BlocksManifested)
@@ -31,13 +36,11 @@ PARCELS_AT_ONCE = 64
 # --- At the tower -----------------------------------------------------------------
 
 
-def note_manifests(tx: Tx, entries: Sequence[Entry]) -> None:
+def note_manifests(tx: Tx, read: Sequence[tuple[Entry, Any]]) -> None:
     """Want the blocks that a node's manifests name, in the commit that takes these in."""
-    for entry in entries:
-        if entry.type == MANIFEST:
-            manifest = decode(entry.type, entry.body)
-            if isinstance(manifest, BlocksManifested):
-                arriving.want_blocks(tx, manifest)
+    for _, event in read:
+        if isinstance(event, BlocksManifested):
+            arriving.want_blocks(tx, event)
 
 
 def wanted(db: Reader, site_id: str) -> list[bytes]:
@@ -61,30 +64,54 @@ def take_blocks(desk: Desk, site_id: str, blocks: Blocks) -> int:
     return taken
 
 
-def take_parcels(desk: Desk, site_id: str, sent: Parcels) -> int:
+def take_parcels(decider: Decider, site_id: str, sent: Parcels) -> int:
     """Store parcels in their order; return the last number that is here.
 
     Raises:
-        Refusal: gap, malformed, or not_yours.
+        Refusal: gap, malformed, not_yours, or rewound: they follow another parcel than the last one here.
     """
 
     def work(tx: Tx) -> int:
-        head = arriving.arrived_head(tx, site_id).parcel_no
+        last = last_parcel(tx, site_id)
+        _check_same(sent, last)
+        head = last.parcel_no
+        if not sent.parcels and sent.after == head:
+            head = arriving.pass_over(tx, site_id, sent.skip_to - 1)
         for parcel in sorted(sent.parcels, key=lambda one: one.parcel_no):
             expected = max(head + 1, sent.skip_to)
             if parcel.parcel_no > expected:
                 raise Refusal(Code.GAP, f"parcel {expected} is missing", parcel_no=head)
-            if arriving.take_parcel(tx, site_id, parcel.parcel_no, parcel.body):
+            taken = Arrived(parcel.parcel_no, parcel.body, parcel.mark, parcel.again)
+            if arriving.take_parcel(tx, site_id, taken):
                 head = parcel.parcel_no
         arriving.settle_parcels(tx, site_id)
         return head
 
     try:
-        return desk.do(lambda decider: decider.take(site_id, work, CAUSE))
+        return decider.take(site_id, work, CAUSE)
     except ParcelDamaged as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
     except ForeignSensor as error:
         raise Refusal(Code.NOT_YOURS, str(error)) from None
+
+
+def _check_same(sent: Parcels, last: LastParcel) -> None:
+    """Refuse parcels of a node that has another one under the number of the last one here.
+
+    One that counts on more than is here talks to a tower that was put back since: it greets again first.
+    """
+    if sent.after > last.parcel_no:
+        raise Refusal(Code.GREET, f"parcel {sent.after} is not here; say hello again")
+    known = [(sent.after, sent.after_mark), *((one.parcel_no, one.mark) for one in sent.parcels)]
+    for parcel_no, mark in known:
+        if parcel_no == last.parcel_no:
+            check_parcel(parcel_no, mark, last)
+
+
+def last_parcel(db: Reader, site_id: str) -> LastParcel:
+    """Return the last parcel of a site that is known here: of its node's, or of its own."""
+    parcel_no = parcels.head_of(db, site_id).parcel_no
+    return LastParcel(parcel_no, mark_of(db, site_id, parcel_no))
 
 
 def landed_no(desk: Desk, site_id: str) -> int:
@@ -129,15 +156,37 @@ def parcels_to_send(db: Reader, site_id: str, after: int) -> Parcels:
     open_us = open_days[0][1] * DAY_US if open_days else 0
     found: list[Parcel] = []
     skip_to, size = after + 1, 0
-    for parcel in parcels.parcels_after(db, site_id, after, PARCELS_AT_ONCE):
+    waiting = parcels.parcels_after(db, site_id, after, PARCELS_AT_ONCE)
+    if not waiting:  # all that is left was sealed since
+        skip_to = max(skip_to, parcels.head_of(db, site_id).parcel_no + 1)
+    for parcel in waiting:
         if not found and open_days and parcel.last_us < open_us:
             skip_to = parcel.parcel_no + 1
             continue
         size += len(parcel.body)
         if found and size > BYTES_MAX:
             break
-        found.append(Parcel(parcel.parcel_no, parcel.body))
-    return Parcels(found, skip_to)
+        if not found:  # numbers before it are used and hold nothing (`telemetry.resending`)
+            skip_to = parcel.parcel_no
+        mark, again = mark_of(db, site_id, parcel.parcel_no), is_again(db, site_id, parcel.parcel_no)
+        found.append(Parcel(parcel.parcel_no, parcel.body, mark, again))
+    return Parcels(found, skip_to, after, mark_of(db, site_id, after))
+
+
+def align(desk: Desk, site_id: str, parcel_no: int, mark: bytes) -> bool:
+    """Go on behind the last parcel that the tower has; return whether readings were cut anew for that.
+
+    Where another host goes on, or another copy, or the tower was put back: all that is not sealed is sent
+    again, under numbers that were not used.
+    """
+
+    def work(tx: Tx) -> bool:
+        if resending.goes_on(tx, site_id, parcel_no, mark):
+            return False
+        resending.cut_anew(tx, site_id, parcel_no)
+        return True
+
+    return desk.do(lambda decider: decider.take(site_id, work, CAUSE))
 
 
 def drop_sent(desk: Desk, site_id: str, upto: int) -> None:
@@ -159,11 +208,6 @@ def blocks_to_send(db: Reader, hashes: Sequence[bytes]) -> Blocks:
             break
         found.append(Block(sensor_id, day, block_no, bytes(body)))
     return Blocks(found)
-
-
-def backlog_no(desk: Desk, site_id: str) -> int:
-    """Return the number of a node's last parcel."""
-    return landed_no(desk, site_id)
 
 
 def held(db: Reader, site_id: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -22,8 +22,10 @@ from coldgrid.evidence import forks
 from coldgrid.evidence.forks import ForkSettled, LogForked
 from coldgrid.kernel import log
 from coldgrid.kernel.authorize import SYSTEM
+from coldgrid.kernel.collector import resting_collector
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.events import Entry
+from coldgrid.kernel.gathering import gather
 from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.origins import take_in
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
@@ -43,17 +45,22 @@ from coldgrid.sync.judging import (
     decide_facts,
     decide_greeting,
 )
-from coldgrid.sync.messages import Code, Columns, Facts, Hello, Key, Place
-from coldgrid.sync.readings import note_manifests
+from coldgrid.sync.messages import Code, Columns, Facts, Hello, Key, Parcels, Place
+from coldgrid.sync.readings import last_parcel, note_manifests, take_parcels
 from coldgrid.sync.wire import Refusal
+from coldgrid.telemetry.parcel_marks import forget_mark
 
 T = TypeVar("T")
-# So many entries in one commit: what waits behind it, a command or another node, waits some 20 ms at most.
-TAKEN_AT_ONCE = 500
+Read = tuple[Entry, Any]
+# All of a batch goes into one commit. After so many entries it is looked whether a command or another node
+# waits: then that is the commit, and the others come behind it.
+LOOKED_UP_AFTER = 250
 # A few facts are written as they come: the way of a live one is the shortest so.
 GATHERED_FROM = 32
 # A chunk of so many takes long enough that only one at a time may wait at the decider.
 BULK_FROM = 100
+# A batch of so many is part of a backlog, of which more is to come.
+RESTS_FROM = 500
 TICKET_BYTES = 16
 CAUSE = "sync.received"
 
@@ -108,7 +115,7 @@ def greet(desk: Desk, site_id: str, hello: Hello) -> tuple[int, bytes, Place]:
 
         def keep(tx: Tx) -> tuple[int, bytes, Place]:
             known = find_link(tx, site_id)
-            greeting = decide_greeting(hello, known, head, leaf)
+            greeting = decide_greeting(hello, known, head, leaf, last_parcel(tx, site_id))
             if greeting.again and known is not None:
                 return greeting.version, known.ticket, head
             fresh = Link(
@@ -146,14 +153,15 @@ def show_ticket(desk: Desk, site_id: str, ticket: bytes) -> None:
 
 
 def forget_link(tx: Tx, site_id: str) -> None:
-    """Forget a node's ticket: another host takes its place."""
+    """Forget a node's ticket, and which its last parcel was: another host goes on, or another copy."""
     tx.write(_FORGET, whose=site_id)
+    forget_mark(tx, site_id)
 
 
 @projects(ForkSettled)
 def _start_over(tx: Tx, event: ForkSettled) -> None:
     """A person settled which copy is kept: its host is greeted as if for the first time."""
-    if not tx.rebuilding:
+    if not tx.rebuilding and tx.hot(Hosting).here(NETWORK_ORIGIN):  # a node is told of it too
         forget_link(tx, event.log_origin)
         ahead.forget_all(tx, event.log_origin)
 
@@ -164,42 +172,65 @@ def receive_facts(desk: Desk, site_id: str, facts: Facts) -> Place:
     Raises:
         Refusal: nothing of it, or nothing behind the place that a further Hello tells, was taken.
     """
-    entries = unpack_entries(facts.columns)
-    check_authority(site_id, entries)
-    place = Place()
-    for start in range(0, len(entries), TAKEN_AT_ONCE):
-        chunk = entries[start : start + TAKEN_AT_ONCE]
-        work = partial(_take, site_id=site_id, entries=chunk, keys=facts.keys if start == 0 else [])
-        with desk.turn() if len(chunk) >= BULK_FROM else nullcontext():
-            place = _reported(desk, site_id, work)
+    with resting_collector() if len(facts.columns.bodies) >= BULK_FROM else nullcontext():
+        entries = unpack_entries(facts.columns)
+        return _receive(
+            desk, site_id, list(zip(entries, check_authority(site_id, entries), strict=True)), facts.keys
+        )
+
+
+def _receive(desk: Desk, site_id: str, read: Sequence[Read], keys: Sequence[Key]) -> Place:
+    place, rests = Place(), len(read) >= RESTS_FROM
+    while read:
+        work = partial(_take, desk=desk, site_id=site_id, read=read, keys=keys, rests=rests)
+        with desk.turn() if len(read) >= BULK_FROM else nullcontext():
+            place, done = _reported(desk, site_id, work)
+        read, keys = read[done:], []
     return place
 
 
-def _take(decider: Decider, site_id: str, entries: Sequence[Entry], keys: Sequence[Key]) -> Place:
+def _take(
+    decider: Decider, *, desk: Desk, site_id: str, read: Sequence[Read], keys: Sequence[Key], rests: bool
+) -> tuple[Place, int]:
+    """Take in the first of some entries, all of them where nobody waits; return how many are done with.
+
+    `rests`: they are of a backlog, and what follows from them waits until it has come.
+    """
     check_open(decider, site_id)
     head = place_of(decider, site_id)
     reads = Reads(decider.connection)
+    entries = [entry for entry, _ in read]
     skip = decide_facts(entries, head, _known(reads, site_id, entries, head))
-    new = entries[skip:]
-    _check_openings(reads, site_id, head, new)
-    reached = bool(new) and ahead.reached(reads, site_id, new)
+    new = read[skip:]
+    _check_openings(reads, site_id, head, entries[skip:])
+    reached = bool(new) and ahead.reached(reads, site_id, entries[skip:])
+    gathers = len(new) >= GATHERED_FROM
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> int:
         for key in keys:
             tx.take_key(key.subject, key.key)
-        take_in(tx, new, live=True)
-        note_manifests(tx, new)
+        taken = 0
+        while taken < len(new) and not (taken and desk.waits()):
+            some = new[taken : taken + LOOKED_UP_AFTER]
+            if gathers:
+                gather(tx, some)
+            else:
+                take_in(tx, [entry for entry, _ in some], live=True)
+            taken += len(some)
+        note_manifests(tx, new[:taken])
         if reached:
-            ahead.forget(tx, site_id, new[-1])
+            ahead.forget(tx, site_id, new[taken - 1][0])
+        return taken
 
+    taken = 0
     if new:
         try:
-            decider.take(site_id, work, CAUSE, gathers=len(new) >= GATHERED_FROM)
+            taken = decider.take(site_id, work, CAUSE, gathers=gathers, rests=rests)
         except (LookupError, ValueError, AssertionError, TypeError) as error:
             # A projection failed, which none does on a valid event: the commit is undone, the log waits.
             why = f"the facts cannot be projected: {type(error).__name__}: {str(error)[:150]}"
-            raise Refusal(Code.FAULT, why, entry=new[0].id) from error
-    return place_of(decider, site_id)
+            raise Refusal(Code.FAULT, why, entry=new[0][0].id) from error
+    return place_of(decider, site_id), skip + taken
 
 
 def hear_ahead(desk: Desk, site_id: str, columns: Columns) -> int:
@@ -227,12 +258,26 @@ def hear_ahead(desk: Desk, site_id: str, columns: Columns) -> int:
     return _reported(desk, site_id, work)
 
 
+def receive_parcels(desk: Desk, site_id: str, sent: Parcels) -> int:
+    """Store parcels of a node's readings; return the last number that is here (R2, R3).
+
+    Raises:
+        Refusal: not_yours, quarantined; gap, malformed, rewound: see `readings.take_parcels`.
+    """
+
+    def work(decider: Decider) -> int:
+        check_open(decider, site_id)
+        return take_parcels(decider, site_id, sent)
+
+    return _reported(desk, site_id, work)
+
+
 def _check_openings(db: Reader, site_id: str, head: Place, new: Sequence[Entry]) -> None:
-    leaf = _leaf_at(db, site_id, head)
-    for entry in new:
+    for number, entry in enumerate(new):
         if entry.seq == 0 and entry.epoch > log.FIRST_EPOCH:
-            check_opening(entry, head, leaf)
-        head, leaf = Place(entry.epoch, entry.seq + 1), entry.leaf
+            last = new[number - 1] if number else None
+            before = Place(last.epoch, last.seq + 1) if last is not None else head
+            check_opening(entry, before, last.leaf if last is not None else _leaf_at(db, site_id, head))
 
 
 def _known(db: Reader, site_id: str, entries: Sequence[Entry], head: Place) -> dict[tuple[int, int], bytes]:

@@ -15,10 +15,12 @@ from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.kernel.validation import decode_all
 from coldgrid.sync import authority as ca
 from coldgrid.sync import codes, enrolment
-from coldgrid.sync.authority import Authority, BadCertificate, Identity
+from coldgrid.sync.authority import BadCertificate, Identity
+from coldgrid.sync.certifying import Certifying
 from coldgrid.sync.gate import REGISTRAR, Gate, Means
 from coldgrid.sync.node_words import EnrolNode, NodeCloned, RenewCertificate
 from coldgrid.sync.places import Connection
+from coldgrid.sync.succession import key_id_of
 
 ANSWER_WITHIN_S = 30.0
 SIGNING_KEYS_MAX = 4
@@ -26,10 +28,15 @@ SECRET_LENGTH_MAX = 100
 
 
 class AuthorityTold(msgspec.Struct, frozen=True):
-    """Who certifies here: a network and its authority's certificate (PEM)."""
+    """Who certifies here: a network and its authority's certificate (PEM).
+
+    While the one `before` counts too: its certificate, and the `link` by which it vouches for this one.
+    """
 
     network: str
     authority: str
+    before: str = ""
+    link: str = ""
 
 
 class EnrolAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,31 +54,37 @@ class RenewAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """What a node is given: its certificate, its names, and the keys that the tower signs its logs with."""
+    """What a node is given: its certificate, its names, and the keys that the tower signs its logs with.
+
+    `authority`: who certified it (PEM); `link`: by which the authority before vouches for that one, while
+    that still counts.
+    """
 
     network: str
     site_id: str
     node_id: str
     certificate: str
     signing_keys: list[str]
+    authority: str = ""
+    link: str = ""
 
 
 class Registrar:
     """Enrols and renews.
 
     Args:
-        authority: Signs.
+        certifying: Who signs.
         means: What the composition root lends.
         signing_keys: Returns the lines of the tower's own keys, for nodes that witness it.
     """
 
     def __init__(
         self,
-        authority: Authority,
+        certifying: Certifying,
         means: Means,
         signing_keys: Callable[[], list[str]] = list,
     ) -> None:
-        self.authority = authority
+        self._certifying = certifying
         self.now = means.now
         self.entropy = means.entropy
         self._reader = means.reader
@@ -80,7 +93,8 @@ class Registrar:
 
     def authority_told(self) -> AuthorityTold:
         """Return what anybody may know."""
-        return AuthorityTold(self.authority.network, self.authority.pem)
+        one = self._certifying
+        return AuthorityTold(one.authority.network, one.authority.pem, one.before_pem, one.link_pem)
 
     def enrol(self, body: bytes) -> bytes:
         """Let a node in that brings a code, and return what it is given (JSON).
@@ -96,8 +110,9 @@ class Registrar:
         now, key_hash = self.now(), ca.hash_of_key(key)
         with self._reader() as db:
             code = enrolment.check_code(enrolment.find_code(db, secret_hash), key_hash, now)
-        identity = Identity(self.authority.network, code.site_id, code.enrols)
-        certificate = self.authority.sign_node(key, identity, now, self.entropy)
+        authority = self._certifying.authority
+        identity = Identity(authority.network, code.site_id, code.enrols)
+        certificate = authority.sign_node(key, identity, now, self.entropy)
         answer = self._decide(
             EnrolNode(
                 secret_hash=secret_hash,
@@ -119,14 +134,17 @@ class Registrar:
         Raises:
             Invalid: the request cannot be read.
             Forbidden: the present certificate does not count, or two keys ask in its name.
-            RenewedTooEarly: it has more than half of its life before it.
+            RenewedTooEarly: it has more than half of its life before it, and its authority was not replaced.
         """
         key = _requested(decode_all(body, RenewAsked).request)
         peer = gate.admit(connection, run, renewing=True)
-        identity = Identity(self.authority.network, peer.site_id, peer.node_id)
+        authority = self._certifying.authority
+        identity = Identity(authority.network, peer.site_id, peer.node_id)
         now = self.now()
-        certificate = self.authority.sign_node(key, identity, now, self.entropy)
-        answer = self._decide(_renewal(certificate, peer.node_id, peer.serial, now))
+        certificate = authority.sign_node(key, identity, now, self.entropy)
+        renewal = _renewal(certificate, peer.node_id, peer.serial, now)
+        early = connection.issuer != key_id_of(authority.certificate)
+        answer = self._decide(msgspec.structs.replace(renewal, early=early))
         if "clone" in answer:
             raise NodeCloned(node_id=peer.node_id, why=answer["clone"])
         return self._granted(identity, answer["certificate"])
@@ -137,9 +155,10 @@ class Registrar:
         return result
 
     def _granted(self, identity: Identity, certificate: str) -> bytes:
-        keys = self._signing_keys()
+        names = identity.network, identity.site_id, identity.node_id
+        certifying, keys = self._certifying, self._signing_keys()
         return msgspec.json.encode(
-            Granted(identity.network, identity.site_id, identity.node_id, certificate, keys)
+            Granted(*names, certificate, keys, certifying.authority.pem, certifying.link_pem)
         )
 
 

@@ -181,6 +181,7 @@ def _quarantine(request: Req, db: Reader, site_id: str, form: Form) -> Response[
         nav="/nodes",
         topics=[f"site/{site_id}"],
         site_id=site_id,
+        suspected=[one for one in enrolled.nodes_of(db, site_id) if one.suspected_why and not one.revoked_at],
         open_forks=[fork for fork in mine if not fork.settled_by],
         settled=[fork for fork in mine if fork.settled_by],
         here=here,

@@ -2,8 +2,8 @@
 
 Invariants
     T1  A node talks to nobody but the authority that its code named: the pin is compared before the secret
-        is told, and afterwards only certificates of that authority for servers are accepted. Their time is
-        not asked for: a node with a wrong clock must still reach its tower, and the tower checks times.
+        is told, and afterwards only certificates of that authority for servers are accepted, or of one that
+        it vouches for (`trusting`).
     T2  The private key never leaves the node's folder.
     T3  Joining and renewing can be asked again after any failure, with the same key and so for the same
         certificate.
@@ -26,12 +26,13 @@ import msgspec
 from coldgrid.sync import authority as ca
 from coldgrid.sync import identity_files as files
 from coldgrid.sync.admission import Run
+from coldgrid.sync.authorities import name_of
 from coldgrid.sync.authority import BadCertificate, Entropy
 from coldgrid.sync.codes import EnrolmentCode, parse_code
 from coldgrid.sync.gate import run_header
 from coldgrid.sync.identity_files import KnownTower, NodeIdentity, NotEnrolled
 from coldgrid.sync.registrar import AuthorityTold, EnrolAsked, Granted, RenewAsked
-from coldgrid.sync.tls_server import NO_CHECK_TIME
+from coldgrid.sync.trusting import certified_by, made_by, pinned_context, unpinned_context
 
 CONNECT_S = 10.0
 ANSWER_S = 60.0
@@ -67,32 +68,7 @@ class Joined(msgspec.Struct, frozen=True):
     signing_keys: list[str]
 
 
-# --- TLS --------------------------------------------------------------------------
-
-
-def pinned_context(authority_pem: str, chain: Path | None = None) -> ssl.SSLContext:
-    """Return TLS settings that accept the tower of one authority (T1), with the node's certificate if any.
-
-    The host's name is not compared: only a tower's certificate is good for a server (authority.A2), and a
-    tower is reached under many names and addresses.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_flags |= NO_CHECK_TIME
-    context.load_verify_locations(cadata=authority_pem)
-    if chain is not None:
-        context.load_cert_chain(chain)
-    return context
-
-
-def _unpinned_context() -> ssl.SSLContext:
-    """For the one request whose answer is held against the code's pin; it carries nothing."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+# --- Asking ------------------------------------------------------------------------
 
 
 def tower_address(url: str) -> str:
@@ -136,10 +112,20 @@ def _ask(client: httpx.Client, method: str, path: str, body: Any = None) -> byte
                 if len(answer) > ANSWER_BYTES_MAX:
                     raise TowerUnreachable(f"{client.base_url} answers too much to be a tower")
     except httpx.HTTPError as error:
-        raise TowerUnreachable(f"{client.base_url}: {error or type(error).__name__}") from error
+        raise _unreachable(client, error) from error
     if response.status_code != 200:
         raise refusal_of(response.status_code, answer)
     return answer
+
+
+def _unreachable(client: httpx.Client, error: httpx.HTTPError) -> TowerUnreachable:
+    """Say why nobody answered; where another authority certifies there, what to do about it."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return TowerUnreachable(
+            f"{client.base_url} has no certificate of the authority that this node knows. If that was "
+            f"replaced while this node was away, make a code on the node's page at the tower and join again."
+        )
+    return TowerUnreachable(f"{client.base_url}: {error or type(error).__name__}")
 
 
 def refusal_of(status: int, body: bytes) -> TowerRefused:
@@ -184,8 +170,7 @@ def join(
     if already is not None:
         return already
     told = authority_at(address)
-    certificate = ca.load_certificate(told.authority.encode())
-    if not parsed.names(ca.fingerprint(certificate)):
+    if not made_by(parsed, told):
         raise WrongTower(f"{address} is not the tower that made this code; nothing was told to it")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = files.next_key(folder, entropy)
@@ -229,7 +214,7 @@ def authority_at(address: str) -> AuthorityTold:
     Raises:
         TowerUnreachable: nothing like a tower answered.
     """
-    with _client(address, _unpinned_context()) as client:
+    with _client(address, unpinned_context()) as client:
         try:
             answer = _ask(client, "GET", "/sync/v1/authority")
             told = msgspec.json.decode(answer, type=AuthorityTold)
@@ -283,6 +268,17 @@ class TowerLink:
         """Who the node is, with its present certificate."""
         return self._identity
 
+    @property
+    def authority(self) -> str:
+        """The authority that this node's tower is known by, as the facts name it (`authorities.name_of`)."""
+        return name_of(ca.load_certificate(self._identity.tower.authority.encode()))
+
+    @property
+    def authority_before(self) -> str:
+        """The one before it, where that is still trusted; else empty."""
+        before = self._identity.tower.before
+        return name_of(ca.load_certificate(before.encode())) if before else ""
+
     def post(self, frame: bytes, timeout_s: float = ANSWER_S, path: str = "/sync/v1") -> bytes:
         """Send a frame, and return the frame that answers.
 
@@ -296,7 +292,7 @@ class TowerLink:
             try:
                 response = client.post(path, content=frame, timeout=timeout)
             except httpx.HTTPError as error:
-                raise TowerUnreachable(f"{client.base_url}: {error or type(error).__name__}") from error
+                raise _unreachable(client, error) from error
             if response.status_code != 200:
                 raise refusal_of(response.status_code, response.content)
             return response.content
@@ -319,16 +315,26 @@ class TowerLink:
 
         Raises:
             TowerRefused, TowerUnreachable: the present one stays; ask again later.
+            BadSuccession: what certifies there is not vouched for by the authority that this node knows.
         """
         with self._renewing:
             key = files.next_key(self._folder, entropy)
             asked = RenewAsked(ca.make_request(key).decode())
             answer = self._with_client(lambda client: _ask(client, "POST", "/sync/v1/renew", asked))
             granted = _granted(answer)
-            tower = msgspec.structs.replace(self._identity.tower, signing_keys=granted.signing_keys)
+            known = certified_by(self._identity.tower, granted)
+            tower = msgspec.structs.replace(known, signing_keys=granted.signing_keys)
             self._identity = files.keep_certificate(self._folder, key, granted.certificate, tower)
             self._swap(self._connect())
             return self._identity.shown.not_after
+
+    def forget_before(self) -> None:
+        """Trust the authority before no more, once this node's own certificate is by the present one."""
+        with self._renewing:
+            tower = self._identity.tower
+            if tower.before:
+                self._identity = files.keep_tower(self._folder, msgspec.structs.replace(tower, before=""))
+                self._swap(self._connect())
 
     def close(self) -> None:
         """Close the connections; those under way end when they are done."""
@@ -340,7 +346,7 @@ class TowerLink:
 
     def _connect(self) -> httpx.Client:
         identity = self._identity
-        context = pinned_context(identity.tower.authority, identity.chain)
+        context = pinned_context(identity.tower.trusted_pem, identity.chain)
         return _client(identity.tower.url, context, {"coldgrid-run": run_header(self._run)})
 
     def _with_client(self, ask: Callable[[httpx.Client], bytes]) -> bytes:

@@ -32,9 +32,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from coldgrid.sync.places import CONNECTIONS, REFUSED, Connection, Limits, Places, Refusals, peer_of
+from coldgrid.sync.trusting import NO_CHECK_TIME
 
-# X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name (L1).
-NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 TLS_HANDSHAKE = 0x16
 BACKLOG = 512
 HEAD_BYTES_MAX = 16 * 1024

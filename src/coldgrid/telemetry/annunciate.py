@@ -222,6 +222,11 @@ def _end(tx: Tx, sensor: Sensor, rule: str) -> None:
     record_turns(tx, list(_standing(tx, sensor, [Rule(rule)] if rule else RULES)))
 
 
+def raise_standing(tx: Tx, sensor_id: str) -> None:
+    """Raise what the rules hold raised for a sensor and the log does not say."""
+    record_turns(tx, list(_standing(tx, get_sensor(tx, sensor_id), RULES)))
+
+
 def _standing(tx: Tx, sensor: Sensor, rules: Iterable[Rule]) -> Iterable[Turn]:
     """Yield what the rules hold raised for a sensor and no alarm says so yet."""
     memory = tx.hot(Watch).memory

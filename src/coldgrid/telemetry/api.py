@@ -9,26 +9,33 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
+from msgspec.structs import replace
 
+from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.rejections import Invalid, Problem
+from coldgrid.network.zones import get_zone
 from coldgrid.telemetry import alarms, decoding, export, health, panels, store
 from coldgrid.telemetry.alarm_rules import Alarm
 from coldgrid.telemetry.decoding import BODY_MAX_BYTES
-from coldgrid.telemetry.ingest import IngestReadings
+from coldgrid.telemetry.ingest import Ingested, IngestReadings
+from coldgrid.telemetry.quantities import OWN_UNIT
 from coldgrid.telemetry.sensors import Sensor, get_sensor, sensors_of_site
 from coldgrid.telemetry.store import LastReading, Rollup
-from coldgrid.webkit.commands import key_of, run
+from coldgrid.webkit.api_document import KEY, KEY_MEANS
+from coldgrid.webkit.commands import LARGE_BYTES, check_names, key_of, run
 from coldgrid.webkit.problems import WrongMediaType
-from coldgrid.webkit.visitors import Db
+from coldgrid.webkit.visitors import Db, admit_at
 
 Req = Request[Any, Any, Any]
 READ = {"action": "telemetry.read"}
 TAGS = ["telemetry"]
 SPAN_MAX = timedelta(days=366)
 Most = Annotated[int, QueryParameter(ge=1, le=1_000)]
+LINE = {"answers": {"application/json": list[tuple[datetime, float]], "text/csv": str}}
 READERS: dict[str, Callable[[bytes], IngestReadings]] = {
     "application/json": decoding.read_json,
     "application/x-ndjson": decoding.read_lines,
@@ -41,6 +48,20 @@ COLUMN_READERS: dict[str, Callable[[bytes], IngestReadings]] = {
 }
 
 
+class ReadingsAnswer(Answer, frozen=True, kw_only=True):
+    """What became of a request of readings."""
+
+    result: Ingested
+
+
+TAKEN = {"answers": ReadingsAnswer, "headers": {KEY: KEY_MEANS}}
+ROWS = {
+    "takes": {"application/json": decoding.Reading | list[decoding.Reading], "application/x-ndjson": str},
+    **TAKEN,
+}
+COLUMNS = {"takes": {"application/json": decoding.Columns, "application/msgpack": decoding.Packed}, **TAKEN}
+
+
 class SensorHealth(msgspec.Struct, frozen=True):
     """A sensor with its newest reading and how many of its readings met which fate."""
 
@@ -49,13 +70,19 @@ class SensorHealth(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
-@post("/api/v1/readings", tags=TAGS, status_code=200, request_max_body_size=BODY_MAX_BYTES + 1)
+@post("/api/v1/readings", opt=ROWS, tags=TAGS, status_code=200, request_max_body_size=BODY_MAX_BYTES + 1)
 async def take_in(request: Req) -> Response[bytes]:
     """Take in readings of one site as JSON (one or a list) or NDJSON, all or nothing of what can be read."""
     return await _take_in(request, READERS)
 
 
-@post("/api/v1/readings/columns", tags=TAGS, status_code=200, request_max_body_size=BODY_MAX_BYTES + 1)
+@post(
+    "/api/v1/readings/columns",
+    opt=COLUMNS,
+    tags=TAGS,
+    status_code=200,
+    request_max_body_size=BODY_MAX_BYTES + 1,
+)
 async def take_in_columns(request: Req) -> Response[bytes]:
     """Take in readings of one site as columns, in JSON or packed in MessagePack."""
     return await _take_in(request, COLUMN_READERS)
@@ -66,13 +93,35 @@ async def _take_in(request: Req, readers: dict[str, Callable[[bytes], IngestRead
     if given not in readers:
         raise WrongMediaType(given=given, takes=", ".join(sorted(readers)))
     body = await request.body()
+    large = len(body) > LARGE_BYTES
     # A big body takes some milliseconds to read, in which other requests go on.
-    command = await asyncio.to_thread(readers[given], body) if len(body) > 65_536 else readers[given](body)
+    command = await asyncio.to_thread(_read, readers, given, body) if large else _read(readers, given, body)
     try:
         outcome = await run(request, command, key_of(request))
     except Invalid as invalid:
         raise Invalid([_by_line(problem, given, body) for problem in invalid.problems]) from None
     return Response(msgspec.json.encode(outcome, enc_hook=str), media_type="application/json")
+
+
+def _read(readers: dict[str, Callable[[bytes], IngestReadings]], given: str, body: bytes) -> IngestReadings:
+    command = readers[given](body)
+    if "json" in given and not _said_once(body, command, in_columns=readers is COLUMN_READERS):
+        for number, line in enumerate(body.split(b"\n") if "nd" in given else [body], start=1):
+            try:
+                check_names(line)
+            except Invalid as invalid:
+                raise Invalid([replace(one, line=number) for one in invalid.problems]) from None
+    return command
+
+
+def _said_once(body: bytes, command: IngestReadings, *, in_columns: bool) -> bool:
+    """Tell from counts alone that no field is there twice; where they do not add up, it must be looked at."""
+    rows = 1 if in_columns else len(command.value) // 8
+    own = np.count_nonzero(np.frombuffer(command.unit, np.uint8) != OWN_UNIT) if command.unit else 0
+    names = (b"site_id", b"sensors", b"sensor") if in_columns else (b"sensor_id",)
+    counts = [body.count(b'"%s"' % name) for name in (*names, b"at", b"value")]
+    units = body.count(b'"unit"')
+    return set(counts) == {rows} and units == (min(units, 1) if in_columns else own)
 
 
 def _by_line(problem: Problem, media_type: str, body: bytes) -> Problem:
@@ -81,7 +130,7 @@ def _by_line(problem: Problem, media_type: str, body: bytes) -> Problem:
     if match is None or "ndjson" not in media_type:
         return problem
     lines = [number for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
-    return msgspec.structs.replace(problem, field=match[2], line=lines[int(match[1])])
+    return replace(problem, field=match[2], line=lines[int(match[1])])
 
 
 @get("/api/v1/sites/{site_id:str}/sensors", opt=READ, tags=TAGS, sync_to_thread=True)
@@ -106,8 +155,9 @@ def open_alarms(db: Db, site_id: FromPath[str]) -> list[Alarm]:
     return alarms.open_alarms_of_site(db, site_id)
 
 
-@get("/api/v1/sensors/{sensor_id:str}/readings", opt=READ, tags=TAGS, sync_to_thread=True)
+@get("/api/v1/sensors/{sensor_id:str}/readings", opt=READ | LINE, tags=TAGS, sync_to_thread=True)
 def readings(
+    request: Req,
     db: Db,
     sensor_id: FromPath[str],
     from_at: FromQuery[datetime],
@@ -115,7 +165,7 @@ def readings(
     form: Annotated[str, QueryParameter(pattern="^(line|csv)$")] = "line",
 ) -> Response[Any]:
     """Return a sensor's readings: a line of at most 720 points, or all of them as CSV."""
-    get_sensor(db, sensor_id)
+    admit_at(request, READ["action"], [get_sensor(db, sensor_id).site_id])
     _check_span(from_at, to_at)
     if form == "csv":
         name = f"{sensor_id}.csv"
@@ -128,19 +178,28 @@ def readings(
 
 @get("/api/v1/sensors/{sensor_id:str}/rollup", opt=READ, tags=TAGS, sync_to_thread=True)
 def rollup(
-    db: Db, sensor_id: FromPath[str], from_at: FromQuery[datetime], to_at: FromQuery[datetime]
+    request: Req,
+    db: Db,
+    sensor_id: FromPath[str],
+    from_at: FromQuery[datetime],
+    to_at: FromQuery[datetime],
 ) -> Rollup:
     """Return a sensor's readings of a range added up: lowest, highest, mean, mean kinetic temperature."""
-    get_sensor(db, sensor_id)
+    admit_at(request, READ["action"], [get_sensor(db, sensor_id).site_id])
     _check_span(from_at, to_at)
     return store.rollups(db, [sensor_id], from_at, to_at)[0]
 
 
 @get("/api/v1/zones/{zone_id:str}/air", opt=READ, tags=TAGS, sync_to_thread=True)
 def zone_air(
-    db: Db, zone_id: FromPath[str], from_at: FromQuery[datetime], to_at: FromQuery[datetime]
+    request: Req,
+    db: Db,
+    zone_id: FromPath[str],
+    from_at: FromQuery[datetime],
+    to_at: FromQuery[datetime],
 ) -> list[panels.Point]:
     """Return a zone's air as at most 720 points of the warmest and the coldest reading."""
+    admit_at(request, READ["action"], [get_zone(db, zone_id).site_id])
     _check_span(from_at, to_at)
     return panels.zone_line(db, zone_id, from_at, to_at)
 

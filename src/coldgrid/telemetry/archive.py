@@ -33,7 +33,7 @@ from coldgrid.telemetry.blocks import (
 )
 from coldgrid.telemetry.chunks import summary_of
 from coldgrid.telemetry.landing import Head
-from coldgrid.telemetry.manifests import BlocksManifested, ManifestedBlock, Why, manifest_of
+from coldgrid.telemetry.manifests import BlockRow, BlocksManifested, ManifestedBlock, Why, manifest_of
 
 MANIFEST_MAX = 200
 
@@ -88,23 +88,21 @@ telemetry_manifest_head = sa.Table(
     info={"origin": "site"},
 )
 
+_BLOCK, _BODY, _VOUCHED = telemetry_block.c, telemetry_block_body.c, telemetry_manifest.c
+_HEADS = telemetry_manifest_head.c
 _NEW = Statement(telemetry_block.insert())
 _LANDED = Statement(upsert(telemetry_block, keys=["sensor_id", "day", "block_no"]))
 _NEW_BODY = Statement(upsert(telemetry_block_body, keys=["hash"]))
-_MANIFESTED = Statement(
-    telemetry_block.update()
-    .where(
-        telemetry_block.c.sensor_id == sa.bindparam("whose"),
-        telemetry_block.c.day == sa.bindparam("which"),
-        telemetry_block.c.block_no == sa.bindparam("no"),
-    )
-    .values(manifested=1)
+_THIS = (
+    _BLOCK.sensor_id == sa.bindparam("whose"),
+    _BLOCK.day == sa.bindparam("which"),
+    _BLOCK.block_no == sa.bindparam("no"),
 )
+_MANIFESTED = Statement(telemetry_block.update().where(*_THIS).values(manifested=1))
+_DROP = Statement(telemetry_block.delete().where(*_THIS))
 _VOUCH = Statement(
     upsert(
-        telemetry_manifest,
-        keys=["sensor_id", "day", "block_no"],
-        set_=["hash", "entry_id", "manifested_at"],
+        telemetry_manifest, keys=["sensor_id", "day", "block_no"], set_=["hash", "entry_id", "manifested_at"]
     )
 )
 _HEAD = Statement(upsert(telemetry_manifest_head, keys=["site_id"], set_=["landed_no", "manifested_at"]))
@@ -129,8 +127,11 @@ def _vouch(tx: Tx, event: BlocksManifested) -> None:
 
 
 def store_block(tx: Tx, sensor_id: str, day: int, readings: Readings) -> None:
-    """Seal readings of a sensor and a day as its next block (K1)."""
-    last = tx.value(_LAST_NO, sensor_id=sensor_id, day=day)
+    """Seal readings of a sensor and a day as its next block (K1).
+
+    Its number follows all that were vouched for, too: a host that took a site's past in may lack blocks.
+    """
+    numbers = [tx.value(last, sensor_id=sensor_id, day=day) for last in (_LAST_NO, _LAST_VOUCHED)]
     body = encode_block(readings)
     name = block_hash(body)
     tx.write(_NEW_BODY, hash=name, body=body)
@@ -138,7 +139,7 @@ def store_block(tx: Tx, sensor_id: str, day: int, readings: Readings) -> None:
         _NEW,
         sensor_id=sensor_id,
         day=day,
-        block_no=0 if last is None else int(last) + 1,
+        block_no=1 + max(-1 if number is None else int(number) for number in numbers),
         site_id=tx.origin,
         hash=name,
         first_us=int(readings.at_us[0]),
@@ -177,6 +178,23 @@ def land_block(tx: Tx, site_id: str, block: ManifestedBlock, body: bytes) -> Rea
     return readings
 
 
+def unseal(tx: Tx, site_id: str) -> list[tuple[str, Readings]]:
+    """Take out the blocks of a site that its log does not vouch for any more; return their readings.
+
+    That is so where the manifests were set aside: then others may come under the same numbers. Of one whose
+    bytes were let go only the place is freed.
+    """
+    found = []
+    for block in tx.all(_STRAYS, site_id=site_id):
+        held = blocks_named(tx, [block.hash])
+        this = (block.sensor_id, block.day, block.block_no)
+        found += [(block.sensor_id, decode_block(bytes(body))) for *key, body in held if tuple(key) == this]
+        tx.write(_DROP, whose=block.sensor_id, which=block.day, no=block.block_no)
+        if len(held) == 1:
+            drop_bodies(tx, [block.hash])
+    return found
+
+
 def write_manifests(tx: Tx, head: Head, why: Why, cause_id: str = "") -> int:
     """Record manifests of what was sealed and not vouched for yet; return the number of blocks (K2).
 
@@ -197,84 +215,120 @@ def write_manifests(tx: Tx, head: Head, why: Why, cause_id: str = "") -> int:
 # --- Queries --------------------------------------------------------------------
 
 _LAST_NO = Statement(
-    sa.select(sa.func.max(telemetry_block.c.block_no)).where(
-        telemetry_block.c.sensor_id == sa.bindparam("sensor_id"), telemetry_block.c.day == sa.bindparam("day")
+    sa.select(sa.func.max(_BLOCK.block_no)).where(
+        _BLOCK.sensor_id == sa.bindparam("sensor_id"), _BLOCK.day == sa.bindparam("day")
     )
 )
-_DAYS = Statement(
-    sa.select(telemetry_block.c.sensor_id, telemetry_block.c.day)
+_LAST_VOUCHED = Statement(
+    sa.select(sa.func.max(_VOUCHED.block_no)).where(
+        _VOUCHED.sensor_id == sa.bindparam("sensor_id"), _VOUCHED.day == sa.bindparam("day")
+    )
+)
+_BY_PLACE = sa.and_(
+    _VOUCHED.sensor_id == _BLOCK.sensor_id, _VOUCHED.day == _BLOCK.day, _VOUCHED.block_no == _BLOCK.block_no
+)
+_STRAYS = Statement(
+    sa.select(*(_BLOCK[name] for name in ManifestedBlock.__struct_fields__))
+    .outerjoin(telemetry_manifest, _BY_PLACE)
     .where(
-        telemetry_block.c.site_id == sa.bindparam("site_id"),
-        telemetry_block.c.day >= sa.bindparam("from_day"),
-        telemetry_block.c.day <= sa.bindparam("to_day"),
+        _BLOCK.site_id == sa.bindparam("site_id"),
+        sa.or_(_VOUCHED.hash != _BLOCK.hash, sa.and_(_VOUCHED.hash.is_(None), _BLOCK.manifested == 1)),
+    )
+    .order_by(_BLOCK.sensor_id, _BLOCK.day, _BLOCK.block_no),
+    into=ManifestedBlock,
+)
+_DAYS = Statement(
+    sa.select(_BLOCK.sensor_id, _BLOCK.day)
+    .where(
+        _BLOCK.site_id == sa.bindparam("site_id"),
+        _BLOCK.day >= sa.bindparam("from_day"),
+        _BLOCK.day <= sa.bindparam("to_day"),
     )
     .distinct()
 )
 _HELD = Statement(
-    sa.select(telemetry_block.c.hash).where(
-        telemetry_block.c.hash.in_(sa.bindparam("hashes", expanding=True))
+    sa.select(_BLOCK.sensor_id, _BLOCK.day, _BLOCK.block_no, _BLOCK.hash).where(
+        _BLOCK.hash.in_(sa.bindparam("hashes", expanding=True))
     )
 )
 _HELD_ROWS = Statement(
-    sa.select(
-        telemetry_block.c.sensor_id,
-        telemetry_block.c.day,
-        telemetry_block.c.block_no,
-        telemetry_block_body.c.body,
-    )
-    .join(telemetry_block_body, telemetry_block.c.hash == telemetry_block_body.c.hash)
-    .where(telemetry_block.c.hash.in_(sa.bindparam("hashes", expanding=True)))
+    sa.select(_BLOCK.sensor_id, _BLOCK.day, _BLOCK.block_no, _BODY.body)
+    .join(telemetry_block_body, _BLOCK.hash == _BODY.hash)
+    .where(_BLOCK.hash.in_(sa.bindparam("hashes", expanding=True)))
 )
 _WAITING = Statement(
-    sa.select(*(telemetry_block.c[name] for name in ManifestedBlock.__struct_fields__))
-    .where(telemetry_block.c.site_id == sa.bindparam("site_id"), telemetry_block.c.manifested == 0)
-    .order_by(telemetry_block.c.sensor_id, telemetry_block.c.day, telemetry_block.c.block_no),
+    sa.select(*(_BLOCK[name] for name in ManifestedBlock.__struct_fields__))
+    .where(_BLOCK.site_id == sa.bindparam("site_id"), _BLOCK.manifested == 0)
+    .order_by(_BLOCK.sensor_id, _BLOCK.day, _BLOCK.block_no),
     into=ManifestedBlock,
 )
-_MANIFEST_HEAD = Statement(
-    sa.select(telemetry_manifest_head.c.landed_no).where(
-        telemetry_manifest_head.c.site_id == sa.bindparam("site_id")
-    )
+_MANIFEST_HEAD = Statement(sa.select(_HEADS.landed_no).where(_HEADS.site_id == sa.bindparam("site_id")))
+_OF_DAYS = (
+    _BLOCK.sensor_id == sa.bindparam("sensor_id"),
+    _BLOCK.day >= sa.bindparam("from_day"),
+    _BLOCK.day <= sa.bindparam("to_day"),
 )
 _BODIES = Statement(
-    sa.select(telemetry_block.c.readings, telemetry_block_body.c.body)
-    .join(telemetry_block_body, telemetry_block.c.hash == telemetry_block_body.c.hash)
-    .where(
-        telemetry_block.c.sensor_id == sa.bindparam("sensor_id"),
-        telemetry_block.c.day >= sa.bindparam("from_day"),
-        telemetry_block.c.day <= sa.bindparam("to_day"),
-    )
-    .order_by(telemetry_block.c.day, telemetry_block.c.block_no)
+    sa.select(_BLOCK.readings, _BODY.body)
+    .join(telemetry_block_body, _BLOCK.hash == _BODY.hash)
+    .where(*_OF_DAYS)
+    .order_by(_BLOCK.day, _BLOCK.block_no)
 )
 _NEWEST = Statement(
-    sa.select(telemetry_block_body.c.body)
-    .join(telemetry_block, telemetry_block.c.hash == telemetry_block_body.c.hash)
-    .where(telemetry_block.c.sensor_id == sa.bindparam("sensor_id"))
-    .order_by(telemetry_block.c.day.desc(), telemetry_block.c.last_us.desc())
+    sa.select(_BODY.body)
+    .join(telemetry_block, _BLOCK.hash == _BODY.hash)
+    .where(_BLOCK.sensor_id == sa.bindparam("sensor_id"))
+    .order_by(_BLOCK.day.desc(), _BLOCK.last_us.desc())
     .limit(1)
 )
 _SUMS = Statement(
     sa.select(
-        telemetry_block.c.sensor_id,
-        sa.func.sum(telemetry_block.c.readings),
-        sa.func.sum(telemetry_block.c.good),
-        sa.func.min(telemetry_block.c.low_e4),
-        sa.func.max(telemetry_block.c.high_e4),
-        sa.func.sum(telemetry_block.c.sum_e4),
-        sa.func.sum(telemetry_block.c.kinetic_sum),
+        _BLOCK.sensor_id,
+        sa.func.sum(_BLOCK.readings),
+        sa.func.sum(_BLOCK.good),
+        sa.func.min(_BLOCK.low_e4),
+        sa.func.max(_BLOCK.high_e4),
+        sa.func.sum(_BLOCK.sum_e4),
+        sa.func.sum(_BLOCK.kinetic_sum),
     )
     .where(
-        telemetry_block.c.day >= sa.bindparam("from_day"),
-        telemetry_block.c.day < sa.bindparam("to_day"),
-        telemetry_block.c.sensor_id.in_(sa.bindparam("sensor_ids", expanding=True)),
+        _BLOCK.day >= sa.bindparam("from_day"),
+        _BLOCK.day < sa.bindparam("to_day"),
+        _BLOCK.sensor_id.in_(sa.bindparam("sensor_ids", expanding=True)),
     )
-    .group_by(telemetry_block.c.sensor_id)
+    .group_by(_BLOCK.sensor_id)
 )
+
+
+_OLD = Statement(
+    sa.select(_BLOCK.hash, sa.func.length(_BODY.body), _BLOCK.site_id, _BLOCK.last_us)
+    .join(telemetry_block_body, _BLOCK.hash == _BODY.hash)
+    .where(_BLOCK.day < sa.bindparam("day"), _BLOCK.manifested == 1)
+    .order_by(_BLOCK.day, _BLOCK.hash)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_DROP_BODY = Statement(telemetry_block_body.delete().where(_BODY.hash == sa.bindparam("gone")))
+
+
+def old_bodies(db: Reader, day: int, most: int) -> list[tuple[str, int, str, int]]:
+    """Return (hash, bytes, site, last_us) of vouched blocks of days before one whose bytes are still here."""
+    return db.all(_OLD, day=day, most=most)
+
+
+def drop_bodies(tx: Tx, hashes: Sequence[str]) -> None:
+    """Let the bytes of blocks go; their rows with hash, counts and sums stay, and the manifests."""
+    for name in hashes:
+        tx.write(_DROP_BODY, gone=name)
 
 
 def blocks_held(db: Reader, hashes: Sequence[str]) -> set[str]:
     """Return which blocks of those named are here."""
-    return {name for (name,) in db.all(_HELD, hashes=list(hashes))}
+    return {name for *_, name in db.all(_HELD, hashes=list(hashes))}
+
+
+def places_held(db: Reader, hashes: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Return (sensor, day, number) of the blocks named that are here."""
+    return {(sensor_id, day, block_no) for sensor_id, day, block_no, _ in db.all(_HELD, hashes=list(hashes))}
 
 
 def days_sealed(db: Reader, site_id: str, from_day: int, to_day: int) -> set[tuple[str, int]]:
@@ -287,45 +341,21 @@ def blocks_named(db: Reader, hashes: Sequence[str]) -> list[tuple[str, int, int,
     return db.all(_HELD_ROWS, hashes=list(hashes))
 
 
-class BlockRow(msgspec.Struct, frozen=True):
-    """A sealed block: where it belongs, its name, its bytes, and who vouches for it ("": no manifest yet)."""
-
-    sensor_id: str
-    day: int
-    block_no: int
-    hash: str
-    readings: int
-    body: bytes
-    vouched_hash: str | None
-    entry_id: str | None
-
-
 _ROWS = Statement(
     sa.select(
-        telemetry_block.c.sensor_id,
-        telemetry_block.c.day,
-        telemetry_block.c.block_no,
-        telemetry_block.c.hash,
-        telemetry_block.c.readings,
-        telemetry_block_body.c.body,
-        telemetry_manifest.c.hash,
-        telemetry_manifest.c.entry_id,
+        _BLOCK.sensor_id,
+        _BLOCK.day,
+        _BLOCK.block_no,
+        _BLOCK.hash,
+        _BLOCK.readings,
+        _BODY.body,
+        _VOUCHED.hash,
+        _VOUCHED.entry_id,
     )
-    .join(telemetry_block_body, telemetry_block_body.c.hash == telemetry_block.c.hash)
-    .outerjoin(
-        telemetry_manifest,
-        sa.and_(
-            telemetry_manifest.c.sensor_id == telemetry_block.c.sensor_id,
-            telemetry_manifest.c.day == telemetry_block.c.day,
-            telemetry_manifest.c.block_no == telemetry_block.c.block_no,
-        ),
-    )
-    .where(
-        telemetry_block.c.sensor_id == sa.bindparam("sensor_id"),
-        telemetry_block.c.day >= sa.bindparam("from_day"),
-        telemetry_block.c.day <= sa.bindparam("to_day"),
-    )
-    .order_by(telemetry_block.c.day, telemetry_block.c.block_no),
+    .join(telemetry_block_body, _BODY.hash == _BLOCK.hash)
+    .outerjoin(telemetry_manifest, _BY_PLACE)
+    .where(*_OF_DAYS)
+    .order_by(_BLOCK.day, _BLOCK.block_no),
     into=BlockRow,
 )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.reading import Reader
@@ -19,10 +19,13 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry import archive, chunks, parcels
-from coldgrid.telemetry.blocks import DAY_US, Readings
+from coldgrid.telemetry.blocks import DAY_US, Readings, block_hash, without
 from coldgrid.telemetry.landing import joined
 from coldgrid.telemetry.manifests import BlocksManifested, ManifestedBlock
+from coldgrid.telemetry.parcel_form import pack_parcel, unpack_parcel
+from coldgrid.telemetry.parcel_marks import UNMARKED, drop_marks, keep_mark
 from coldgrid.telemetry.parcels import Cut, ParcelHead, ParcelHeads
+from coldgrid.telemetry.reading_times import sensor_of
 from coldgrid.telemetry.sensors import sensors_of_site
 
 WANTED_MAX = 500
@@ -88,12 +91,22 @@ _HOW_MANY = Statement(
 
 
 def want_blocks(tx: Tx, manifest: BlocksManifested) -> None:
-    """Note the blocks of a manifest that are not here."""
-    held = archive.blocks_held(tx, [block.hash for block in manifest.blocks]) if manifest.blocks else set()
-    for block in manifest.blocks:
-        if block.hash not in held:
-            row = {name: getattr(block, name) for name in _FIELDS}
-            tx.write(_WANT, site_id=manifest.site_id, **row)
+    """Note the blocks of a manifest that are not here.
+
+    Two sensors that read the same have blocks of the same bytes, and so of the same name: the bytes that are
+    here for one are taken for the other.
+    """
+    names = [block.hash for block in manifest.blocks]
+    held = archive.blocks_named(tx, sorted(archive.blocks_held(tx, names))) if names else []
+    there = {(sensor_id, day, block_no) for sensor_id, day, block_no, _ in held}
+    lacking = [one for one in manifest.blocks if (one.sensor_id, one.day, one.block_no) not in there]
+    for block in lacking:
+        row = {name: getattr(block, name) for name in _FIELDS}
+        tx.write(_WANT, site_id=manifest.site_id, **row)
+    bodies = {block_hash(bytes(body)): bytes(body) for *_, body in held}
+    known = {block.hash: bodies[block.hash] for block in lacking if block.hash in bodies}
+    if known:
+        take_blocks(tx, manifest.site_id, known)
 
 
 def wanted(db: Reader, site_id: str, limit: int = WANTED_MAX) -> list[str]:
@@ -127,6 +140,31 @@ def take_blocks(tx: Tx, site_id: str, bodies: dict[str, bytes]) -> int:
     return len(found)
 
 
+def take_back(tx: Tx, site_id: str) -> int:
+    """Keep as not sealed what is in blocks whose manifests were set aside; return how many readings (A2).
+
+    Who took readings answers for them, whoever's word on them is given up.
+    """
+    found: dict[str, list[Readings]] = {}
+    for sensor_id, readings in archive.unseal(tx, site_id):
+        found.setdefault(sensor_id, []).append(readings)
+    if not found:
+        return 0
+    roll_arrived(tx, site_id)
+    parts: list[tuple[str, Readings]] = []
+    for sensor_id, listed in sorted(found.items()):
+        readings = joined(listed)
+        first_us, end_us = int(readings.at_us[0]), int(readings.at_us[-1]) + 1
+        readings = without(readings, joined(chunks.chunked(tx, sensor_id, first_us, end_us)))
+        for block in archive.sealed(tx, sensor_id, first_us // DAY_US, (end_us - 1) // DAY_US)[1]:
+            readings = without(readings, block)
+        if len(readings):
+            parts.append((sensor_id, readings))
+    if parts:
+        chunks.roll_into_chunks(tx, [parcels.as_flush(parts)], _next_roll(tx, site_id))
+    return sum(len(readings) for _, readings in parts)
+
+
 def _days_in_chunks(tx: Tx, site_id: str, found: Sequence[ManifestedBlock]) -> set[tuple[str, int]]:
     if not found:
         return set()
@@ -138,7 +176,7 @@ def _take_out(tx: Tx, site_id: str, block: ManifestedBlock, sealed: Readings) ->
     """Leave of a sensor's day in chunks what is in no block."""
     from_us = block.day * DAY_US
     there = joined(chunks.chunked(tx, block.sensor_id, from_us, from_us + DAY_US))
-    rest = _without(there, sealed)
+    rest = without(there, sealed)
     if len(rest) == len(there):
         return
     chunks.drop_chunks(tx, block.sensor_id, block.day)
@@ -146,34 +184,65 @@ def _take_out(tx: Tx, site_id: str, block: ManifestedBlock, sealed: Readings) ->
         chunks.roll_into_chunks(tx, [parcels.as_flush([(block.sensor_id, rest)])], _next_roll(tx, site_id))
 
 
-def _without(readings: Readings, other: Readings) -> Readings:
-    keep = ~np.isin(readings.at_us, other.at_us)
-    if keep.all():
-        return readings
-    return Readings(readings.at_us[keep], readings.value_e4[keep], readings.bad[keep])
-
-
 # --- Parcels ----------------------------------------------------------------------
 
 
-def take_parcel(tx: Tx, site_id: str, parcel_no: int, body: bytes) -> bool:
-    """Store a parcel; return whether it was new.
+class Arrived(msgspec.Struct, frozen=True):
+    """A parcel from another host. `again`: its readings may have come before in another one."""
+
+    parcel_no: int
+    body: bytes
+    mark: bytes = UNMARKED
+    again: bool = False
+
+
+def take_parcel(tx: Tx, site_id: str, arrived: Arrived) -> bool:
+    """Store a parcel and its mark; return whether it was new.
 
     Raises:
         ParcelDamaged: the bytes are none.
         ForeignSensor: see A3.
     """
     head = arrived_head(tx, site_id)
-    if parcel_no <= head.parcel_no:
+    if arrived.parcel_no <= head.parcel_no:
         return False
-    parts = parcels.unpack_parcel(body)
+    parts, body = unpack_parcel(arrived.body), arrived.body
     own = {sensor.sensor_id for sensor in sensors_of_site(tx, site_id)}
-    strange = next((name for name, _ in parts if name not in own), None)
+    strange = next((name for name, _ in parts if sensor_of(name) not in own), None)
     if strange is not None:
         raise ForeignSensor(f"{strange[:80]} is no sensor of {site_id}")
-    parcels.put_parcel(tx, Cut(parcel_no, True), parts, body)
-    parcels.move_head(tx, site_id, ParcelHead(parcel_no, head.landed_no))
+    if arrived.again:
+        parts = _new_of(tx, site_id, parts)
+        body = pack_parcel(parts) if parts else b""
+    if parts:
+        parcels.put_parcel(tx, Cut(arrived.parcel_no, True), parts, body)
+    keep_mark(tx, site_id, arrived.parcel_no, arrived.mark)
+    drop_marks(tx, site_id, arrived.parcel_no)
+    parcels.move_head(tx, site_id, ParcelHead(arrived.parcel_no, head.landed_no))
     return True
+
+
+def pass_over(tx: Tx, site_id: str, upto: int) -> int:
+    """Expect no parcel up to a number any more: what was in them comes as blocks. Return the last one."""
+    head = arrived_head(tx, site_id)
+    if upto <= head.parcel_no:
+        return head.parcel_no
+    parcels.move_head(tx, site_id, ParcelHead(upto, head.landed_no))
+    return upto
+
+
+def _new_of(tx: Tx, site_id: str, parts: Parts) -> list[tuple[str, Readings]]:
+    """Return the readings that are in no chunk or parcel here; those in blocks are left out later (A2)."""
+    found = []
+    for sensor_id, readings in parts:
+        from_us, to_us = int(readings.at_us[0]), int(readings.at_us[-1]) + 1
+        here = chunks.chunked(tx, sensor_id, from_us, to_us)
+        for flush in parcels.arrived_between(tx, site_id, from_us, to_us):
+            here += [flush.part(n) for n, name in enumerate(flush.sensor_ids) if name == sensor_id]
+        rest = without(readings, joined(here)) if here else readings
+        if len(rest):
+            found.append((sensor_id, rest))
+    return found
 
 
 def settle_parcels(tx: Tx, site_id: str) -> None:
@@ -200,7 +269,7 @@ def roll_arrived(tx: Tx, site_id: str) -> None:
     sealed = archive.days_sealed(tx, site_id, first // DAY_US, last // DAY_US)
     found: dict[str, list[Readings]] = {}
     for parcel in waiting:
-        for sensor_id, readings in parcels.unpack_parcel(parcel.body):
+        for sensor_id, readings in unpack_parcel(parcel.body):
             found.setdefault(sensor_id, []).append(readings)
     parts = [(sensor_id, joined(listed)) for sensor_id, listed in sorted(found.items())]
     parts = [(sensor_id, _unsealed(tx, sensor_id, readings, sealed)) for sensor_id, readings in parts]
@@ -215,7 +284,7 @@ def _unsealed(tx: Tx, sensor_id: str, readings: Readings, sealed: set[tuple[str,
     if not any((sensor_id, day) in sealed for day in range(first, last + 1)):
         return readings
     for block in archive.sealed(tx, sensor_id, first, last)[1]:
-        readings = _without(readings, block)
+        readings = without(readings, block)
     return readings
 
 

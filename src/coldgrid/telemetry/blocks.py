@@ -112,6 +112,14 @@ def encode_block(readings: Readings) -> bytes:
     return head + _sealing.compress(time_planes + value_planes + flags)
 
 
+def without(readings: Readings, other: Readings) -> Readings:
+    """Return the readings at other times than the other ones."""
+    keep = ~np.isin(readings.at_us, other.at_us)
+    if keep.all():
+        return readings
+    return Readings(readings.at_us[keep], readings.value_e4[keep], readings.bad[keep])
+
+
 def decode_block(block: bytes) -> Readings:
     """Open a block (B1).
 

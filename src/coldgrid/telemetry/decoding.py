@@ -166,7 +166,8 @@ def command_of(
     """
     if not 0 < len(readings) <= READINGS_MAX:
         message = f"{len(readings)} readings; send 1 to {READINGS_MAX}"
-        raise Invalid([Problem(field="body", message=message, fix="send smaller batches")])
+        fix = "send smaller batches" if readings else "send at least one"
+        raise Invalid([Problem(field="body", message=message, fix=fix)])
     number: dict[str, int] = {}
     sensor_no = [number.setdefault(reading.sensor_id, len(number)) for reading in readings]
     names = list(number)

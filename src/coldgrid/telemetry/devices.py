@@ -106,6 +106,21 @@ def explained(memory: Memory, changed: Mapping[int, Device], readings: Grouped) 
             if inside is not None:
                 codes = np.zeros(len(readings), dtype=np.uint8) if codes is None else codes
                 codes[part][inside] = EXPLAINS[device.role]
+    return _by_plan(memory, readings, codes)
+
+
+def _by_plan(memory: Memory, readings: Grouped, codes: Codes | None) -> Codes | None:
+    """Add what planned defrosts explain; what a device explains stays that device's."""
+    if not memory.schedules:
+        return codes
+    for group in np.flatnonzero(memory.planned[memory.zone_no[readings.rows]]).tolist():
+        row = int(readings.rows[group])
+        part = slice(int(readings.starts[group]), int(readings.ends[group]) + 1)
+        schedule, tuning = memory.schedules[memory.zone_ids[row]], memory.tuning[row]
+        inside = schedule.covers(readings.at_us[part], tuning.defrost_max_us, tuning.recovery_us)
+        if inside is not None:
+            codes = np.zeros(len(readings), dtype=np.uint8) if codes is None else codes
+            codes[part][inside & (codes[part] == FREE)] = BY_DEFROST
     return codes
 
 

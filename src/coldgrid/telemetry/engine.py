@@ -53,12 +53,16 @@ def evaluate(memory: Memory, readings: Grouped, seen_us: int) -> Outcome:
     return Outcome(draft, turns)
 
 
-def find_silent(memory: Memory, rows: Ints, now_us: int) -> Outcome:
-    """Raise the gap rule where nothing came in for too long: silence makes no reading, a timer asks."""
+def find_silent(memory: Memory, rows: Ints, now_us: int, listening_since_us: int = NEVER) -> Outcome:
+    """Raise the gap rule where nothing came in for too long: silence makes no reading, a timer asks.
+
+    What did not come in before `listening_since_us` counts as silence of nobody: we could not hear it.
+    """
     draft = Draft()
     column = COLUMN[Rule.GAP]
     seen_us, gap_us = memory.seen_us[rows], memory.tuned["gap_us"][rows]
-    quiet = (seen_us > NEVER) & (now_us - seen_us >= gap_us) & (memory.state[rows, column] == OFF)
+    heeded_us = np.maximum(seen_us, listening_since_us)
+    quiet = (seen_us > NEVER) & (now_us - heeded_us >= gap_us) & (memory.state[rows, column] == OFF)
     silent = rows[quiet]
     draft.put("state", (silent, column), np.full(len(silent), ON | RAISED, dtype=np.uint8))
     draft.put("since", (silent, column), memory.seen_us[silent])

@@ -21,7 +21,7 @@ from coldgrid.telemetry.store import readings_of
 COLUMNS = ("sensor_id", "at", "value", "unit", "good")
 PART = timedelta(days=7)
 # A stored unit by its quantity; °F is converted on the way in.
-STORED_UNIT = {"temperature": "C", "humidity": "%", "state": "state"}
+STORED_UNIT = {"temperature": "C", "humidity": "%", "state": "state", "power": "W", "energy": "Wh"}
 
 
 class ParquetMissing(Unavailable):

@@ -4,10 +4,12 @@ Invariants
     I1  A flush is stored, screened, evaluated and its alarms recorded in one commit, or nothing of it is.
     I2  The same flush again changes nothing but counts: times that are known are told from new ones.
     I3  A late reading is stored and evaluated too (`late`).
+    I4  The rules run on the device's time, corrected where its clock is wrong; both times are kept beside it.
 
 Columns cross from the adapters as bytes, little-endian, so that a command of ten thousand readings costs
 as little as one: `sensor_no` 4 bytes pointing into `sensor_ids`, `at_us` 8 bytes, `value` an 8-byte float,
-`unit` one byte (`quantities.UNIT_CODES`; empty: every sensor's own).
+`unit` one byte (`quantities.UNIT_CODES`; empty: every sensor's own). What a driver hands over has two more:
+`heard_us` 8 bytes, when this host heard it, and `how` one byte, whose clock `at_us` is of (`device_clocks`).
 """
 
 from __future__ import annotations
@@ -29,18 +31,24 @@ from coldgrid.kernel.tables import from_micros, to_micros
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import get_site
 from coldgrid.telemetry import annunciate, chunks, health, landing, late, parcels, signals, silence
+from coldgrid.telemetry.device_clocks import KEPT_TIME, Claimed, place_all
 from coldgrid.telemetry.engine import evaluate
 from coldgrid.telemetry.flush import Grouped
 from coldgrid.telemetry.quantities import UNIT_CODES, VALUE_E4_MAX, Floats, Ints
-from coldgrid.telemetry.screening import Bounds, Columns, Fate, Screened, screen
+from coldgrid.telemetry.reading_times import Times, series_beside
+from coldgrid.telemetry.screening import YEAR_2000_US, Bounds, Columns, Fate, Screened, screen
 from coldgrid.telemetry.watch import Watch
 
 READINGS_MAX = 100_000
 REFUSED_TOLD_MAX = 20
 VALUE_MAX = VALUE_E4_MAX / 10_000
+# Times that a device may claim lie within ±10,000 years.
+_EVER_US = 315_360_000_000_000_000
+LATEST_US = 253_370_764_800_000_000
 
-# Flushes are rolled into chunks when so many, or so many readings, wait.
-ROLL_FLUSHES = 256
+# Flushes are rolled into chunks when so many, or so many readings, wait. Twice as many at once cost each the
+# same, and hold whatever comes meanwhile up for twice as long, an alarm too.
+ROLL_FLUSHES = 128
 ROLL_READINGS = 400_000
 HOUR = timedelta(hours=1)
 
@@ -67,6 +75,8 @@ class IngestReadings(Command, frozen=True, tag="telemetry.ingest_readings"):
     batch_id: str = ""
     strict: bool = False
     poisoned: Annotated[tuple[Poisoned, ...], msgspec.Meta(max_length=1_000)] = ()
+    heard_us: bytes = b""
+    how: bytes = b""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -91,11 +101,12 @@ class Ingested(msgspec.Struct, frozen=True, kw_only=True):
     told: list[Refused] = []
 
 
+_NEEDED = {"sensor_no", "at_us", "value"}
 FIXES = {
     Fate.UNKNOWN: "register the sensor at this site, or correct its name",
     Fate.WRONG_UNIT: "send the value in a unit that the sensor measures in",
     Fate.FUTURE: "set the device's clock: the reading is more than 5 minutes ahead",
-    Fate.CLOCK_UNSET: "set the device's clock: the reading is from before the year 2000",
+    Fate.CLOCK_UNSET: "set the device's clock: nobody can tell when this was measured",
 }
 
 
@@ -126,9 +137,13 @@ def read_columns(command: IngestReadings) -> Columns:
             ("at_us", command.at_us, 8),
             ("value", command.value, 8),
             ("unit", command.unit, 1),
+            ("heard_us", command.heard_us, 8),
+            ("how", command.how, 1),
         )
-        if len(column) != width * count and (field != "unit" or column)
+        if len(column) != width * count and (field in _NEEDED or column)
     ]
+    if bool(command.heard_us) != bool(command.how):
+        problems.append(Problem(field="how", message="comes with heard_us, and heard_us with it"))
     if count > READINGS_MAX:
         fix = f"send at most {READINGS_MAX} readings at once"
         problems.append(Problem(field="at_us", message=f"{count} readings are too many", fix=fix))
@@ -142,7 +157,8 @@ def read_columns(command: IngestReadings) -> Columns:
         unit=np.frombuffer(command.unit, dtype=np.uint8) if command.unit else None,
     )
     if count and int(columns.sensor_no.max()) >= len(command.sensor_ids):
-        raise Invalid([Problem(field="sensor_no", message="points to no entry of sensor_ids")])
+        message = "points behind the last of `sensors`"
+        raise Invalid([Problem(field="sensor", message=message, fix="count the names from 0")])
     if columns.unit is not None and count and int(columns.unit.max()) > max(UNIT_CODES.values()):
         raise Invalid([Problem(field="unit", message="is no code of a unit")])
     wrong = np.flatnonzero(~(np.abs(columns.value) < VALUE_MAX))
@@ -163,13 +179,16 @@ def ingest_readings(tx: Tx, command: IngestReadings) -> Ingested:
     if command.site_id not in watch.listening:
         get_site(tx, command.site_id)
     now_us = to_micros(tx.now)
+    times = None
+    if command.heard_us:
+        columns, times = _timed(tx, watch, command, columns)
     screened = screen(columns, _bounds(watch, command, now_us))
     wrong_unit = screened.refused.get(Fate.WRONG_UNIT)
     if command.strict and wrong_unit is not None:
         raise Invalid([_unit_problem(columns, index) for index in wrong_unit[:100].tolist()])
     counts: Counter[tuple[str, Fate]] = Counter()
     new_late = late.tell_apart(tx, screened, counts)
-    _store(tx, watch, screened.live, new_late, now_us)
+    _store(tx, watch, (screened.live, new_late), times, now_us)
     _count(tx, watch, screened, columns, counts)
     _quarantine(tx, screened, columns, command.poisoned)
     return _answer(columns, screened, len(new_late), counts)
@@ -189,24 +208,51 @@ def _bounds(watch: Watch, command: IngestReadings, now_us: int) -> Bounds:
     )
 
 
-def _store(tx: Tx, watch: Watch, live: Grouped, new_late: Grouped, now_us: int) -> None:
-    """Land what is new, follow it with the rules, and record their turns."""
+def _timed(tx: Tx, watch: Watch, command: IngestReadings, columns: Columns) -> tuple[Columns, Times]:
+    """Put what a driver heard to its time (I4); what cannot be placed gets a time that screening refuses."""
+    heard_us = np.frombuffer(command.heard_us, dtype="<i8").astype(np.int64)
+    how = np.frombuffer(command.how, dtype=np.uint8).astype(np.int64)
+    if len(how):
+        if int(how.max()) > KEPT_TIME:
+            raise Invalid([Problem(field="how", message="is no code of a clock")])
+        if int(columns.at_us.min()) < -_EVER_US or int(columns.at_us.max()) > _EVER_US:
+            raise Invalid([Problem(field="at_us", message="lies beyond any time that a device may claim")])
+        if int(heard_us.min()) < YEAR_2000_US or int(heard_us.max()) > LATEST_US:
+            raise Invalid([Problem(field="heard_us", message="is no time of a host: the years 2000 to 9998")])
+    row_of = watch.listening.get(command.site_id, {})
+    rows = [row_of.get(name) for name in command.sensor_ids]
+    zones = ["" if row is None else watch.sensors[row].zone_id for row in rows]
+    known = [name if row is not None else None for name, row in zip(command.sensor_ids, rows, strict=True)]
+    at_us, offset_us = place_all(tx, Claimed(known, zones, columns.sensor_no, columns.at_us, heard_us, how))
+    return msgspec.structs.replace(columns, at_us=at_us), Times(heard_us, offset_us, how)
+
+
+def _store(tx: Tx, watch: Watch, parts: tuple[Grouped, Grouped], times: Times | None, now_us: int) -> None:
+    """Land what is new, live and late, follow it with the rules, and record their turns."""
+    live, new_late = parts
     if not len(live) and not len(new_late):
         return
     ordered = bool(watch.memory.is_device[live.rows].any())
     body = landing.pack_flush(watch.memory.names, [live, new_late], now_us, ordered=ordered)
-    head = landing.land(tx, watch.head(tx.origin), body, [live, new_late])
+    head = landing.land(tx, watch.head(tx.origin), body, parts)
+    if times is not None:
+        beside = series_beside(parts, watch.memory.sensor_ids, times)
+        told = landing.pack_beside(beside, now_us)
+        head = landing.land(tx, head, told, [readings for _, readings in beside])
     watch.move_head(tx, head)
+    turned = False
     if len(live):
         outcome = evaluate(watch.memory, live, now_us)
         tx.undo(watch.memory.apply(outcome.draft))
         annunciate.record_turns(tx, outcome.turns)
+        turned = bool(outcome.turns)
         signals.note_signals(tx, live)
         silence.expect(tx, live.rows)
     if len(new_late):
         late.evaluate_later(tx, new_late)
-    full = head.flushes >= ROLL_FLUSHES or head.readings >= ROLL_READINGS
-    if full and tx.origin not in watch.damaged:
+    # An alarm, and the hold that follows in its commit, do not wait for a roll: the next flush does it.
+    fill = max(head.flushes / ROLL_FLUSHES, head.readings / ROLL_READINGS)
+    if fill >= (2 if turned else 1) and tx.origin not in watch.damaged:
         try:
             roll(tx)
         except landing.ChainBroken:

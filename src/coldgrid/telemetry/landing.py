@@ -97,6 +97,15 @@ def pack_flush(
     )
 
 
+def pack_beside(parts: Sequence[tuple[str, Readings]], seen_us: int) -> bytes:
+    """Return series that no rule follows as a flush; each is in the order of time."""
+    names = _encode([name for name, _ in parts])
+    counts = pack_column(np.array([len(one) for _, one in parts], dtype=np.int64))
+    at_us = pack_column(_one([one.at_us for _, one in parts]))
+    value_e4 = pack_column(_one([one.value_e4 for _, one in parts]))
+    return squeezed(_encode(Landed(names, counts, 0, seen_us, at_us, value_e4, b"", None)))
+
+
 def _one(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return columns[0] if len(columns) == 1 else np.concatenate(columns)
 
@@ -304,7 +313,7 @@ class Stored(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def land(tx: Tx, head: Head, body: bytes, parts: Sequence[Grouped]) -> Head:
+def land(tx: Tx, head: Head, body: bytes, parts: Sequence[Grouped | Readings]) -> Head:
     """Write a flush and return the site's new head (L2)."""
     digest = chained(head.digest, body)
     count = sum(len(part) for part in parts)

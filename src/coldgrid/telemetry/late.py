@@ -3,7 +3,8 @@
 A reading is late when its sensor already sent a newer one. Rules cannot go back, so a while later all that
 came late of a sensor is evaluated in one go: the stored readings around it run through the same rules
 from a fresh memory, and what they raise is raised now, marked `backfilled`, unless an alarm of that
-sensor and rule stood at the time anyway. Faults of the sensor are not raised in hindsight.
+sensor and rule stood at the time anyway. Faults of the sensor are not raised in hindsight: but where a site
+goes on with another copy of its log, all that this log does not tell of is raised, holes too (`look_again`).
 """
 
 from __future__ import annotations
@@ -129,8 +130,23 @@ def evaluate_late(tx: Tx, timer: Timer) -> None:
         tx.set_timer(f"telemetry.late/{tx.origin}", "telemetry.late", tx.now, {})
 
 
-def _missed(tx: Tx, waiting: Waiting) -> list[Turn]:
-    """Return the turns that the rules make of stored readings and that no alarm says yet."""
+def look_again(tx: Tx, sensor_id: str, from_us: int) -> None:
+    """Raise what the log does not tell of a sensor since an instant: its site goes on with another log.
+
+    What its alarms were raised in may be set aside, and the readings of a hole are nowhere. What is over is
+    raised and returned, a fault too; what stands is raised by the rules' memory, which no log holds.
+    """
+    now_us = to_micros(tx.now)
+    over = _missed(tx, Waiting(sensor_id, from_us, now_us), faults=True)
+    annunciate.record_turns(tx, over, backfilled=True)
+    annunciate.raise_standing(tx, sensor_id)
+
+
+def _missed(tx: Tx, waiting: Waiting, *, faults: bool = False) -> list[Turn]:
+    """Return the turns that the rules make of stored readings and that no alarm says yet.
+
+    `faults`: those of the sensor too, and nothing that still stands: the range ends now.
+    """
     watch = tx.hot(Watch)
     row = watch.memory.row_of.get(waiting.sensor_id)
     if row is None:
@@ -139,7 +155,9 @@ def _missed(tx: Tx, waiting: Waiting) -> list[Turn]:
     replayed = _replay(tx, watch, row, from_us, to_us)
     found: list[Turn] = []
     for raised in (
-        turn for turn in replayed if turn.kind is Kind.RAISED and STAGE[turn.rule] is not Stage.FAULT
+        turn
+        for turn in replayed
+        if turn.kind is Kind.RAISED and (faults or STAGE[turn.rule] is not Stage.FAULT)
     ):
         ended = next(
             (
@@ -149,9 +167,12 @@ def _missed(tx: Tx, waiting: Waiting) -> list[Turn]:
                 and turn.kind is Kind.RETURNED
                 and turn.since_us == raised.since_us
             ),
-            # Still on at the end of the range: the rules saw what came next, it was not late.
-            msgspec.structs.replace(raised, kind=Kind.RETURNED, at_us=min(to_us, to_micros(tx.now))),
+            None,
         )
+        if ended is None and faults:
+            continue
+        if ended is None:  # still on at the end of the range: the rules saw what came next, it was not late
+            ended = msgspec.structs.replace(raised, kind=Kind.RETURNED, at_us=min(to_us, to_micros(tx.now)))
         concerns = raised.since_us <= waiting.to_us and ended.at_us >= waiting.from_us
         if concerns and not _stood(tx, waiting.sensor_id, raised, ended.at_us):
             found += [raised, ended]
@@ -172,6 +193,8 @@ def _replay(db: Reader, watch: Watch, row: int, from_us: int, to_us: int) -> Seq
     rows = [device for device in memory.devices_of.get(zone_id, ()) if device != row]
     flushes = landing.flushes_between(db, site_id, from_us, to_us)
     scratch = Memory()
+    if zone_id in memory.schedules:
+        scratch.schedule(zone_id, memory.schedules[zone_id])
     columns = []
     for place, source in enumerate([row, *rows]):
         name = memory.sensor_ids[source]

@@ -32,6 +32,19 @@ class ManifestedBlock(msgspec.Struct, frozen=True, array_like=True):
     last_us: int
 
 
+class BlockRow(msgspec.Struct, frozen=True):
+    """A sealed block: where it belongs, its name, its bytes, and who vouches for it ("": no manifest yet)."""
+
+    sensor_id: str
+    day: int
+    block_no: int
+    hash: str
+    readings: int
+    body: bytes
+    vouched_hash: str | None
+    entry_id: str | None
+
+
 class BlocksManifested(Event, frozen=True, tag="telemetry.blocks_manifested"):
     """Blocks were sealed. `landed_no` and `landed_digest`: the site's newest flush then (`landing.L2`)."""
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coldgrid.telemetry.quantities import Ints
 from coldgrid.telemetry.rules import DEVICES, RULES, UNSET_HIGH_E4, Role, Tuning
+from coldgrid.telemetry.schedules import Schedule
 
 OFF, ON, RAISED, NOTED = 0, 1, 2, 4  # bits of `Memory.state`
 NEVER = 0  # a time that has not come: no sensor of ours measured in 1970
@@ -126,6 +127,9 @@ class Memory:
         self.numbers: dict[str, int] = {}
         self.explained_until: Ints = np.zeros(0, dtype=np.int64)
         self.fault_until: Ints = np.zeros(0, dtype=np.int64)
+        # Zones whose defrosts are planned, and by their number whether they are.
+        self.schedules: dict[str, Schedule] = {}
+        self.planned = np.zeros(0, dtype=np.bool_)
         self.tuned: dict[str, Ints] = {name: np.zeros(0, dtype=np.int64) for name in _TUNED}
         self.is_device = np.zeros(0, dtype=np.bool_)
         self.is_limited = np.zeros(0, dtype=np.bool_)
@@ -152,6 +156,20 @@ class Memory:
         old_zone, old = self.zone_ids[row], self.tuning[row]
         self._tune(row, zone_id, tuning)
         return lambda: self._tune(row, old_zone, old)
+
+    def schedule(self, zone_id: str, schedule: Schedule | None) -> Callable[[], None]:
+        """Plan a zone's defrosts, or none any more; return the inverse."""
+        old, no = self.schedules.get(zone_id), self._number(zone_id)
+        if schedule is None:
+            self.schedules.pop(zone_id, None)
+        else:
+            self.schedules[zone_id] = schedule
+        self.planned[no] = schedule is not None
+
+        def undo() -> None:
+            self.schedule(zone_id, old)
+
+        return undo
 
     def apply(self, draft: Draft) -> Callable[[], None]:
         """Carry out what a decision asked for and return the inverse (M1)."""
@@ -261,6 +279,7 @@ class Memory:
         if no >= len(self.explained_until):
             self.explained_until = _longer(self.explained_until, max(16, 2 * no))
             self.fault_until = _longer(self.fault_until, max(16, 2 * no))
+            self.planned = _longer(self.planned, max(16, 2 * no))
         return no
 
     def _grow(self, count: int) -> None:

@@ -29,6 +29,7 @@ from coldgrid.telemetry.alarms import alarms_of_sensor
 from coldgrid.telemetry.archive import block_rows
 from coldgrid.telemetry.blocks import DAY_US
 from coldgrid.telemetry.quantities import Quantity
+from coldgrid.telemetry.reading_times import BESIDE, beside, is_beside
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.seal import SealBlocks
 from coldgrid.telemetry.sensors import Calibration, Sensor, sensors_of_zone
@@ -72,12 +73,14 @@ def _words(role: Role) -> str:
 
 
 def _blocks(db: Reader, sensor: Sensor, from_at: datetime, until_at: datetime) -> Iterable[PackFile]:
-    """Yield the sealed blocks that a manifest vouches for."""
+    """Yield the sealed blocks that a manifest vouches for: readings, and their devices' times beside them."""
     first, last = to_micros(from_at) // DAY_US, to_micros(until_at) // DAY_US
-    for row in block_rows(db, sensor.sensor_id, first, last):
-        if row.entry_id:
-            path = f"blocks/{sensor.sensor_id}.{row.day}.{row.block_no}.cgb"
-            yield PackFile(path, row.body, f"Sealed readings of {sensor.sensor_id}", row.entry_id)
+    for name in (sensor.sensor_id, *beside(sensor.sensor_id)):
+        what = "Sealed times of readings" if is_beside(name) else "Sealed readings"
+        for row in block_rows(db, name, first, last):
+            if row.entry_id:
+                path = f"blocks/{name.replace(BESIDE, '.')}.{row.day}.{row.block_no}.cgb"
+                yield PackFile(path, row.body, f"{what} of {sensor.sensor_id}", row.entry_id)
 
 
 def _calibrations(zone_id: str, sensors: Sequence[Sensor]) -> PackTable:

@@ -1,32 +1,21 @@
-"""What pages show of a zone: its air as a line of few points, its state in one word, its sensors."""
+"""What pages and the API draw of readings: the air of a zone, and one sensor, as a line of few points."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 
 import msgspec
 import numpy as np
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import from_micros, to_micros
-from coldgrid.telemetry import alarms, store
-from coldgrid.telemetry.alarm_rules import STANDING, Alarm, AlarmState
+from coldgrid.telemetry import store
 from coldgrid.telemetry.quantities import E4, Ints, to_value
-from coldgrid.telemetry.rules import LIMITED, Stage
-from coldgrid.telemetry.sensors import Sensor, sensors_of_zone
-from coldgrid.telemetry.store import LastReading, last_readings, readings_of
+from coldgrid.telemetry.rules import LIMITED
+from coldgrid.telemetry.sensors import sensors_of_zone
+from coldgrid.telemetry.store import readings_of
 
 POINTS_MAX = 720
-
-
-class ZoneState(StrEnum):
-    """The state of a zone's air. `off`: nothing is known, which is neither good nor bad."""
-
-    OK = "ok"
-    WARN = "warn"
-    CRIT = "crit"
-    OFF = "off"
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):
@@ -38,25 +27,6 @@ class Point(msgspec.Struct, frozen=True, array_like=True):
     at: datetime
     high_c: float | None
     low_c: float | None
-
-
-class SensorGlance(msgspec.Struct, frozen=True):
-    """A sensor as a page shows it."""
-
-    sensor: Sensor
-    last: LastReading | None
-    alarms: list[Alarm]
-
-
-class ZoneGlance(msgspec.Struct, frozen=True, kw_only=True):
-    """A zone as a page shows it: `air_c` is the warmest of its sensors' last good readings."""
-
-    zone_id: str
-    state: ZoneState
-    why: str
-    air_c: float | None
-    air_at: datetime | None
-    sensors: list[SensorGlance]
 
 
 def zone_line(
@@ -115,62 +85,3 @@ def sensor_line(
         index = start + int(np.abs(part - part.mean()).argmax())
         found.append((from_micros(int(at_us[index])), to_value(int(value_e4[index]))))
     return found
-
-
-def zone_glance(
-    db: Reader, zone_id: str, site_id: str, last: dict[str, LastReading] | None = None
-) -> ZoneGlance:
-    """Return a zone as a page shows it; `last` spares reading the site's newest readings again."""
-    known = last_readings(db, site_id) if last is None else last
-    standing = alarms.open_alarms_of_zone(db, zone_id)
-    sensors = [sensor for sensor in sensors_of_zone(db, zone_id) if sensor.active]
-    glances = [
-        SensorGlance(
-            sensor,
-            known.get(sensor.sensor_id),
-            [alarm for alarm in standing if alarm.sensor_id == sensor.sensor_id],
-        )
-        for sensor in sensors
-    ]
-    air = [
-        glance.last
-        for glance in glances
-        if glance.sensor.role in LIMITED
-        and glance.last is not None
-        and glance.last.good
-        and not _blind(glance)
-    ]
-    warmest = max(air, key=lambda reading: reading.value_c, default=None)
-    state, why = judge(glances)
-    return ZoneGlance(
-        zone_id=zone_id,
-        state=state,
-        why=why,
-        air_c=None if warmest is None else warmest.value_c,
-        air_at=None if warmest is None else warmest.at,
-        sensors=glances,
-    )
-
-
-def judge(sensors: list[SensorGlance]) -> tuple[ZoneState, str]:
-    """Return a zone's state and why: the worst standing alarm; off when no air sensor is left to tell."""
-    air = [glance for glance in sensors if glance.sensor.role in LIMITED]
-    standing = [alarm for glance in sensors for alarm in glance.alarms if alarm.state in STANDING]
-    for stage, state in ((Stage.EXCURSION, ZoneState.CRIT), (Stage.PRE_ALARM, ZoneState.WARN)):
-        worst = next((alarm for alarm in standing if alarm.stage is stage), None)
-        if worst is not None:
-            return state, f"{worst.sensor_id}: {worst.why}"
-    if all(glance.last is None or _blind(glance) for glance in air):
-        return ZoneState.OFF, "no sensor of the air is heard" if air else "no sensor of the air"
-    fault = next((alarm for alarm in standing if alarm.stage is Stage.FAULT), None)
-    if fault is not None:
-        return ZoneState.WARN, f"{fault.sensor_id}: {fault.why}"
-    return ZoneState.OK, "within limits"
-
-
-def _blind(glance: SensorGlance) -> bool:
-    """Tell whether a sensor's readings say nothing now: silent, stuck, out of range, out of service."""
-    return any(
-        (alarm.stage is Stage.FAULT and alarm.state in STANDING) or alarm.state is AlarmState.OUT_OF_SERVICE
-        for alarm in glance.alarms
-    )

@@ -7,21 +7,15 @@ Invariants
 
 A node cuts a parcel from the flushes that are not rolled yet: before each roll, and every so often. It waits
 until the tower has it. At the tower a parcel waits until it is rolled into chunks, like flushes do at home.
-
-A parcel's bytes: the head (`_HEAD`), then one zstd frame with the sensors' names, the counts, and planes of
-bytes, all in their greatest common unit: of values the change; of times the change of their step (a clock
-that drifts), or how far they lie beside a grid of each sensor's interval (one that jitters), what is shorter.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
 import sqlalchemy as sa
-import zstandard
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import hot_state
@@ -29,21 +23,9 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry.blocks import Readings
-from coldgrid.telemetry.landing import Flush, Named, cut, joined
-from coldgrid.telemetry.quantities import Flags, Ints
-
-PARCEL_READINGS_MAX = 400_000
-_MAGIC = b"CGP1"
-# magic, readings, sensors, unfolded bytes, mode of times, least µs, unit of times in µs, step of values
-_HEAD = struct.Struct("<4sIIIB3xqqq")
-_RAW_MAX = 36 * PARCEL_READINGS_MAX
-_DRIFT, _GRID = range(2)
-_NAME_BYTES_MAX = 4 * 1024 * 1024
-_LEVEL = 6
-
-
-class ParcelDamaged(ValueError):
-    """The bytes are no parcel that any release has written."""
+from coldgrid.telemetry.landing import Flush, Named, joined
+from coldgrid.telemetry.parcel_form import PARCEL_READINGS_MAX, pack_parcel, unpack_parcel
+from coldgrid.telemetry.parcel_marks import drop_marks, keep_mark, mark_after, mark_of
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -54,138 +36,6 @@ class Parcel(msgspec.Struct, frozen=True):
     last_us: int
     readings: int
     body: bytes
-
-
-# --- Bytes (pure) -----------------------------------------------------------------
-
-
-def pack_parcel(parts: Sequence[tuple[str, Readings]]) -> bytes:
-    """Return readings of some sensors as bytes, each sensor's in the order of time."""
-    counts = np.array([len(readings) for _, readings in parts], dtype=np.int64)
-    at_us = np.concatenate([readings.at_us for _, readings in parts])
-    value_e4 = np.concatenate([readings.value_e4 for _, readings in parts])
-    bad = np.concatenate([readings.bad for _, readings in parts])
-    heads = np.cumsum(counts) - counts
-    least_us = int(at_us.min())
-    unit_us = int(np.gcd.reduce(at_us - least_us)) or 1
-    step_e4 = int(np.gcd.reduce(value_e4)) or 1
-    names = "\n".join(name for name, _ in parts).encode()
-    mode, times = _pack_times((at_us - least_us) // unit_us, heads, counts)
-    raw = b"".join(
-        [
-            struct.pack("<I", len(names)),
-            names,
-            counts.astype("<u4").tobytes(),
-            times,
-            _planes(_steps(value_e4 // step_e4, heads)),
-            np.packbits(bad).tobytes() if bad.any() else b"",
-        ]
-    )
-    head = _HEAD.pack(_MAGIC, len(at_us), len(parts), len(raw), mode, least_us, unit_us, step_e4)
-    return head + zstandard.ZstdCompressor(level=_LEVEL, write_content_size=False).compress(raw)
-
-
-def unpack_parcel(body: bytes) -> list[tuple[str, Readings]]:
-    """Read a parcel back.
-
-    Raises:
-        ParcelDamaged: the bytes are none.
-    """
-    try:
-        return _unpack(body)
-    except (struct.error, zstandard.ZstdError, ValueError, IndexError, OverflowError) as error:
-        raise ParcelDamaged("these bytes are no parcel of readings") from error
-
-
-def _unpack(body: bytes) -> list[tuple[str, Readings]]:
-    magic, count, sensors, size, mode, least_us, unit_us, step_e4 = _HEAD.unpack_from(body)
-    if magic != _MAGIC or not 0 < count <= PARCEL_READINGS_MAX or not 0 < sensors <= count:
-        raise ValueError("no parcel")
-    if size > _RAW_MAX + _NAME_BYTES_MAX or not (0 < unit_us < 2**53 and 0 < step_e4 < 2**40):
-        raise ValueError("a parcel out of bounds")
-    raw = zstandard.ZstdDecompressor().stream_reader(body[_HEAD.size :]).read(size + 1)
-    if len(raw) != size:
-        raise ValueError("a parcel of another size")
-    (length,) = struct.unpack_from("<I", raw)
-    names = raw[4 : 4 + length].decode().split("\n")
-    start = 4 + length
-    counts = np.frombuffer(raw, "<u4", sensors, start).astype(np.int64)
-    if len(names) != sensors or len(set(names)) != sensors or int(counts.sum()) != count or counts.min() < 1:
-        raise ValueError("a parcel whose sensors do not fit")
-    heads = np.cumsum(counts) - counts
-    start += 4 * sensors
-    width = 8 * count if mode == _DRIFT else 8 * (2 * count + sensors)
-    at_us = _unpack_times(mode, raw[start : start + width], heads, counts) * unit_us + least_us
-    start += width
-    values = _unplaned(raw[start : start + 8 * count])
-    flags = raw[start + 8 * count :]
-    value_e4 = _sums(values, heads, counts) * step_e4
-    _check(at_us, heads)
-    bad: Flags = np.zeros(count, dtype=np.bool_)
-    if flags:
-        bad = np.unpackbits(np.frombuffer(flags, dtype=np.uint8), count=count).astype(np.bool_)
-    readings = Readings(at_us, value_e4, bad)
-    ends = heads + counts
-    return [(name, cut(readings, int(heads[i]), int(ends[i]))) for i, name in enumerate(names)]
-
-
-def _pack_times(at: Ints, heads: Ints, counts: Ints) -> tuple[int, bytes]:
-    """Return the mode and the planes of times, whichever are shorter."""
-    steps = _steps(at, heads)
-    drift = _planes(_steps(steps, heads))
-    # The interval of a sensor is its middle step: the sum of a few would follow every gap.
-    ordered = np.lexsort((steps, np.repeat(np.arange(len(heads)), counts)))
-    intervals = np.maximum(steps[ordered][heads + counts // 2], 1)
-    interval = np.repeat(intervals, counts)
-    point = (at + interval // 2) // interval
-    grid = _planes(intervals) + _planes(_steps(point, heads)) + _planes(at - point * interval)
-    return (_GRID, grid) if _size(grid) < _size(drift) else (_DRIFT, drift)
-
-
-def _unpack_times(mode: int, planes: bytes, heads: Ints, counts: Ints) -> Ints:
-    if mode == _DRIFT:
-        return _sums(_sums(_unplaned(planes), heads, counts), heads, counts)
-    if mode != _GRID:
-        raise ValueError("unknown form of times")
-    first, count = 8 * len(heads), 8 * int(counts.sum())
-    intervals = np.repeat(_unplaned(planes[:first]), counts)
-    point = _sums(_unplaned(planes[first : first + count]), heads, counts)
-    return point * intervals + _unplaned(planes[first + count :])
-
-
-def _size(planes: bytes) -> int:
-    return len(zstandard.ZstdCompressor(level=1).compress(planes))
-
-
-def _check(at_us: Ints, heads: Ints) -> None:
-    steps = np.diff(at_us)
-    steps[heads[1:] - 1] = 1
-    if (len(steps) and int(steps.min()) <= 0) or int(at_us.min()) < 0:
-        raise ValueError("times that do not go on")
-
-
-def _steps(numbers: Ints, heads: Ints) -> Ints:
-    """Return each number's distance from the one before in its group; the first as it is."""
-    steps = np.diff(numbers, prepend=0)
-    steps[heads] = numbers[heads]
-    return steps
-
-
-def _sums(steps: Ints, heads: Ints, counts: Ints) -> Ints:
-    """Undo `_steps`."""
-    total = np.cumsum(steps)
-    before: Ints = np.repeat(total[heads] - steps[heads], counts)
-    return total - before
-
-
-def _planes(numbers: Ints) -> bytes:
-    folded = (numbers << 1) ^ (numbers >> 63)
-    return folded.astype("<u8").view(np.uint8).reshape(-1, 8).T.tobytes()
-
-
-def _unplaned(planes: bytes) -> Ints:
-    folded = np.frombuffer(planes, dtype=np.uint8).reshape(8, -1).T.copy().view("<u8").reshape(-1)
-    return (folded >> np.uint64(1)).astype(np.int64) ^ -(folded & np.uint64(1)).astype(np.int64)
 
 
 # --- Tables -----------------------------------------------------------------------
@@ -221,6 +71,11 @@ _DROP = Statement(
 )
 _MOVE = Statement(upsert(telemetry_parcel_head, keys=["site_id"], set_=["parcel_no", "landed_no"]))
 _HEADS = Statement(sa.select(telemetry_parcel_head))
+_HEAD_OF = Statement(
+    sa.select(telemetry_parcel_head.c.parcel_no, telemetry_parcel_head.c.landed_no).where(
+        telemetry_parcel_head.c.site_id == sa.bindparam("site_id")
+    )
+)
 _OF_SITE = telemetry_parcel.c.site_id == sa.bindparam("site_id")
 _AFTER = Statement(
     sa.select(*(telemetry_parcel.c[name] for name in Parcel.__struct_fields__))
@@ -301,15 +156,28 @@ def cut_parcel(tx: Tx, flushes: Sequence[Flush], landed_no: int) -> int:
     if head is None or landed_no <= head.landed_no:
         return 0
     new = flushes[-min(len(flushes), landed_no - head.landed_no) :]
-    number = head.parcel_no
-    for parts in _portions(new):
-        number += 1
-        put_parcel(tx, Cut(number, False), parts, pack_parcel(parts))
-    move_head(tx, tx.origin, ParcelHead(number, landed_no))
-    return number - head.parcel_no
+    move_head(tx, tx.origin, ParcelHead(head.parcel_no, landed_no))
+    return put_own(tx, new) - head.parcel_no
 
 
-def _portions(flushes: Iterable[Flush]) -> Iterable[list[tuple[str, Readings]]]:
+def put_own(tx: Tx, flushes: Iterable[Flush], *, again: bool = False) -> int:
+    """Put readings of the unit's site into parcels behind its last one; return the number of the last.
+
+    `again`: they may have been sent before.
+    """
+    head = tx.hot(ParcelHeads).of[tx.origin]
+    number, mark = head.parcel_no, mark_of(tx, tx.origin, head.parcel_no)
+    for parts in portions(flushes):
+        number, body = number + 1, pack_parcel(parts)
+        mark = mark_after(mark, body)
+        put_parcel(tx, Cut(number, False), parts, body)
+        keep_mark(tx, tx.origin, number, mark, again=again)
+    if number > head.parcel_no:
+        move_head(tx, tx.origin, ParcelHead(number, head.landed_no))
+    return number
+
+
+def portions(flushes: Iterable[Flush]) -> Iterable[list[tuple[str, Readings]]]:
     """Yield the readings of flushes by sensor, in portions that a parcel may hold."""
     some: list[Flush] = []
     count = 0
@@ -353,11 +221,18 @@ def put_parcel(tx: Tx, cut: Cut, parts: Sequence[tuple[str, Readings]], body: by
 
 
 def drop_parcels(tx: Tx, site_id: str, upto: int) -> None:
-    """Delete the parcels up to a number: the tower has them, or they were rolled."""
+    """Delete the parcels up to a number: the tower has them, or they were rolled; a mark remains."""
     tx.write(_DROP, whose=site_id, upto=upto)
+    drop_marks(tx, site_id, upto)
 
 
 # --- Queries ----------------------------------------------------------------------
+
+
+def head_of(db: Reader, site_id: str) -> ParcelHead:
+    """Return how far a site's parcels go."""
+    row = db.one(_HEAD_OF, site_id=site_id)
+    return ParcelHead() if row is None else ParcelHead(int(row[0]), int(row[1]))
 
 
 def parcels_after(db: Reader, site_id: str, after: int, limit: int) -> list[Parcel]:

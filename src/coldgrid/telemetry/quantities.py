@@ -53,6 +53,7 @@ SPELLINGS = {
     "fahrenheit": Unit.FAHRENHEIT,
     "[degF]": Unit.FAHRENHEIT,
     "%RH": Unit.PERCENT,
+    "pct": Unit.PERCENT,
     **{unit.value: unit for unit in Unit},
 }
 # A unit as a byte in columns of readings; 0: the sensor's own.

@@ -24,6 +24,7 @@ from coldgrid.telemetry.blocks import DAY_US
 from coldgrid.telemetry.ingest import roll
 from coldgrid.telemetry.landing import joined
 from coldgrid.telemetry.manifests import Why
+from coldgrid.telemetry.reading_times import beside
 from coldgrid.telemetry.sensors import sensors_of_site, sensors_of_zone
 from coldgrid.telemetry.watch import Watch
 
@@ -62,7 +63,7 @@ def seal_blocks(tx: Tx, command: SealBlocks) -> Sealed:
             [Problem(field="sensor_ids", message=message, fix="name sensors or a zone of the site")]
         )
     roll(tx)
-    wanted = set(asked)
+    wanted = {name for sensor_id in asked for name in (sensor_id, *beside(sensor_id))}
     for sensor_id, day in chunks.waiting_days(tx, command.site_id, _today(tx), ALL_DAYS_MAX):
         if sensor_id in wanted:
             _seal(tx, sensor_id, day)

@@ -5,6 +5,7 @@ Invariants
     S2  Its unit fits its quantity, and a device's role reports a state.
     S3  Its probe's valid range is the range it can measure, not the one it should: outside it a reading is
         kept, flagged, and never used as good data.
+    S4  A point of a gateway is one active sensor at most, at the gateway's own site.
 
 A sensor's role says what its readings mean; `covers` which goods they speak for and `mapping_study` which
 study says so (no locations: the whole zone). A calibration is a certificate: as found tells whether the
@@ -34,6 +35,7 @@ from coldgrid.network.changes import known
 from coldgrid.network.items import Batch, register_item
 from coldgrid.telemetry.quantities import E4, UNITS_OF, VALUE_E4_MAX, Quantity, Unit
 from coldgrid.telemetry.rules import DEVICES, METERS, SIGNALS, SUPPLIES, Role, RuleSettings
+from coldgrid.telemetry.sources import bind, source_problems
 
 # --- Vocabulary -----------------------------------------------------------------
 
@@ -77,6 +79,9 @@ class Sensor(msgspec.Struct, frozen=True, kw_only=True):
     `circuit`: what feeds it, or the gateway that speaks for it, as a path `ROOM` or `ROOM/OUTLET`; empty: a
     battery of its own. The sensors of one UPS name the circuit that feeds that UPS, and its `ups_mains` names
     what is shut down, in which order, before the battery ends.
+
+    `source`: the point of a gateway that this sensor is, as `GATEWAY/POINT`; no two active sensors have the
+    same. Empty: its readings name the sensor itself.
     """
 
     sensor_id: str
@@ -96,6 +101,7 @@ class Sensor(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = True
     circuit: Text = ""
     shutdown: list[ShutdownStep] = []
+    source: Text = ""
 
 
 # --- Events ---------------------------------------------------------------------
@@ -153,6 +159,7 @@ def _put_row(tx: Tx, event: SensorDefined) -> None:
     tx.write(
         _PUT, sensor_id=sensor.sensor_id, site_id=sensor.site_id, zone_id=sensor.zone_id, definition=sensor
     )
+    bind(tx, sensor.sensor_id, sensor.site_id, sensor.source if sensor.active else "")
 
 
 # --- Decisions ------------------------------------------------------------------
@@ -250,7 +257,7 @@ def _check_sensor(db: Reader, sensor: Sensor, batch: Batch) -> list[Problem]:
         if not known(db, batch, "location", location_id):
             message = f"there is no location {location_id!r}"
             problems.append(Problem(field=f"covers[{index}]", message=message))
-    return problems
+    return [*problems, *source_problems(db, sensor, batch)]
 
 
 def _define_sensor(tx: Tx, sensor: Sensor) -> None:

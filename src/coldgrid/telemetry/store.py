@@ -19,8 +19,6 @@ from coldgrid.telemetry.quantities import E4, Floats, to_value
 from coldgrid.telemetry.sensors import get_sensor, sensors_of_site
 
 ROLLUP_SENSORS_MAX = 10_000
-# How far back the newest reading of a sensor is looked for.
-LAST_DAYS = 400
 
 Times = NDArray[np.datetime64]
 

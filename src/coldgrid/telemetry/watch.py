@@ -20,6 +20,7 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import TemperatureClass
 from coldgrid.network.zones import Zone, ZoneDefined, list_zones
 from coldgrid.telemetry import landing
+from coldgrid.telemetry.defrosts import DefrostPlanned, list_schedules, schedule_of
 from coldgrid.telemetry.engine import evaluate
 from coldgrid.telemetry.landing import Head
 from coldgrid.telemetry.memory import Memory
@@ -47,6 +48,8 @@ class Watch:
         self.units: Ints = np.zeros(16, dtype=np.int64)  # a bit for each code of a unit it may report in
         # When the next look for silent sensors of a site is due, in µs; unset after a restart.
         self.silence_due_us: dict[str, int] = {}
+        # Since when this process listens to a site, in µs: what it could not hear before was not silent.
+        self.listening_since_us: dict[str, int] = {}
         # Sites whose hourly timer is set.
         self.hourly: set[str] = set()
         # Sites with a flush whose bytes were changed: it is kept as it is, and nothing is rolled.
@@ -59,6 +62,8 @@ class Watch:
         watch.zones = {zone.zone_id: zone for zone in list_zones(reader)}
         for sensor in list_sensors(reader):
             watch.define(sensor)
+        for plan, timezone in list_schedules(reader):
+            watch.memory.schedule(plan.zone_id, schedule_of(plan, timezone))
         for stored in landing.load_checkpoints(reader):
             watch.memory.restore(stored.body)
             watch.heads[stored.site_id] = Head(stored.landed_no, stored.digest)
@@ -219,3 +224,11 @@ def _retune_zone(tx: Tx, event: ZoneDefined) -> None:
     if not tx.rebuilding:
         watch.checkpoint(tx, event.site_id)
     tx.undo(watch.retune(event.zone))
+
+
+@projects(DefrostPlanned)
+def _plan_defrosts(tx: Tx, event: DefrostPlanned) -> None:
+    watch = tx.hot(Watch)
+    if not tx.rebuilding:
+        watch.checkpoint(tx, event.site_id)
+    tx.undo(watch.memory.schedule(event.zone_id, schedule_of(event.plan, event.timezone)))

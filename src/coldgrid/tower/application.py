@@ -9,10 +9,11 @@ from litestar import Litestar
 
 from coldgrid.kernel.outbox import Channel
 from coldgrid.kernel.settings import Settings
-from coldgrid.node.errands import Errands, errands_folder
+from coldgrid.node.errands import Doing
 from coldgrid.node.host import LiveHost
 from coldgrid.node.parts import Parts, Work, build_parts, create_parts
 from coldgrid.tower.background import Background
+from coldgrid.tower.first_run.link import WELCOME, set_up_link
 from coldgrid.tower.handlers import route_handlers
 from coldgrid.tower.rooms import load_rooms
 from coldgrid.tower.sync_work import NodeWork
@@ -42,17 +43,24 @@ def create(
         BadCertificate, PermissionError: the file of the authority cannot be used.
     """
     background = Background(tower, channels)
-    state: dict[str, Any] = {"background": background, "notary": background.notary, "home": ""}
+    state: dict[str, Any] = {
+        "background": background,
+        "notary": background.notary,
+        "home": "",
+        "welcome": WELCOME,
+    }
     beside: list[Work] = [background, *work]
+    doing: Doing = {"setup": lambda _: set_up_link(tower.settings, tower.door, new=True)}
     if nodes:
         node_work = NodeWork(tower, background.notary)
         background.loops += node_work.loops
         state |= {"nodes": node_work, "node_port": node_work.port}
-        beside += [node_work, errands_of(tower, node_work)]
-    return create_parts(tower, route_handlers(), beside, state, clock_note)
+        beside.append(node_work)
+        doing = {**doing, **errands_of(node_work)}
+    return create_parts(tower, route_handlers(), beside, state, clock_note, doing)
 
 
-def errands_of(tower: Tower, nodes: NodeWork) -> Errands:
+def errands_of(nodes: NodeWork) -> Doing:
     """Return what an operator at this machine may ask a running tower."""
 
     def code(asked: dict[str, str]) -> str:
@@ -61,4 +69,10 @@ def errands_of(tower: Tower, nodes: NodeWork) -> Errands:
     def take_back(asked: dict[str, str]) -> str:
         return nodes.take_back(asked["site"], lost=asked.get("lost") == "yes")
 
-    return Errands(errands_folder(tower.settings), {"code": code, "take-back": take_back})
+    def choose(asked: dict[str, str]) -> str:
+        return nodes.choose(asked["site"], asked["keep"], asked["reason"])
+
+    def rotate_ca(asked: dict[str, str]) -> str:
+        return nodes.rotate_ca(now=asked.get("now") == "yes")
+
+    return {"code": code, "take-back": take_back, "choose": choose, "rotate-ca": rotate_ca}

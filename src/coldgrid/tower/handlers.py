@@ -16,6 +16,7 @@ TOWER_MODULES = (
     "sync.node_pages",
     "sync.node_api",
     "tower.pages",
+    "tower.first_run.pages",
 )
 
 

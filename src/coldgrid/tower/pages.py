@@ -13,13 +13,15 @@ from coldgrid.access.people import names
 from coldgrid.kernel.reading import Reader
 from coldgrid.node.overview import RANK, WORDS, Picture, SiteState
 from coldgrid.node.site_pages import NothingFound, overview_of, pick_zone, place_of, zone_view
-from coldgrid.orchestration.incidents import Incident, open_incidents, time_left_first
+from coldgrid.orchestration.incident_pages import next_step_of
+from coldgrid.orchestration.incidents import open_incidents, time_left_first
 from coldgrid.orchestration.page_book import alarm_budgets
+from coldgrid.orchestration.views import STATUSES, time_left
 from coldgrid.orders.orders import find_order
 from coldgrid.stock.hold_book import open_holds
 from coldgrid.tower import kpis
 from coldgrid.webkit.commands import see_other
-from coldgrid.webkit.maps import Pin, label_sides, project
+from coldgrid.webkit.maps import Pin, is_beyond, labelled, project
 from coldgrid.webkit.shell import NavItem, fragment, page, register_nav
 from coldgrid.webkit.visitors import Db, Visitor, visitor_of
 
@@ -42,7 +44,7 @@ def _pins(sites: list[SiteState], selected: str) -> list[Pin]:
     ordered = sorted(shown, key=lambda s: s.site.site_id)
     points = [project(s.site.lat, s.site.lon) for s in ordered]
     pins = []
-    for state, (x, y), side in zip(ordered, points, label_sides(points), strict=True):
+    for state, (x, y) in zip(ordered, points, strict=True):
         worst = state.worst
         air_c = worst.air_c if worst is not None else None
         figure = "no data" if air_c is None else f"{air_c:.1f}°"
@@ -58,10 +60,10 @@ def _pins(sites: list[SiteState], selected: str) -> list[Pin]:
                 told=f"{state.site.site_id} {place}, {figure}, {WORDS[state.state].lower()}",
                 href=f"/?site={state.site.site_id}",
                 selected=state.site.site_id == selected,
-                side=side,
+                beyond=is_beyond(x, y),
             )
         )
-    return pins
+    return labelled(pins)
 
 
 def _figures(db: Reader, picture: Picture, sites: list[SiteState]) -> list[kpis.Kpi]:
@@ -69,11 +71,20 @@ def _figures(db: Reader, picture: Picture, sites: list[SiteState]) -> list[kpis.
     return kpis.figures(picture, sites, held, alarm_budgets(db, picture.at - BUDGET_OVER, picture.at))
 
 
-def _incidents(request: Req, db: Reader) -> list[Incident]:
-    """The open incidents, read anew: a page that hears of one must not be shown the picture before it."""
+def _incidents(request: Req, db: Reader) -> dict[str, Any]:
+    """The open incidents, read anew: a page that hears of one must not be shown the picture before it.
+
+    They are told in the words of the incidents' own pages.
+    """
     sites = visitor_of(request).principal.sites
     shown = [one for one in open_incidents(db) if sites is None or one.site_id in sites]
-    return time_left_first(shown, request.app.state.now())
+    return {
+        "incidents": time_left_first(shown, request.app.state.now()),
+        "next_steps": {one.incident_id: next_step_of(db, one) for one in shown},
+        "statuses": STATUSES,
+        "time_left": time_left,
+        "names": names(db),
+    }
 
 
 @get("/", opt=VIEW, include_in_schema=False, sync_to_thread=True)
@@ -96,8 +107,7 @@ def tower_page(request: Req, db: Db, site: FromQuery[str] = "", zone: FromQuery[
         topics=topics,
         pins=_pins(sites, chosen.site.site_id if chosen else ""),
         kpis=_figures(db, picture, sites),
-        incidents=_incidents(request, db),
-        names=names(db),
+        **_incidents(request, db),
         not_shown=max(0, len(sites) - PINS_MAX),
         words=WORDS,
         **context,
@@ -122,8 +132,7 @@ def network_map(request: Req, db: Db, site: FromQuery[str] = "") -> Response[str
 @get("/tower/incidents", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def incident_rows(request: Req, db: Db) -> Response[str]:
     """The open incidents alone."""
-    shown = _incidents(request, db)
-    return fragment(request, "tower/_incidents.html", db, incidents=shown, names=names(db))
+    return fragment(request, "tower/_incidents.html", db, **_incidents(request, db))
 
 
 @get("/search", opt=VIEW, include_in_schema=False, sync_to_thread=True)

@@ -16,11 +16,18 @@ import msgspec
 from coldgrid.evidence.forks import quarantined
 from coldgrid.kernel import log
 from coldgrid.kernel.reading import Reader
-from coldgrid.stock.reserves import NoteStaleness, buffer_permille, minutes_since, stale_sites
+from coldgrid.stock.reserves import (
+    BUFFER_STEPS,
+    NoteStaleness,
+    buffer_permille,
+    minutes_since,
+    stale_sites,
+)
 from coldgrid.sync.desk import Desk
 from coldgrid.sync.post import Post
 
 LOOK_EVERY_S = 30.0
+SILENT_FROM_MIN = BUFFER_STEPS[0][0]
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -56,6 +63,19 @@ def decide_notes(sites: Mapping[str, Heard], known: Mapping[str, int], now: date
     return notes
 
 
+def in_words(sites: Mapping[str, Heard], now: datetime) -> str:
+    """Say which sites are silent: those whose facts are so old that stock is kept back, to the minute."""
+    if not sites:
+        return "no site has a node"
+    known = {site_id: instant for site_id, heard in sites.items() if (instant := as_of(heard)) is not None}
+    minutes = {site_id: minutes_since(instant, now) for site_id, instant in sorted(known.items())}
+    silent = [f"{site_id} for {old} min" for site_id, old in minutes.items() if buffer_permille(old)]
+    never = sorted(sites.keys() - known.keys())
+    told = [f"silent: {', '.join(silent)}"] if silent else []
+    told += [f"never heard: {', '.join(never)}"] if never else []
+    return "; ".join(told) or f"each site with a node was heard in the last {SILENT_FROM_MIN} min"
+
+
 class Staleness:
     """Looks after the sites that live elsewhere.
 
@@ -85,10 +105,7 @@ class Staleness:
             known = stale_sites(db)
         for command in decide_notes(sites, known, self._desk.now()):
             self._note(command)
-        with self._desk.reader() as db:
-            silent = stale_sites(db)
-        told = ", ".join(f"{site_id} for {minutes} min" for site_id, minutes in silent.items())
-        return f"silent: {told}" if told else "every site is heard"
+        return in_words(sites, self._desk.now())
 
     def _of(self, db: Reader, site_id: str) -> Heard:
         here = self._desk.place(site_id)

@@ -21,7 +21,7 @@ from coldgrid.kernel.events import Entry
 from coldgrid.kernel.hosting import Hosting
 from coldgrid.kernel.origins import OriginOpened
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
-from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.reading import Reads
 from coldgrid.node import vouching
 from coldgrid.node.application import lines_of
 from coldgrid.node.background import Loop
@@ -30,7 +30,8 @@ from coldgrid.node.words import say
 from coldgrid.stock.reserves import NoteStaleness
 from coldgrid.sync import enrolled, feeds, handover, wire
 from coldgrid.sync import messages as m
-from coldgrid.sync.admission import Node
+from coldgrid.sync.authorities import nodes_without
+from coldgrid.sync.choices import ChooseCopy
 from coldgrid.sync.codec import pack_entries
 from coldgrid.sync.codes import EnrolmentCode
 from coldgrid.sync.desk import ServiceDesk
@@ -41,6 +42,7 @@ from coldgrid.sync.node_port import NodePort, PortSettings
 from coldgrid.sync.node_words import IssueCode, RevokeNode
 from coldgrid.sync.outgoing import within_bytes
 from coldgrid.sync.post import Post
+from coldgrid.tower.catching_up import CatchingUp
 from coldgrid.tower.staleness import LOOK_EVERY_S, Staleness
 
 if TYPE_CHECKING:
@@ -120,7 +122,9 @@ class NodeWork:
     def __init__(self, tower: Tower, notary: Notary) -> None:
         self._tower = tower
         settings = tower.settings
-        means = Means(tower.reader, tower.service.submit, system_now, secrets.token_bytes)
+        # Certificates expire by a clock that a jump of this machine's does not move.
+        now = tower.host.trusted_now
+        means = Means(tower.reader, tower.service.submit, now, secrets.token_bytes)
         self.desk = ServiceDesk(tower.service, tower.reader, system_now)
         answers = {**Handing(self.desk, notary).answers(), vouching.KIND: self._vouch}
         self.post = Post(self.desk, notary, self._keys_of, answers)
@@ -138,6 +142,7 @@ class NodeWork:
             self.post,
         )
         self._wanted: set[str] = set()
+        self._catching_up = CatchingUp(tower)
         tower.decider.listeners += [self.port.on_commit, self._on_commit]
         self.loops = [
             Loop("certificate of the tower", TEND_EVERY_S, self.port.tend),
@@ -175,6 +180,7 @@ class NodeWork:
 
     def stop(self) -> None:
         """Listen no more."""
+        self._catching_up.stop()
         self.port.stop()
 
     def issue_code(self, site_id: str, node_id: str = "") -> EnrolmentCode:
@@ -202,18 +208,52 @@ class NodeWork:
         """
         if lost:
             with self._tower.reader() as db:
-                nodes = _nodes_of(db, site_id)
+                nodes = enrolled.nodes_of(db, site_id)
             for node in nodes:
                 command = RevokeNode(node_id=node.node_id, reason="the site was taken back without its node")
                 self._tower.service.submit(command, SYSTEM).result(TOLD_WITHIN_S)
         self._wanted.add(site_id)
-        return self._fetch(site_id, lost=lost)
+        untold = self._catching_up.keep(site_id)
+        told = self._fetch(site_id, lost=lost)
+        return f"{told}\n{untold}; let its gateways wait" if untold else told
+
+    def choose(self, site_id: str, keep: str, reason: str) -> str:
+        """Choose which copy of a quarantined log is kept, and say what happens now.
+
+        Raises:
+            Rejected: nothing of the site is in quarantine, or the choice is none.
+        """
+        command = msgspec.convert({"site_id": site_id, "keep": keep, "reason": reason}, ChooseCopy)
+        self._tower.service.submit(command, SYSTEM).result(TOLD_WITHIN_S)
+        return f"the {keep}'s copy of {site_id} is kept; its node hears of it within a minute"
+
+    def rotate_ca(self, *, now: bool) -> str:
+        """Replace the authority that certifies nodes, or end the one before (`now`), and say what follows.
+
+        Raises:
+            Rejected: one is being replaced already, or there is none to end.
+        """
+        if now:
+            self.port.end_authority()
+        else:
+            ends_at = self.port.replace_authority()
+        with self._tower.reader() as db:
+            without = [node.node_id for node in nodes_without(db, self.port.authority.certificate)]
+        if now:
+            told = f"needs a new code: {', '.join(without)}" if without else "no node needs a new code"
+            return f"the authority before counts no more; {told}"
+        return (
+            f"a new authority certifies from now on; the one before counts until {ends_at:%Y-%m-%d}.\n"
+            f"{len(without)} nodes go over, within a minute where they are connected: see Set up, Nodes.\n"
+            f"Make a backup now, and copy {self.port.settings.authority} to every worker that stands by."
+        )
 
     def _fetch(self, site_id: str, *, lost: bool = False) -> str:
         here: bool = self.desk.do(lambda decider: handover.take_back(decider, site_id, lost=lost))
         if not here:
             return f"the node of {site_id} is asked to close its log; the site comes when it has"
         self._wanted.discard(site_id)
+        self._catching_up.take(site_id)
         return f"{site_id} is at the tower"
 
     def fetch_wanted(self) -> str:
@@ -232,7 +272,7 @@ class NodeWork:
 
     def _keys_of(self, site_id: str) -> Sequence[VerifierKey]:
         with self._tower.reader() as db:
-            return [parse_key(line) for node in _nodes_of(db, site_id) for line in node.signing_keys]
+            return [parse_key(line) for node in enrolled.nodes_of(db, site_id) for line in node.signing_keys]
 
     def _on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:
         """Where a node opened an epoch, its site was handed over."""
@@ -241,17 +281,12 @@ class NodeWork:
                 self._tower.service.call(partial(_settle, site_id=entry.origin))
 
 
-def _nodes_of(db: Reader, site_id: str) -> list[Node]:
-    """The nodes of a site that are not cut off, the newest first."""
-    return [node for node in enrolled.list_nodes(db) if node.site_id == site_id and node.revoked_at is None]
-
-
 def _settle(decider: Decider, site_id: str) -> None:
     """The site's newest node hosts it: what was kept for it goes, and the nodes before it are cut off."""
     db = Reads(decider.connection)
     if handover.state_of(db, site_id) not in handover.HANDING:
         return
     handover.settle(decider, site_id)
-    nodes = _nodes_of(db, site_id)
+    nodes = enrolled.nodes_of(db, site_id)
     for node in nodes[1:]:
         decider.do(RevokeNode(node_id=node.node_id, reason=f"{nodes[0].node_id} took its place"))

@@ -8,7 +8,7 @@ the request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from litestar import Litestar, Request, Router, get
+from litestar import Litestar, Request, Response, Router, get
 from litestar.config.compression import CompressionConfig
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -57,7 +57,8 @@ class Services:
 
     `now` is the business clock that pages show, `system_now` the one that sessions and limits go by.
     `reader` lends a reader of committed facts; `templates` adds rooms' template folders. `clock_note`
-    says beside the brand what is special about the clock, such as "60 × real time", or "".
+    says beside the brand what is special about the clock, such as "60 × real time", or "". `before` may
+    answer in place of a handler, once the guards have admitted the request.
     """
 
     decider: Decides
@@ -72,6 +73,7 @@ class Services:
     search: str = ""
     version: str = "0"
     templates: dict[str, Path] = field(default_factory=dict)
+    before: Callable[[Request[Any, Any, Any]], Awaitable[Response[Any] | None]] | None = None
     state: dict[str, Any] = field(default_factory=dict)
 
 
@@ -132,6 +134,7 @@ def create_app(
             HTTPException: refuse_http,
             Exception: refuse_fault,
         },
+        before_request=services.before,
         before_send=[add_headers],
         compression_config=CompressionConfig(
             backend="gzip",

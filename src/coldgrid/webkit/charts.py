@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from markupsafe import Markup
 
-SPARK_WIDTH, SPARK_HEIGHT = 64, 28
+SPARK_WIDTH = 64
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):

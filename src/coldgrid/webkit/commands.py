@@ -12,6 +12,8 @@ Invariants
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -20,19 +22,23 @@ import msgspec
 from litestar import Request, Response, Router, post
 from litestar.params import FromPath
 
+from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.registry import command_types
 from coldgrid.kernel.rejections import Forbidden, Invalid, NotFound, Problem, Rejected
 from coldgrid.kernel.validation import decode_all, decode_raw
+from coldgrid.webkit.api_document import KEY, KEY_MEANS, PENDING
 from coldgrid.webkit.forms import Form, form_bytes, refused_form
 from coldgrid.webkit.notices import Notice, leave
-from coldgrid.webkit.problems import HTML, Malformed, WrongMediaType, status_of
+from coldgrid.webkit.problems import HTML, WrongMediaType, malformed, status_of
 from coldgrid.webkit.values import check_values
-from coldgrid.webkit.visitors import visitor_of
+from coldgrid.webkit.visitors import came_from, visitor_of
 
 Req = Request[Any, Any, Any]
 C = TypeVar("C", bound=Command)
 KEY_LENGTH_MAX = 200
+# A larger body takes some milliseconds to look through, in which other requests go on.
+LARGE_BYTES = 65_536
 INTEGER_MAX = 2**63 - 1
 _LONG_NUMBER = re.compile(rb"[:\[,]\s*-?\d{19}")
 
@@ -54,10 +60,11 @@ async def submit(request: Req, command_type: type[C], **fixed: Any) -> Response[
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise WrongMediaType(given=media_type)
+        raise WrongMediaType(given=media_type, takes="application/json")
     body = await request.body()
     command = decode_all(_completed(body, fixed) if fixed else body, command_type)
     check_numbers(body)
+    await asyncio.to_thread(check_names, body) if len(body) > LARGE_BYTES else check_names(body)
     return told(await run(request, command, key_of(request)))
 
 
@@ -80,6 +87,29 @@ def check_numbers(body: bytes) -> None:
         problems = list(_too_long(decode_raw(body), ""))
         if problems:
             raise Invalid(problems)
+
+
+def check_names(body: bytes) -> None:
+    """Refuse an object that says a field twice: which of the two was meant nobody knows.
+
+    Raises:
+        Invalid: the first such field.
+    """
+    try:
+        json.loads(body or b"{}", object_pairs_hook=_each_once)
+    except _Twice as twice:
+        problem = Problem(field=str(twice)[:128], message="is there twice", fix="keep one of them")
+        raise Invalid([problem]) from None
+
+
+class _Twice(Exception):
+    """A name that an object has twice."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise _Twice(next(name for name in names if names.count(name) > 1))
 
 
 def _too_long(raw: Any, path: str) -> Iterator[Problem]:
@@ -109,7 +139,7 @@ def key_of(request: Req) -> str | None:
     """
     key = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= KEY_LENGTH_MAX:
-        raise Malformed(detail=f"Idempotency-Key must have 1 to {KEY_LENGTH_MAX} characters")
+        raise malformed(KEY, f"must have 1 to {KEY_LENGTH_MAX} characters", "send a UUID, or leave it out")
     return key
 
 
@@ -157,7 +187,7 @@ async def submit_form(
     except Rejected as rejected:
         return _refused(request, rejected, values, again)
     if outcome.pending:
-        return see_other(_came_from(request), pending_text(outcome.pending), "warn")
+        return see_other(came_from(request), pending_text(outcome.pending), "warn")
     where = then(outcome) if callable(then) else then
     sentence = said(outcome) if callable(said) else said
     return see_other(where, sentence)
@@ -182,15 +212,7 @@ def _refused(
     if isinstance(rejected, Forbidden | NotFound):
         raise rejected
     sentence = form.title + "".join(f" {p.field}: {p.message}." for p in form.problems)
-    return see_other(_came_from(request), f"{sentence} {form.todo}".strip(), "crit")
-
-
-def _came_from(request: Req) -> str:
-    """Return the page of ours that sent the form, never another site's."""
-    referer = request.headers.get("referer", "")
-    host = request.headers.get("host", "")
-    _, _, rest = referer.partition(f"://{host}/")
-    return f"/{rest.lstrip('/')}" if host and rest else "/"
+    return see_other(came_from(request), f"{sentence} {form.todo}".strip(), "crit")
 
 
 def see_other(where: str, told: str = "", kind: str = "ok") -> Response[Any]:
@@ -199,7 +221,18 @@ def see_other(where: str, told: str = "", kind: str = "ok") -> Response[Any]:
     return leave(response, Notice(told, kind)) if told else response
 
 
-@post("/{name:str}", status_code=200, summary="Carry out a command", operation_id="command")
+@post(
+    "/{name:str}",
+    opt={
+        "takes": dict[str, Any],
+        "answers": Answer,
+        "also": {202: (PENDING, Answer)},
+        "headers": {KEY: KEY_MEANS},
+    },
+    status_code=200,
+    summary="Carry out a command",
+    operation_id="command",
+)
 async def any_command(request: Req, name: FromPath[str]) -> Response[bytes]:
     """Carry out the command with this wire name, such as `stock.place_hold`. Its fields are the JSON body."""
     command_type = command_types().get(name)

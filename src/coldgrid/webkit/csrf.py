@@ -27,7 +27,7 @@ FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 class CsrfRefused(Forbidden):
     """The form is too old or did not come from this site; nothing was changed."""
 
-    todo = "Go back, reload the page and send the form again."
+    todo = "Go back to the page, look at what is filled in, and send it again."
 
 
 async def check_csrf(connection: Connection, handler: BaseRouteHandler) -> None:

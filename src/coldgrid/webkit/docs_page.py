@@ -11,8 +11,16 @@ from litestar.serialization import encode_json
 
 from coldgrid.kernel.events import tag_of
 from coldgrid.kernel.registry import handlers
+from coldgrid.webkit.api_document import complete
 from coldgrid.webkit.shell import page
 from coldgrid.webkit.visitors import Db
+
+DESCRIPTION = (
+    "Commands, queries and the event feed. Send an API token as `Authorization: Bearer …`; an admin makes "
+    "one on the page *API tokens*. Every refusal is an RFC 9457 problem document: `code` is stable, "
+    "`problems` names each wrong field with its fix. Instants are RFC 3339 with an offset, temperatures °C, "
+    "money cents, quantities base units."
+)
 
 
 def openapi_config(version: str) -> OpenAPIConfig:
@@ -20,7 +28,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Coldgrid API",
         version=version,
-        description="Commands, queries and the event feed. Refusals are RFC 9457 problem documents.",
+        description=DESCRIPTION,
         path="/api/openapi",  # not /api/v1: below its path Litestar answers every unknown address itself
         render_plugins=[JsonRenderPlugin(path="/framework.json")],
     )
@@ -28,9 +36,13 @@ def openapi_config(version: str) -> OpenAPIConfig:
 
 @get("/api/v1/openapi.json", include_in_schema=False, sync_to_thread=True)
 def openapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return the OpenAPI document."""
-    document = encode_json(request.app.openapi_schema.to_schema(), serializer=str)
-    return Response(document, media_type="application/json")
+    """Return the OpenAPI document; it is made once."""
+    state = request.app.state
+    if "openapi_document" not in state:
+        state["openapi_document"] = encode_json(
+            complete(request.app.openapi_schema.to_schema(), request.app), serializer=str
+        )
+    return Response(state["openapi_document"], media_type="application/json")
 
 
 @get("/api", include_in_schema=False, sync_to_thread=True)

@@ -20,6 +20,7 @@ from coldgrid.kernel.money import Money
 NONE = "—"
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£"}
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+_DEGREES = re.compile(r"([+−]?)(?<![\d.])(\d+(?:\.\d+)?) °C(/h| off| away)?")
 _HYPHEN_AS_MINUS = re.compile(r"(?<![\w.,:)/-])-(?=\d)")
 
 
@@ -29,8 +30,8 @@ def count(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """A number with its decimals and a true minus sign."""
-    return NONE if value is None else _minus(f"{value:,.{digits}f}")
+    """A number with its decimals and a true minus sign; what rounds to zero has none."""
+    return NONE if value is None else _minus(f"{value:z,.{digits}f}")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -55,7 +56,7 @@ def difference(value_c: float | None, unit: str = "c", digits: int = 1) -> str:
     if value_c is None:
         return NONE
     value = value_c * 9 / 5 if unit == "f" else value_c
-    return f"{'+' if value > 0 else ''}{number(value, digits)} °{unit.upper()}"
+    return f"{'+' if round(value, digits) > 0 else ''}{number(value, digits)} °{unit.upper()}"
 
 
 def band(low_c: float | None, high_c: float | None, unit: str = "c") -> str:
@@ -149,8 +150,35 @@ def zone_label(timezone: str | None, at: datetime) -> str:
 
 
 def true_minus(text: str) -> str:
-    """Give the numbers of a sentence their minus sign; hyphens of words, codes and dates stay."""
+    """Give the numbers of a sentence their minus sign; hyphens of words, codes, dates and tags stay."""
+    if isinstance(text, Markup):
+        return text
     return _HYPHEN_AS_MINUS.sub("−", str(text))
+
+
+def in_words(text: str, unit: str = "c") -> str:
+    """A sentence that a rule or a decision made, in the reader's unit and with true minus signs.
+
+    What is recorded is in °C. A number with a plus, and one followed by "/h", "off" or "away", is a rate or a
+    difference: scaled, not shifted.
+    """
+    told = true_minus(text)
+    return told if unit == "c" or isinstance(told, Markup) else _DEGREES.sub(_in_fahrenheit, told)
+
+
+def with_fahrenheit(text: str) -> str:
+    """A sentence as it was recorded, in °C, with °F beside every temperature: "−18.0 °C (−0.4 °F)"."""
+    return _DEGREES.sub(lambda found: f"{found[0]} ({_in_fahrenheit(found)})", true_minus(text))
+
+
+def _in_fahrenheit(found: re.Match[str]) -> str:
+    sign, digits, rest = found[1], found[2], found[3] or ""
+    value_c = float(digits) * (-1 if sign == "−" else 1)
+    decimals = max(1, len(digits.partition(".")[2]))
+    if sign == "+" or rest:
+        return f"{difference(value_c, 'f', decimals)}{rest}"
+    shown = temperature(value_c, "f", decimals)
+    return shown if "." in digits else shown.replace(".0 ", " ")
 
 
 def actor(actor_id: str | None, names: Mapping[str, str]) -> str:
@@ -184,6 +212,11 @@ def _unit(context: Context) -> str:
 @pass_context
 def _temp(context: Context, value_c: float | None, digits: int = 1) -> str:
     return temperature(value_c, _unit(context), digits)
+
+
+@pass_context
+def _words(context: Context, text: str) -> str:
+    return in_words(text, _unit(context))
 
 
 @pass_context
@@ -240,12 +273,13 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "clock": _instant("%H:%M"),
     "clock_s": _instant("%H:%M:%S"),
     "count": count,
+    "dated": _instant("%d %b %Y, %H:%M"),
     "day": day,
     "delta": _delta,
     "duration": duration,
     "initials": initials,
     "money": money,
-    "minus": true_minus,
+    "minus": _words,
     "money_short": money_short,
     "nl2br": nl2br,
     "number": number,

@@ -18,8 +18,15 @@ import msgspec
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+# Thousands in groups of three, apart by commas or spaces; and a comma that can only stand before decimals.
+_GROUPED = re.compile(r"-?\d{1,3}(?:(?:,\d{3})+|(?:[ \u00a0\u202f]\d{3})+)(?:\.\d+)?")
+_DECIMAL_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
 _TRUE = {"on", "true", "yes", "1"}
 INDEX_MAX = 500
+_NUMBERS = (
+    ("int", "is no whole number", "write it like 12"),
+    ("float", "is no number", "write it like 18.5"),
+)
 HIDDEN = ("_csrf", "_key")
 
 
@@ -60,7 +67,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
     def error(self, name: str) -> str:
         """Return what is wrong with a field, or ""."""
-        said = [f"{p.message}. {p.fix}".removesuffix(" ") for p in self.problems if p.field == name]
+        said = [text for p in self.problems if p.field == name for text in (p.message, p.fix) if text]
         return " ".join(_sentence(text) for text in said)
 
     def others(self, names: Iterable[str]) -> list[Problem]:
@@ -74,10 +81,18 @@ NO_FORM = Form()
 
 def refused_form(rejected: Rejected, values: Mapping[str, Sequence[str]], status: int) -> Form:
     """Return the form to show again after a refusal."""
-    problems = rejected.problems if isinstance(rejected, Invalid) else ()
+    problems = [_in_words(one) for one in rejected.problems] if isinstance(rejected, Invalid) else ()
     kept = {name: value for name, value in values.items() if name not in HIDDEN and "password" not in name}
     title = rejected.title if problems else str(rejected)
     return Form(values=kept, problems=problems, title=title, todo=rejected.todo, status=status)
+
+
+def _in_words(problem: Problem) -> Problem:
+    """What the decoder says of a number, for whoever typed it."""
+    for kind, message, fix in _NUMBERS:
+        if problem.message.startswith(f"Expected `{kind}`"):
+            return msgspec.structs.replace(problem, message=message, fix=fix)
+    return problem
 
 
 def field_of(name: str, label: str, kind: str = "text", **more: Any) -> Field:
@@ -164,14 +179,26 @@ def _scalar(text: str, plain: Any) -> Any:
     if plain is bool:
         return text.lower() in _TRUE
     if plain in (int, float):
-        bare = text.replace(",", "").replace("−", "-").replace(" ", "")
         try:
-            return int(bare) if plain is int else _float(bare)
+            return int(_bare(text)) if plain is int else _float(_bare(text, decimals=True))
         except ValueError:
             return text
     if plain is datetime and len(text) == len("2026-03-01T08:00"):
         return f"{text}:00Z"
     return text
+
+
+def _bare(text: str, *, decimals: bool = False) -> str:
+    """A number without what groups its thousands, and with a point. `4,5` is never 45, nor `18 5` 185."""
+    bare = text.replace("−", "-")
+    if decimals and _DECIMAL_COMMA.fullmatch(bare):
+        return bare.replace(",", ".")
+    grouped = _GROUPED.fullmatch(bare)
+    if grouped and not (decimals and "," in bare and "." not in bare):  # 1,284 may mean both
+        return bare.replace(",", "").replace(" ", "").replace("\u00a0", "").replace("\u202f", "")
+    if "_" in bare:
+        raise ValueError(bare)
+    return bare
 
 
 def _float(text: str) -> float | str:

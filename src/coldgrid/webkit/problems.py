@@ -6,6 +6,7 @@ The document is RFC 9457 `application/problem+json` with the members `code` (sta
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +20,9 @@ from coldgrid.kernel import rejections as r
 from coldgrid.kernel import validation
 from coldgrid.kernel.rejections import Problem, Rejected
 from coldgrid.kernel.requests import DecidedElsewhere, NotKeptForLater
-from coldgrid.webkit.visitors import NotSignedIn, login_address
+from coldgrid.webkit.csrf import CsrfRefused
+from coldgrid.webkit.notices import Notice, leave
+from coldgrid.webkit.visitors import NotSignedIn, TokenRefused, came_from, login_address, visitor_of
 
 PROBLEM_JSON = "application/problem+json"
 HTML = "text/html"
@@ -39,6 +42,11 @@ STATUS: dict[type[Rejected], int] = {
     Rejected: 409,
 }
 RETRY_AFTER_S = "5"
+NOT_SENT = "You were signed out before this came: nothing of it was done. Sign in, then send it again."
+ACCOUNT = "/account"
+NO_ROLES = (
+    "No other page opens yet: choose a password of your own first. Have you one, ask an admin for a role."
+)
 Req = Request[Any, Any, Any]
 _log = structlog.get_logger(__name__)
 
@@ -52,9 +60,20 @@ class BodyTooLarge(Rejected):
 class Malformed(Rejected):
     """The request cannot be read."""
 
+    problems: tuple[Problem, ...] = ()
+
+
+def malformed(field: str, message: str, fix: str) -> Malformed:
+    """Return the refusal of a request for one thing beside its body."""
+    rejected = Malformed(detail=f"{field} {message}")
+    rejected.problems = (Problem(field=field, message=message, fix=fix),)
+    return rejected
+
 
 class WrongMediaType(Rejected):
-    """This address takes application/json."""
+    """This address does not take what the request says its body is."""
+
+    todo = "Send what `takes` names, and say so in Content-Type."
 
 
 class TooMany(Rejected):
@@ -115,9 +134,11 @@ def refuse(request: Req, rejected: Rejected) -> Response[Any]:
     headers = _headers(rejected, document)
     from_script = request.headers.get("hx-request") == "true"
     if isinstance(rejected, NotSignedIn) and (wants_page(request) or from_script):
-        name, code = ("HX-Redirect", 401) if from_script else ("Location", 303)
-        address = "/login" if from_script else login_address(request)
-        return Response("", status_code=code, headers={name: address}, media_type=HTML)
+        return _to_sign_in(request, from_script)
+    if isinstance(rejected, CsrfRefused) and request.scope["path"] == "/login" and wants_page(request):
+        return _to_a_fresh_login(request)
+    if isinstance(rejected, r.Forbidden) and _without_roles(request):
+        return leave(Response("", status_code=303, headers={"Location": ACCOUNT}), Notice(NO_ROLES, "warn"))
     if from_script:
         text = render(request, "webkit/_refusal.html", document=document)
         headers |= {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"}
@@ -129,10 +150,40 @@ def refuse(request: Req, rejected: Rejected) -> Response[Any]:
             document=document,
             title=title_of(document.status),
             todo=todo_of(document.status),
+            back="" if request.method == "GET" else came_from(request),
         )
         return Response(text, status_code=document.status, media_type=HTML, headers=headers)
     body = msgspec.json.encode(document)
     return Response(body, status_code=document.status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def _to_sign_in(request: Req, from_script: bool) -> Response[Any]:
+    """Send a stranger to sign in and back; whoever sent something is told that it was not done."""
+    name, code = ("HX-Redirect", 401) if from_script else ("Location", 303)
+    headers = {name: login_address(request), "Cache-Control": "no-store"}
+    response: Response[Any] = Response("", status_code=code, headers=headers, media_type=HTML)
+    if request.method == "GET":
+        return response
+    if request.scope["path"] == "/logout":
+        response.headers[name] = "/login"
+        return leave(response, Notice("You are signed out."))
+    return leave(response, Notice(NOT_SENT, "warn"))
+
+
+def _without_roles(request: Req) -> bool:
+    """Tell whether somebody opens a page who may open their own alone: with a first password, or new."""
+    visitor = visitor_of(request)
+    nothing = visitor.known and not visitor.roles and not visitor.by_token
+    return nothing and request.method == "GET" and wants_page(request) and request.scope["path"] != ACCOUNT
+
+
+def _to_a_fresh_login(request: Req) -> Response[Any]:
+    """Show the form anew to whoever sent one that was open for longer than its visit; it has their way on."""
+    before = came_from(request)
+    where = before if before.partition("?")[0] == "/login" else "/login"
+    headers = {"Location": where, "Cache-Control": "no-store"}
+    response: Response[Any] = Response("", status_code=303, headers=headers, media_type=HTML)
+    return leave(response, Notice("This page was open for too long. Sign in again.", "warn"))
 
 
 def render(request: Req, template: str, **context: Any) -> str:
@@ -176,7 +227,8 @@ def _headers(rejected: Rejected, document: Document) -> dict[str, str]:
     if document.status in (429, 503, 507):
         headers["Retry-After"] = str(rejected.facts.get("retry_after_s", RETRY_AFTER_S))
     if document.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="coldgrid"'
+        why = ', error="invalid_token"' if isinstance(rejected, TokenRefused) else ""  # RFC 6750, 3.1
+        headers["WWW-Authenticate"] = f'Bearer realm="coldgrid"{why}'
     return headers
 
 
@@ -188,6 +240,9 @@ class RequestFailed(r.InternalFault):
     """Something failed on our side; it was logged."""
 
     todo = "Try again; if it happens again, tell the operator of this service when it happened."
+
+
+_MISSING = re.compile(r"Missing required \w+ parameter '([\w-]{1,64})'")
 
 
 class MethodNotAllowed(Rejected):
@@ -209,15 +264,37 @@ def refuse_http(request: Req, error: HTTPException) -> Response[Any]:
     elif error.status_code >= 500:
         return refuse_fault(request, error)
     else:
-        rejected = Malformed(detail=error.detail, **_extra(error))
+        rejected = _malformed(error)
     return refuse(request, rejected)
 
 
-def _extra(error: HTTPException) -> dict[str, object]:
-    return {"parameters": error.extra} if isinstance(error.extra, list) else {}
+def _malformed(error: HTTPException) -> Malformed:
+    """Say which parameters of the address are wrong, in words of ours."""
+    told = [one for one in error.extra if isinstance(one, dict)] if isinstance(error.extra, list) else []
+    fix = "correct it in the address"
+    problems = [
+        Problem(field=str(one.get("key", "")), message=str(one.get("message", "")), fix=fix) for one in told
+    ]
+    if missing := _MISSING.search(error.detail):
+        name = missing[1]
+        problems = [Problem(field=name, message="is missing", fix=f"add {name}=… to the address")]
+    if not problems:
+        return Malformed(detail=error.detail)
+    rejected = Malformed(parameters=", ".join(problem.field for problem in problems))
+    rejected.problems = tuple(problems)
+    return rejected
 
 
 def refuse_fault(request: Req, error: Exception) -> Response[Any]:
-    """Litestar exception handler: a fault of ours is logged in full and told without its insides."""
+    """Litestar exception handler: a fault of ours is logged in full and told without its insides.
+
+    A number that no database holds is no fault of ours: an address may say one where a place is counted.
+    """
+    if isinstance(error, OverflowError):
+        rejected = Malformed(detail="a number is beyond 64 bits")
+        rejected.problems = (
+            Problem(field="address", message="a number is beyond 64 bits", fix="send a smaller one"),
+        )
+        return refuse(request, rejected)
     _log.error("request failed", path=request.scope["path"], exc_info=error)
     return refuse(request, RequestFailed())

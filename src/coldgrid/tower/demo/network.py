@@ -37,7 +37,7 @@ from coldgrid.telemetry.store import last_readings
 from coldgrid.tower.application import build_tower
 from coldgrid.tower.demo.machines import Machine
 from coldgrid.tower.demo.network_page import switch_app
-from coldgrid.tower.demo.people import LOGINS, PASSWORD, add_people
+from coldgrid.tower.demo.people import LOGINS, PASSWORD, add_people, add_shift, shift_of
 from coldgrid.tower.demo.seeding import seed_master
 from coldgrid.tower.demo.serve import PLAN
 from coldgrid.tower.world.climate import Climate
@@ -310,6 +310,7 @@ def seed(database: Path, began: datetime) -> dict[str, Places]:
     seed_master(tower.decider.do)
     add_people(tower.decider.do)
     for site_id in SITES:
+        add_shift(tower.decider.do, site_id)
         token_hash = sha256(token_of(site_id).encode()).hexdigest()
         tower.decider.do(
             IssueToken(
@@ -351,4 +352,6 @@ def _greet(demo: NetworkDemo, port: int, took_s: float) -> None:
     for site in demo.sites.values():
         say(f"  {site.site_id}       {site.address}")
     logins = ", ".join(login for login, *_ in LOGINS)
-    say(f"\n  Sign in as {logins} with the password {PASSWORD}. Stop with Ctrl C.\n")
+    shifts = ", ".join(shift_of(site_id) for site_id in SITES)
+    say(f"\n  Sign in as {logins} with the password {PASSWORD},")
+    say(f"  or at a node whose line is cut as its own shift: {shifts}. Stop with Ctrl C.\n")

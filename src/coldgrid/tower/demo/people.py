@@ -37,3 +37,22 @@ def add_people(do: Callable[[Command, Principal], Any]) -> None:
             temporary=False,
         )
         do(command, SYSTEM)
+
+
+def shift_of(site_id: str) -> str:
+    """The login of a site's own shift."""
+    return f"shift-{site_id.lower()}"
+
+
+def add_shift(do: Callable[[Command, Principal], Any], site_id: str) -> None:
+    """Let a site's own shift sign in: the others act at all sites, so only the tower can check them."""
+    command = AddPerson(
+        person_id=f"person-{shift_of(site_id)}",
+        name=f"Shift of {site_id}",
+        login=shift_of(site_id),
+        roles=[Role.OPERATOR, Role.SUPERVISOR],
+        sites=[site_id],
+        password_hash=hash_password(PASSWORD),
+        temporary=False,
+    )
+    do(command, SYSTEM)

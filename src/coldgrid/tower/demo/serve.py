@@ -13,7 +13,9 @@ import msgspec
 import structlog
 
 from coldgrid.access.authorizer import CedarAuthorizer
+from coldgrid.adapters.address import check_address
 from coldgrid.adapters.dispatcher import Rehearsal
+from coldgrid.kernel.database import DatabaseInUse, SqliteDatabase
 from coldgrid.kernel.decider import Call, Outcome
 from coldgrid.kernel.logs import configure_logs
 from coldgrid.kernel.rejections import Rejected
@@ -97,14 +99,23 @@ class DemoWorld:
 def serve_demo(
     environment: Mapping[str, str], *, folder: Path, scale: float, host: str | None, port: int | None
 ) -> None:
-    """Make the demo network anew and serve it."""
+    """Make the demo network anew and serve it.
+
+    Raises:
+        AddressTaken: something serves at its address already.
+        DatabaseInUse: the demo of this folder runs already.
+    """
     began_s = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
+    database = SqliteDatabase(folder / "demo.db")
+    own: dict[str, Any] = {"database": str(database.path), "signing_key": str(folder / "signing.key")}
+    settings = load_settings(environment, host=host, port=port, **own)
+    check_address(settings.host, settings.port)
+    if database.in_use():
+        raise DatabaseInUse(database=database.url)
     plan = tonight(load_plan(PLAN), datetime.now(UTC))
     seed = seeds.of(folder, plan)
-    fresh = seeds.put_back(seed, folder / "demo.db")
-    own: dict[str, Any] = {"database": str(folder / "demo.db"), "signing_key": str(folder / "signing.key")}
-    settings = load_settings(environment, host=host, port=port, **own)
+    fresh = seeds.put_back(seed, database.path)
     configure_logs("warning" if settings.log_level == "info" else settings.log_level, json=settings.log_json)
     clock = ScaledHost(CedarAuthorizer(), plan.starts_at, scale)
     tower = build_tower(settings, clock)

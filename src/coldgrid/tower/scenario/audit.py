@@ -43,7 +43,7 @@ def oversold(decider: Decider) -> int:
         bucket = tx.hot(PromisableIndex).bucket(allocation.key)
         return bucket is None or bucket.short > 0
 
-    with rebuild.scratch(decider) as target:
+    with rebuild.scratch(decider.database) as target:
         rebuild.replay(Reads(decider.connection), target, watch=watch)
     return count
 

@@ -1,0 +1,96 @@
+"""Finding: where a scanned or typed text leads: to a unit, a location, a lot or a product."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import msgspec
+
+from coldgrid.catalog.lots import Lot, LotNotFound, get_lot
+from coldgrid.catalog.products import Product, ProductNotFound, get_product, product_by_gtin
+from coldgrid.kernel.reading import Reader
+from coldgrid.network.zones import Location, LocationNotFound, get_location
+from coldgrid.stock.inventory import units_by_sscc
+from coldgrid.stock.scans import Scan, read_scan
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The address a text leads to; else `why` it leads nowhere, or neither where it is no code at all."""
+
+    address: str = ""
+    why: str = ""
+
+
+def find(db: Reader, text: str) -> Found:
+    """Return where a text leads. Names that somebody gave come before what a number may mean."""
+    name = text.strip()
+    if not name:
+        return Found()
+    if _lot(db, name) is not None:
+        return Found(f"/stock/lots/{quote(name, safe='')}")
+    if (location := location_of(db, name)) is not None:
+        zone = f"/stock/sites/{location.site_id}/zones/{location.zone_id}"
+        return Found(f"{zone}?at={quote(location.location_id)}")
+    if (product := _product(db, name.upper())) is not None:
+        return Found(f"/catalog/{quote(product.product_id, safe='')}")
+    return _of_scan(db, read_scan(name))
+
+
+def _of_scan(db: Reader, scan: Scan) -> Found:
+    if scan.wrong:
+        return Found(why=scan.wrong)
+    if scan.sscc:
+        if units_by_sscc(db, scan.sscc):
+            return Found(f"/stock/units/{scan.sscc}")
+        return Found(why=f"No unit {scan.sscc} was ever received or sent here. Receive it first.")
+    if scan.gtin:
+        return _of_goods(db, scan)
+    if scan.lot:
+        return _of_lot(db, scan.lot)
+    nameless = "The code names neither a unit nor goods: it has no (00), (01) or (10)."
+    return Found(why="" if scan.name else nameless)
+
+
+def _of_goods(db: Reader, scan: Scan) -> Found:
+    try:
+        product = product_by_gtin(db, scan.gtin)
+    except ProductNotFound:
+        return Found(why=f"No product has the GTIN {scan.gtin}. It is given to a product in the catalog.")
+    if not scan.lot:
+        return Found(f"/catalog/{quote(product.product_id, safe='')}")
+    lot = _lot(db, scan.lot)
+    if lot is not None and lot.product_id != product.product_id:
+        why = f"Lot {scan.lot} is of {lot.product_id}, and the GTIN on the label is of {product.product_id}."
+        return Found(why=f"{why} Put the goods aside and ask your supervisor.")
+    return _of_lot(db, scan.lot, f" of {product.product_id}")
+
+
+def _of_lot(db: Reader, lot_id: str, of: str = "") -> Found:
+    if _lot(db, lot_id) is not None:
+        return Found(f"/stock/lots/{quote(lot_id, safe='')}")
+    return Found(
+        why=f"No lot {lot_id}{of} is registered. If more than the lot's number stands there, the scanner "
+        "leaves out FNC1: set it to send the character 29."
+    )
+
+
+def location_of(db: Reader, text: str) -> Location | None:
+    """Return the location whose label was scanned or typed, in any case; None where there is none."""
+    try:
+        return get_location(db, text.strip().upper())
+    except LocationNotFound:
+        return None
+
+
+def _lot(db: Reader, lot_id: str) -> Lot | None:
+    try:
+        return get_lot(db, lot_id)
+    except LotNotFound:
+        return None
+
+
+def _product(db: Reader, product_id: str) -> Product | None:
+    try:
+        return get_product(db, product_id)
+    except ProductNotFound:
+        return None

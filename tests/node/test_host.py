@@ -1,0 +1,70 @@
+"""The clocks of hosts: the demo's advances only as far as it was served."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from coldgrid.access.authorizer import CedarAuthorizer
+from coldgrid.node.host import SERVED_MAX_S, ScaledHost
+from tests.conftest import T0
+
+SCALE = 60.0
+
+
+class Stopwatch:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.shows_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.shows_s
+
+
+@pytest.fixture
+def watch() -> Stopwatch:
+    return Stopwatch()
+
+
+@pytest.fixture
+def demo(watch: Stopwatch) -> ScaledHost:
+    host = ScaledHost(CedarAuthorizer(), T0, SCALE, watch)
+    host.restart()
+    return host
+
+
+def test_a_scaled_clock_stands_until_it_is_started(watch: Stopwatch) -> None:
+    host = ScaledHost(CedarAuthorizer(), T0, SCALE, watch)
+    watch.shows_s += 20
+    assert host.now() == T0
+    host.restart()
+    watch.shows_s += 1
+    assert host.now() == T0 + timedelta(seconds=SCALE)
+
+
+def test_a_scaled_clock_that_is_looked_at_runs_as_told(demo: ScaledHost, watch: Stopwatch) -> None:
+    for _ in range(400):
+        watch.shows_s += 0.25
+        demo.now()
+    assert demo.now() == T0 + timedelta(seconds=100 * SCALE)
+    assert demo.until_due_s(T0 + timedelta(seconds=101 * SCALE)) == pytest.approx(1.0)
+
+
+def test_a_demo_that_stood_still_counts_a_moment_of_it(demo: ScaledHost, watch: Stopwatch) -> None:
+    watch.shows_s += 1
+    before = demo.now()
+    watch.shows_s += 70
+    after = demo.now()
+    assert after - before == timedelta(seconds=SERVED_MAX_S * SCALE)
+    assert timedelta(0) < after - before < timedelta(minutes=5), "no probe falls silent within it"
+    watch.shows_s += 1
+    assert demo.now() - after == timedelta(seconds=SCALE), "and it goes on from there"
+
+
+def test_a_scaled_clock_never_goes_back(demo: ScaledHost, watch: Stopwatch) -> None:
+    watch.shows_s += 1
+    before = demo.now()
+    watch.shows_s -= 1
+    assert demo.now() >= before

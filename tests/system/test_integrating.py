@@ -1,0 +1,109 @@
+"""What somebody who writes a client by the documents alone runs into first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stock.world import ICE
+from tests.system.served import AIR, Sent, System, running
+from tests.system.test_bad_input import check_refusal
+
+LINES = "application/x-ndjson"
+AT = '"at": "2026-03-01T08:00:00Z"'
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running(tmp_path_factory.mktemp("integrating")) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/stock/sites/ATL9/balances",
+        "/api/v1/stock/sites/ATL9/holds",
+        "/api/v1/stock/products/NO-SUCH-1/balances",
+        "/api/v1/stock/lots/NO-SUCH-LOT/trace",
+        "/api/v1/stock/transfers/no-such",
+        "/api/v1/quality/units/000000000000000000",
+    ],
+)
+def test_what_is_not_known_is_never_answered_as_nothing_there(system: System, path: str) -> None:
+    answer = system.client.get(path)
+    assert answer.status_code == 404, answer.text
+    check_refusal(answer)
+
+
+READING = f'{{"sensor_id": "{AIR}", {AT}, "value": -21.5}}'
+TWICE = f'{{"sensor_id": "{AIR}", {AT}, "value": -21.5, "value": -3}}'
+ORDER = (
+    '{"channel": "web", "channel_order_id": "t-1", "ship_to": {"region": "GA", "lat": 33.7, "lon": -84.3}, '
+)
+ORDER += f'"lines": [{{"line_no": 1, "product_id": "{ICE}", "qty": 1, "qty": 100}}]}}'
+COLUMNS = f'{{"site_id": "ATL1", "sensors": ["{AIR}"], "sensor": [0], "at": [1772352000000], '
+COLUMNS += '"value": [1], "value": [2]}'
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "media_type", "line"),
+    [
+        ("/api/v1/readings", TWICE, "application/json", None),
+        ("/api/v1/readings", f"[{READING}, {TWICE}]", "application/json", None),
+        ("/api/v1/readings", f"{READING}\n\n{TWICE}", LINES, 3),
+        (
+            "/api/v1/readings",
+            READING.replace('"value"', '"unit": "C", "unit": "F", "value"'),
+            "application/json",
+            None,
+        ),
+        ("/api/v1/readings/columns", COLUMNS, "application/json", None),
+        ("/api/v1/orders", ORDER, "application/json", None),
+        ("/api/v1/orders", f"[{ORDER}]", "application/json", None),
+    ],
+)
+def test_a_field_that_is_there_twice_is_refused_in_orders_and_readings_too(
+    system: System, path: str, body: str, media_type: str, line: int | None
+) -> None:
+    before = system.last_position()
+    [answer] = system.post_all([Sent(path, body.encode(), media_type)])
+    assert answer.status_code == 422, answer.text
+    problem = (answer.json()[0]["problem"] if isinstance(answer.json(), list) else answer.json())["problems"][
+        0
+    ]
+    assert (problem["field"] in {"value", "unit", "qty"}, problem["message"]) == (True, "is there twice")
+    assert line is None or problem["line"] == line
+    assert system.last_position() == before
+
+
+def test_readings_with_and_without_a_unit_and_with_odd_spellings_are_taken(system: System) -> None:
+    with_unit = READING.replace('"value"', '"unit": "C", "value"')
+    empty, escaped = READING.replace('"value"', '"unit": "", "value"'), READING.replace('"at"', '"\\u0061t"')
+    for body in (with_unit, f"[{with_unit}, {READING}]", empty, escaped):
+        answer = system.client.post(
+            "/api/v1/readings", content=body, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 200, answer.text
+
+
+def test_a_column_that_points_to_no_sensor_is_named_as_it_was_sent(system: System) -> None:
+    body = {"site_id": "ATL1", "sensors": [AIR], "sensor": [7], "at": [1772352000000], "value": [-20]}
+    (problem,) = check_refusal(system.client.post("/api/v1/readings/columns", json=body))["problems"]
+    assert (problem["field"], problem["fix"]) == ("sensor", "count the names from 0")
+
+
+def test_a_wrong_header_is_named(system: System) -> None:
+    keyed = system.client.post("/api/v1/orders", json={}, headers={"idempotency-key": "k" * 201})
+    assert keyed.status_code == 422  # the body is looked at first
+    placed = system.client.post(
+        "/api/v1/orders/web-1/cancel", json={"reason": "x"}, headers={"idempotency-key": ""}
+    )
+    resumed = system.client.get(
+        "/api/v1/events", headers={"accept": "text/event-stream", "last-event-id": "x"}
+    )
+    for answer, name in ((placed, "Idempotency-Key"), (resumed, "Last-Event-ID")):
+        (problem,) = check_refusal(answer)["problems"]
+        assert problem["field"] == name
+        assert problem["fix"]

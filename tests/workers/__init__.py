@@ -1,0 +1,1 @@
+"""Several workers on one database, as processes that are killed, stopped and woken."""
