@@ -13,6 +13,7 @@ then is named at the end, for it says that something depends on how fast a machi
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -33,7 +34,8 @@ SECOND_LOOKS_MAX = 3
 
 
 def run(arguments: list[str], *, aloud: bool = True) -> tuple[int, list[str]]:
-    """Run pytest; return its exit code and what it said. `aloud`: pass that on at once."""
+    """Run pytest; return its exit code and what it said, with what it cost. `aloud`: pass that on at once."""
+    began_s = time.monotonic()
     command = [sys.executable, "-m", "pytest", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
@@ -43,7 +45,11 @@ def run(arguments: list[str], *, aloud: bool = True) -> tuple[int, list[str]]:
         if aloud:
             sys.stdout.write(line)
             sys.stdout.flush()
-    return process.wait(), said
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    cpu_s = used.ru_utime + used.ru_stime
+    said.append(f"took {time.monotonic() - began_s:.0f} s, {cpu_s:.0f} s of a core\n")
+    return process.returncode, said
 
 
 def parts() -> list[list[str]]:

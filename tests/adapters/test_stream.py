@@ -33,6 +33,7 @@ from tests.ports import free_port
 
 NATS = os.environ.get("COLDGRID_TEST_NATS", "nats://127.0.0.1:4222")
 WITHIN_S = 60.0
+BROKER_WITHIN_S = 30.0  # a stream is a file with a sync: slow where the disk is busy
 
 
 @pytest.fixture
@@ -51,21 +52,21 @@ def broker() -> Iterator[Broker]:
 async def delete(broker: Broker) -> None:
     client = await nats.connect(broker.servers)
     with suppress(NotFoundError):
-        await client.jetstream().delete_stream(broker.stream)
+        await client.jetstream(timeout=BROKER_WITHIN_S).delete_stream(broker.stream)
     await client.close()
 
 
 async def on_stream(broker: Broker, work: Callable[[Any], Any]) -> Any:
     client = await nats.connect(broker.servers)
     try:
-        return await work(client.jetstream())
+        return await work(client.jetstream(timeout=BROKER_WITHIN_S))
     finally:
         await client.close()
 
 
 async def _held(broker: Broker) -> list[Any]:
     client = await nats.connect(broker.servers)
-    js = client.jetstream()
+    js = client.jetstream(timeout=BROKER_WITHIN_S)
     count = (await js.stream_info(broker.stream)).state.messages
     subscription = await js.subscribe(f"{broker.prefix}.>", ordered_consumer=True)
     found = [await subscription.next_msg(timeout=20) for _ in range(count)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -58,8 +60,16 @@ def serving(kernel: Kernel) -> Iterator[tuple[DeciderService, Post]]:
         service.stop()
 
 
-def drain(post: Post, site_id: str, entries: list[Entry], paces: list[Pace]) -> None:
+def drain(
+    post: Post,
+    site_id: str,
+    entries: list[Entry],
+    paces: list[Pace],
+    together: threading.Barrier | None = None,
+) -> None:
     """Send a backlog as a node does, without heeding the pace."""
+    if together is not None:
+        together.wait(timeout=60)
     for start in range(0, len(entries), ENTRIES_MAX):
         frame = wire.encode(m.Facts(pack_entries(entries[start : start + ENTRIES_MAX])))
         answer = post.answer(Peer(site_id, "n", "01"), frame, final=True)
@@ -72,10 +82,17 @@ def drain(post: Post, site_id: str, entries: list[Entry], paces: list[Pace]) -> 
 def command_meanwhile(service: DeciderService, threads: list[threading.Thread], sizes: list[int]) -> int:
     """Give commands until the threads are done; return the most chunks that went before one of them."""
     most = count = 0
+    after: SimpleQueue[int] = SimpleQueue()
+
+    def note(_: Future[Any]) -> None:  # in the decider's own thread: this one may be woken much later
+        after.put(len(sizes))
+
     while any(thread.is_alive() for thread in threads) or count < COMMANDS:
-        chunks = len(sizes)
-        service.submit(Bump(site_id="RNO1", name=f"r{count // 100}")).result(timeout=60)
-        most, count = max(most, len(sizes) - chunks), count + 1
+        answer = service.submit(Bump(site_id="RNO1", name=f"r{count // 100}"))
+        before = len(sizes)
+        answer.add_done_callback(note)
+        answer.result(timeout=60)
+        most, count = max(most, after.get(timeout=60) - before), count + 1
     return most
 
 
@@ -98,7 +115,10 @@ def test_commands_wait_for_one_chunk_while_two_nodes_drain_a_backlog(kernel: Ker
 
     kernel.decider.listeners.append(note)
     with serving(kernel) as (service, post):
-        threads = [threading.Thread(target=drain, args=(post, *one, paces)) for one in backlogs.items()]
+        together = threading.Barrier(len(backlogs))
+        threads = [
+            threading.Thread(target=drain, args=(post, *one, paces, together)) for one in backlogs.items()
+        ]
         for thread in threads:
             thread.start()
         most = command_meanwhile(service, threads, sizes)
