@@ -118,6 +118,10 @@ class Sender:
             assert time.monotonic() < until_s, self.fan_out.state
             time.sleep(0.02)
 
+    def until_told(self, part: str) -> None:
+        """Wait until its state is bad and says so; it is bad, too, before it has connected."""
+        self.until(lambda: not self.fan_out.state.ok and part in self.fan_out.state.detail)
+
     def until_confirmed(self) -> None:
         self.until(lambda: self.fan_out.state.confirmed == self.last)
 
@@ -340,8 +344,7 @@ def test_a_stream_of_our_name_with_other_subjects_is_left_alone_and_said_so(send
 
     asyncio.run(on_stream(broker, taken))
     sender.start()
-    sender.until(lambda: not sender.fan_out.state.ok)
-    assert "choose another COLDGRID_STREAM_PREFIX" in sender.fan_out.state.detail
+    sender.until_told("choose another COLDGRID_STREAM_PREFIX")
     sender.fan_out.stop()
     info = asyncio.run(on_stream(broker, lambda js: js.stream_info(broker.stream)))
     assert info.state.messages == 0
@@ -443,8 +446,7 @@ def test_a_broker_that_is_killed_is_told_and_waited_for(sender: Sender, tmp_path
     port = free_port()
     sender.broker = Broker([f"nats://127.0.0.1:{port}"], sender.broker.prefix)
     sender.start()
-    sender.until(lambda: not sender.fan_out.state.ok)
-    assert f"{sender.last + 1:,} entries wait, again in" in sender.fan_out.state.detail
+    sender.until_told(f"{sender.last + 1:,} entries wait, again in")
     with own_server(port, tmp_path):
         sender.until_confirmed()
         sender.grow(2_000)
@@ -464,8 +466,7 @@ def test_a_broker_that_goes_while_nothing_is_sent_is_told_too(sender: Sender, tm
     with own_server(port, tmp_path):
         sender.start()
         sender.until_confirmed()
-    sender.until(lambda: not sender.fan_out.state.ok)
-    assert "0 entries wait" in sender.fan_out.state.detail
+    sender.until_told("0 entries wait")
 
 
 def test_a_broker_that_lost_what_it_confirmed_gets_it_again(sender: Sender, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -13,7 +15,8 @@ from coldgrid.kernel import requests, validation
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
 from coldgrid.webkit.problems import BodyTooLarge, TooMany, document_of, status_of
 from coldgrid.webkit.visitors import NotSignedIn
-from tests.webkit.tour import TourClosed
+from tests.webkit.browser import serving
+from tests.webkit.tour import CSRF, TourClosed, touring
 
 Client = TestClient[Litestar]
 NOTE = "/api/v1/commands/tour.note"
@@ -119,6 +122,20 @@ def test_a_bad_body_is_refused_precisely_and_stores_nothing(
 def test_a_body_that_is_too_large_is_told_the_limit(client: Client) -> None:
     answer = client.post(NOTE, content=b"x" * 1_100_000, headers={"content-type": "application/json"})
     assert answer.json()["facts"] == {"limit_bytes": 1_048_576}
+
+
+def test_after_a_refusal_that_read_no_body_the_next_request_is_answered(tmp_path: Path) -> None:
+    headers = {"content-type": "application/json", "x-csrf-token": CSRF}
+    with (
+        touring(tmp_path) as tour,
+        serving(tour.app) as address,
+        httpx.Client(base_url=address, headers=headers) as client,
+    ):
+        for _ in range(20):
+            answer = client.post(NOTE, content=b"x" * 1_100_000)
+            assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+            assert client.post(NOTE, content=b'{"reason": "\xff"}').status_code == 422
+        assert "connection" not in client.post(NOTE, content=b"[1]").headers
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,16 @@ ALWAYS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 TRANSPORT = ("Strict-Transport-Security", "max-age=31536000")
+# Refusals of what a body says: it was read to its end.
+AFTER_THE_BODY = frozenset({409, 422})
 
 
 async def add_headers(message: Message, scope: Scope) -> None:
-    """Litestar `before_send` hook: set the headers, and HSTS where the request came over TLS."""
+    """Litestar `before_send` hook: set the headers, and HSTS where the request came over TLS.
+
+    A refusal that may have come before the request's body was read says that the connection ends: the
+    server does not read the rest, and a client that sent its next request there would get no answer.
+    """
     if message["type"] != "http.response.start":
         return
     headers = MutableScopeHeaders.from_message(message)
@@ -43,3 +49,10 @@ async def add_headers(message: Message, scope: Scope) -> None:
         headers[name] = value
     if scope.get("scheme") == "https":
         headers[TRANSPORT[0]] = TRANSPORT[1]
+    if message["status"] >= 400 and message["status"] not in AFTER_THE_BODY and _has_body(scope):
+        headers["Connection"] = "close"
+
+
+def _has_body(scope: Scope) -> bool:
+    sent = dict(scope["headers"])
+    return b"transfer-encoding" in sent or sent.get(b"content-length", b"0") != b"0"
