@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 HASHED := install --require-hashes --only-binary :all:
-PORT   ?= 8080
+PORT   ?= $(or $(COLDGRID_PORT),8080)
 JOBS   ?= 2
 TESTS  ?=
 SEEDS  ?= 1000
@@ -52,7 +52,7 @@ $(ASSETS): $(VENV)/.node tools/assets.py ui/package-lock.json ui/build.mjs $(wil
 
 setup: $(VENV)/.lint $(ASSETS)  ## install everything a developer needs into .venv
 
-run: $(VENV)/.app $(ASSETS)     ## serve the demo network on http://127.0.0.1:8080 (PORT=...)
+run: $(VENV)/.app $(ASSETS)     ## serve the demo network on http://127.0.0.1:8080 (PORT=... or COLDGRID_PORT)
 	$(BIN)/coldgrid demo --host 127.0.0.1 --port $(PORT)
 
 run-network: $(VENV)/.app $(ASSETS)  ## a tower and three nodes as processes, with a switch for each on http://127.0.0.1:8090

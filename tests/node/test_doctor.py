@@ -22,6 +22,10 @@ import pytest
 
 from coldgrid.cli.doctor import see_doctor
 from coldgrid.cli.output import Output
+from coldgrid.kernel.settings import Settings
+from coldgrid.node.doctor import Patient
+from coldgrid.node.doctor_edges import check_ports
+from coldgrid.node.host_errands import HostHealth
 from coldgrid.sync import authority as ca
 from coldgrid.sync.identity_files import write_private
 from tests.adapters.servers import Mailbox, mail_server
@@ -31,6 +35,7 @@ from tests.patience import eventually
 from tests.ports import free_port, free_ports
 
 PORT, SYNC_PORT, NODE_PORT = free_ports(3)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 Findings = dict[str, dict[str, str]]
 
 
@@ -135,15 +140,28 @@ def test_a_serving_host_says_itself_how_it_is(host: Path) -> None:
         assert looked.level("database: rebuild") == "ok"
 
 
-def test_a_serving_host_that_nobody_reaches_at_its_port_is_not_well(host: Path) -> None:
+def test_a_serving_host_is_looked_for_where_it_listens_whatever_port_is_exported_here(host: Path) -> None:
     tower = tower_machine(host, PORT, SYNC_PORT)
     with running(tower):
         tower.start()
         looked = look(host, port=str(NODE_PORT))
     found = looked.findings["port: COLDGRID_PORT"]
-    assert found["level"] == "warn"
-    assert "nobody listens" in found["found"]
-    assert "--port" in found["todo"]
+    assert found["level"] == "ok"
+    assert f"127.0.0.1:{PORT} answers" in found["found"]
+    assert f"settings here say 127.0.0.1:{NODE_PORT}" in found["found"]
+
+
+def test_a_serving_host_that_nobody_reaches_at_its_port_is_not_well() -> None:
+    told = HostHealth(
+        version="0.1.0", position=1, frozen_why="", listens_host="127.0.0.1", listens_port=NODE_PORT
+    )
+    patient = Patient(
+        role="node", settings=Settings(), folder=None, now=NOW, deep=False, serving=True, health=told
+    )
+    (found,) = check_ports(patient)
+    assert found.level == "warn"
+    assert f"127.0.0.1:{NODE_PORT}: nobody listens" in found.found
+    assert "--port" in found.todo
 
 
 def test_words_for_people_name_what_to_do(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from coldgrid.sync.handover import Given
 from coldgrid.sync.messages import Code
 from coldgrid.sync.wire import Refusal
 from tests.conftest import T0, Kernel
+from tests.patience import eventually
 
 
 class NotToday(Conflict):
@@ -86,6 +87,16 @@ def test_an_errand_that_was_begun_and_not_answered_in_time_is_not_called_undone(
             errands.ask(tmp_path / "errands", "wait", {}, within_s=1)
     finally:
         slow.stop()
+
+
+def test_what_nobody_fetched_or_can_read_does_not_stay_in_the_folder(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "KEPT_S", 0.5)
+    (host / "broken.ask").write_bytes(b"{")
+    eventually((host / "broken.answer").exists, "what cannot be read is answered, once")
+    (host / "half.new").write_bytes(b"{")
+    eventually(lambda: list(host.iterdir()) == [], "nobody came for them")
 
 
 def test_a_node_keeps_its_settings_in_its_folder_and_the_environment_wins(tmp_path: Path) -> None:

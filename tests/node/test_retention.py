@@ -8,11 +8,12 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from coldgrid.kernel.database import open_database
+from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid
 from coldgrid.kernel.settings import load_settings
 from coldgrid.node.retention import LEAST_DAYS, LOOKBACK, policy_of, spared_of, waits_for
@@ -49,6 +50,21 @@ def folder(tmp_path: Path) -> Path:
     subprocess.run([sys.executable, "-c", SEED, path], check=True, cwd=Path(__file__).parents[2])
     bring_up(path, T0, lambda text: None)
     return tmp_path
+
+
+class Asked:
+    """A reader that counts what it is asked."""
+
+    def __init__(self, db: Reader) -> None:
+        self._db = db
+        self.count = 0
+
+    def all(self, statement: Any, **values: Any) -> Any:
+        self.count += 1
+        return self._db.all(statement, **values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
 
 
 def incident(folder: Path) -> None:
@@ -126,7 +142,11 @@ def test_readings_that_an_open_incident_rests_on_are_spared(folder: Path) -> Non
     assert [one["things"] for one in would["classes"] if one["kind"] == READINGS] == [0]
     assert list(would["spared"]) == ["ATL1"]
     kernel = Kernel(open_database(str(folder / "tower.db")))
-    assert spared_of(kernel.reader()).since == {"ATL1": T0 + timedelta(days=1) - LOOKBACK}
+    asked = Asked(kernel.reader())
+    assert spared_of(cast("Reader", asked)).since == {"ATL1": T0 + timedelta(days=1) - LOOKBACK}
+    assert asked.count == 3, (
+        "one question for incidents, holds and excursions each, however many sites there are"
+    )
     kernel.close()
 
 

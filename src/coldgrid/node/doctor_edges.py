@@ -63,10 +63,24 @@ def _nobody_listens(patient: Patient, name: str, place: str) -> Finding:
     )
 
 
+def _people_come_to(patient: Patient) -> tuple[str, int]:
+    """Return where the pages are: where the host says that it listens, else what the settings here say."""
+    health, settings = patient.health, patient.settings
+    if health is not None and health.listens_port:
+        return health.listens_host, health.listens_port
+    return settings.host, settings.port
+
+
+def _set_otherwise(patient: Patient) -> str:
+    here = (patient.settings.host, patient.settings.port)
+    told = f"; the settings here say {here[0]}:{here[1]}, and the host was started otherwise"
+    return "" if _people_come_to(patient) == here else told
+
+
 def check_ports(patient: Patient) -> Iterator[Finding]:
     """Tell whether the host answers, or could listen."""
     settings = patient.settings
-    wanted = [("COLDGRID_PORT", settings.host, settings.port)]
+    wanted = [("COLDGRID_PORT", *_people_come_to(patient))]
     if patient.role == "tower" and settings.sync_port:
         wanted.append(("COLDGRID_SYNC_PORT", settings.sync_host, settings.sync_port))
     for name, host, port in wanted:
@@ -80,7 +94,7 @@ def check_ports(patient: Patient) -> Iterator[Finding]:
                 means = "The host holds its database and does not answer people."
                 yield fail(f"port: {name}", f"{place}: {wrong}", means, "Look at its log.")
             else:
-                yield ok(f"port: {name}", f"{place} answers")
+                yield ok(f"port: {name}", f"{place} answers{_set_otherwise(patient)}")
         elif patient.serving:
             yield ok(f"port: {name}", f"{place} is taken, as it should be while the host serves")
         else:

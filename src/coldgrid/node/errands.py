@@ -2,7 +2,9 @@
 
 Invariants
     E1  The folder is open to its owner alone: who may write there could stop the host and take its key.
-    E2  An errand is done at most once: its file is taken away before it is begun.
+    E2  An errand is done at most once: its file is taken away before it is begun, readable or not.
+    E3  Nothing stays in the folder: an answer that nobody fetched, or a question that nobody finished
+        writing, is taken away after `KEPT_S`.
 
 No port, no password: the way in is the one that the host's own files have.
 """
@@ -22,6 +24,8 @@ from coldgrid.kernel.rejections import Invalid, Rejected
 from coldgrid.kernel.settings import Settings
 
 EVERY_S = 0.2
+# Longer than anybody waits for an answer.
+KEPT_S = 3600.0
 Asked = dict[str, str]
 Doing = Mapping[str, Callable[[Asked], str]]
 logger = structlog.get_logger("coldgrid.errands")
@@ -50,6 +54,7 @@ class Errands:
         self._folder = folder
         self._doing = doing
         self._stopping = threading.Event()
+        self._first_seen_s: dict[Path, float] = {}
         self._thread = threading.Thread(target=self._loop, name="errands", daemon=True)
 
     def start(self) -> None:
@@ -67,13 +72,28 @@ class Errands:
 
     def _loop(self) -> None:
         while not self._stopping.wait(EVERY_S):
-            for path in sorted(self._folder.glob("*.ask")):
-                self._do(path)
+            found = sorted(self._folder.iterdir())
+            for path in found:
+                if path.suffix == ".ask":
+                    self._do(path)
+            self._sweep([path for path in found if path.suffix != ".ask"])
+
+    def _sweep(self, others: list[Path]) -> None:
+        """Take away what nobody came for (E3); by how long it was seen here, whatever the clocks did."""
+        now_s = time.monotonic()
+        self._first_seen_s = {path: self._first_seen_s.get(path, now_s) for path in others}
+        for path, first_s in self._first_seen_s.items():
+            if now_s - first_s >= KEPT_S:
+                path.unlink(missing_ok=True)
 
     def _do(self, path: Path) -> None:
         try:
-            asked = msgspec.json.decode(path.read_bytes(), type=Asked)
+            told = path.read_bytes()
             path.unlink()
+        except FileNotFoundError:  # who asked gave up
+            return
+        try:
+            asked = msgspec.json.decode(told, type=Asked)
             answer = Answered(True, self._doing[asked.pop("errand")](asked))
         except Rejected as rejected:
             answer = Answered(False, in_words(rejected))

@@ -27,13 +27,18 @@ TOLD_WITHIN_S = 30.0
 
 
 class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How a serving host is: why its timers stand still, if they do, how far its tower's clock is ahead."""
+    """How a serving host is: why its timers stand still, if they do, how far its tower's clock is ahead.
+
+    `listens_host` and `listens_port` are where people reach it; 0 where a host of an older release answers.
+    """
 
     version: str
     position: int
     frozen_why: str
     tower_ahead_s: float | None = None
     parts: list[tuple[str, bool, str]] = []
+    listens_host: str = ""
+    listens_port: int = 0
 
 
 class HostErrands:
@@ -89,5 +94,7 @@ class HostErrands:
             frozen_why=self._parts.host.guard.frozen_why,
             tower_ahead_s=None if ahead_us is None else ahead_us / 1e6,
             parts=self._health(),
+            listens_host=self._parts.settings.host,
+            listens_port=self._parts.settings.port,
         )
         return msgspec.json.encode(health).decode()

@@ -24,10 +24,9 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.kernel.retention import Spared, Thing
 from coldgrid.kernel.settings import Settings
-from coldgrid.network.sites import list_sites
 from coldgrid.orchestration.incidents import open_incidents
 from coldgrid.quality.excursion_book import open_excursions
-from coldgrid.stock.hold_book import open_holds
+from coldgrid.stock.hold_book import open_holds_of_all_sites
 from coldgrid.telemetry import history
 from coldgrid.telemetry.retention import READINGS
 
@@ -96,17 +95,16 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def spared_of(db: Reader) -> Spared:
-    """Return what open incidents, holds and excursions rest on (N2)."""
+    """Return what open incidents, holds and excursions rest on (N2): a question for each of these."""
     since: dict[str, datetime] = {}
 
     def rests(site_id: str, at: datetime) -> None:
         since[site_id] = min(since.get(site_id, at - LOOKBACK), at - LOOKBACK)
 
-    for site in list_sites(db):
-        for incident in open_incidents(db, site.site_id):
-            rests(site.site_id, incident.opened_at)
-        for hold in open_holds(db, site.site_id):
-            rests(site.site_id, min(hold.placed_at, hold.window_from or hold.placed_at))
+    for incident in open_incidents(db):
+        rests(incident.site_id, incident.opened_at)
+    for hold in open_holds_of_all_sites(db):
+        rests(hold.site_id, min(hold.placed_at, hold.window_from or hold.placed_at))
     for excursion in open_excursions(db):
         rests(excursion.site_id, excursion.from_at)
     return Spared(since)
