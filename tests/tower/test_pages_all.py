@@ -19,13 +19,14 @@ def test_every_page_in_reach_opens_without_a_complaint(browser: Browser, shown: 
     """Console errors, requests to others and breaches of the content policy fail the visit itself."""
     with as_person(browser, shown, login, viewport=DESKTOP) as visit:
         count = 0
-        for path in walk(visit):
+        # Whoever has the most pages opens them whatever they are asked to show; the others one of each kind.
+        for path in walk(visit, once=login != "ada"):
             count += 1
             page = visit.page
             assert page.title().endswith("Coldgrid"), path
             assert page.locator("h1").count() == 1, f"{path} has not one h1"
             assert visit.complaints == [], path
-        assert count > 25
+        assert count > 15
 
 
 # The least width at which tables stand beside each other: no column may be out of sight.
