@@ -36,6 +36,7 @@ def test_the_list_tells_what_waits_and_filters(placed: Client) -> None:
         answer = placed.get(odd)
         assert answer.status_code == 200
         assert ">web-2<" not in answer.text if "-9" in odd else ">web-2<" in answer.text
+        assert ("There is no &#39;nonsense&#39; to show here" in answer.text) == ("nonsense" in odd)
 
 
 def test_an_order_tells_why_these_sites_and_what_happened(served: Served, placed: Client) -> None:

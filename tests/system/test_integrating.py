@@ -107,3 +107,38 @@ def test_a_wrong_header_is_named(system: System) -> None:
         (problem,) = check_refusal(answer)["problems"]
         assert problem["field"] == name
         assert problem["fix"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value", "word"),
+    [
+        ("/api/v1/orders?status=opened", "status", "opened", "open"),
+        ("/api/v1/changes?status=done", "status", "done", "approved"),
+        ("/api/v1/incidents?status=old", "status", "old", "closed"),
+        ("/api/v1/approvals?role=boss", "role", "boss", "supervisor"),
+        ("/api/v1/tasks?role=boss", "role", "boss", "operator"),
+        ("/api/v1/events?types=stock.hold_placed,orders.place", "types", "orders.place", "orders.placed"),
+        ("/api/v1/requests?site_id=ATL9", "site_id", "ATL9", "ATL1"),
+        ("/api/v1/sites/ATL1/points?gateway_id=no-such", "gateway_id", "no-such", "one of"),
+        (
+            f"/api/v1/sensors/{AIR}/readings?from_at=2026-03-01T00:00:00Z&to_at=2026-03-02T00:00:00Z&form=xml",
+            "form",
+            "xml",
+            "csv",
+        ),
+    ],
+)
+def test_a_word_that_a_parameter_does_not_know_is_refused_with_those_that_it_knows(
+    system: System, path: str, name: str, value: str, word: str
+) -> None:
+    answer = system.client.get(path)
+    assert answer.status_code == 400, answer.text
+    (problem,) = check_refusal(answer)["problems"]
+    assert (problem["field"], problem["message"]) == (name, f"may not be '{value}'")
+    assert word in problem["fix"]
+
+
+def test_a_stream_of_types_that_nobody_knows_is_refused_before_it_begins(system: System) -> None:
+    answer = system.client.get("/api/v1/events?types=no.such", headers={"accept": "text/event-stream"})
+    assert answer.status_code == 400
+    assert "did you mean" not in check_refusal(answer)["problems"][0]["fix"]

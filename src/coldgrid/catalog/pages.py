@@ -12,6 +12,7 @@ from coldgrid.catalog.limits import LimitKind, limits_of, ranges_of
 from coldgrid.catalog.lots import Lot, lots_of
 from coldgrid.catalog.products import Product, get_product, list_products
 from coldgrid.network.sites import TemperatureClass
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, may
 
@@ -39,6 +40,7 @@ def products_page(
 ) -> Response[str]:
     """List the products with the range each is kept at."""
     products = list_products(db)
+    temperature = word_or_all(request, temperature, set(TemperatureClass))
     counts = {member: sum(p.temperature_class is member for p in products) for member in TemperatureClass}
     found = [p for p in products if p.product_id > after and _matches(p, q, temperature)]
     shown = found[:PRODUCTS_PER_PAGE]

@@ -123,6 +123,11 @@ def subclasses_of(base: type[S]) -> list[type[S]]:
     return found
 
 
+def event_types() -> frozenset[str]:
+    """Return the wire name of every event that a log of this release may hold, former names too."""
+    return frozenset([*map(tag_of, subclasses_of(Event)), *_upcasters])
+
+
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 _upcasters: dict[str, Upcaster] = {}
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {}

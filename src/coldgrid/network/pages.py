@@ -31,6 +31,7 @@ from coldgrid.network.sites import (
     some_sites,
 )
 from coldgrid.network.zones import get_zone, locations_of_zone, zones_of, zones_of_sites
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
@@ -76,6 +77,7 @@ def sites_page(
 ) -> Response[str]:
     """List the sites: what they are, their mode, their next cut-off, and who is on duty."""
     labels = site_labels(db)
+    kind = word_or_all(request, kind, set(SiteKind))
     counts = Counter(label.kind for label in labels)
     found = [label.site_id for label in labels if label.site_id > after and _matches(label, q, kind)]
     shown = some_sites(db, found[:SITES_PER_PAGE])

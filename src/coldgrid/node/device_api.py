@@ -22,6 +22,7 @@ from coldgrid.telemetry.heard import Device
 from coldgrid.telemetry.reading_times import ReadingTime, times_of
 from coldgrid.telemetry.registering import RegisterPoint, suggest
 from coldgrid.telemetry.sensors import get_sensor
+from coldgrid.webkit.choices import check_word
 from coldgrid.webkit.commands import submit
 from coldgrid.webkit.leading import AT_LEADER
 from coldgrid.webkit.visitors import Db, admit_at, visitor_of
@@ -59,6 +60,7 @@ def points(request: Req, db: Db, site_id: FromPath[str], gateway_id: FromQuery[s
     get_site(db, site_id)
     found = points_now(db, driving_of(request), site_id)
     of_site = {one.gateway_id: one for one in gateways_of_site(db, site_id)}
+    check_word("gateway_id", gateway_id, of_site)
     wanted = [one for one in found if gateway_id in ("", one.gateway_id)]
     return [PointView(one, suggest(one, of_site.get(one.gateway_id))) for one in wanted]
 

@@ -19,6 +19,7 @@ from coldgrid.kernel.settings import Settings
 from coldgrid.node.history import open_store
 from coldgrid.telemetry import history
 from coldgrid.telemetry.history_files import date_of, day_of
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, visitor_of
 
@@ -109,6 +110,7 @@ def day_page(
 ) -> Response[str]:
     """Show a day of every sensor: what was outside its limits first, then what nobody knows."""
     found, days = _report_of(request, db, day)
+    show = word_or_all(request, show, {one for one in VERDICTS if one})
     rows = sorted(found.rows, key=lambda row: (ORDER[row.verdict], -row.outside_min, -row.gap_min))
     chosen = [row for row in rows if show in ("", row.verdict)]
     begin = min(max(0, first), max(0, len(chosen) - 1)) // ROWS_PER_PAGE * ROWS_PER_PAGE
@@ -126,7 +128,7 @@ def day_page(
         first=begin,
         count=len(chosen),
         per_page=ROWS_PER_PAGE,
-        show=show if show in VERDICTS else "",
+        show=show,
         verdicts=VERDICTS,
         older=older,
         newer=newer,

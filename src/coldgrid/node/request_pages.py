@@ -20,6 +20,7 @@ from coldgrid.kernel.rejections import NotFound
 from coldgrid.kernel.requests import Request as Asked
 from coldgrid.kernel.requests import Status
 from coldgrid.network.sites import site_labels
+from coldgrid.webkit.choices import check_word
 from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
 from coldgrid.webkit.visitors import Db, Visitor, at_home, visitor_of
 
@@ -95,6 +96,7 @@ def _names_a_thing(name: str, value: object) -> bool:
 @get("/api/v1/requests", opt=READ, tags=TAGS, sync_to_thread=True)
 def list_all(request: Req, db: Db, site_id: FromQuery[str] = "") -> list[RequestShown]:
     """List what was asked of sites that decide for themselves, the latest first; of the caller's sites."""
+    check_word("site_id", site_id, {one.site_id for one in site_labels(db)})
     return [shown(one) for one in _requests_for(visitor_of(request), db, site_id)]
 
 

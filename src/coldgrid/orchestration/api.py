@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Router, get, post
 from litestar.params import FromPath, FromQuery
 
+from coldgrid.access.roles import Role
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.kernel.validation import decode_all
@@ -77,15 +78,9 @@ def _limit(limit: int) -> int:
 
 @get("/incidents", opt=READ, sync_to_thread=True, summary="Incidents")
 def incidents(
-    request: Req, db: Db, status: FromQuery[str] = "open", limit: FromQuery[int] = 100
+    request: Req, db: Db, status: FromQuery[Literal["open", "closed"]] = "open", limit: FromQuery[int] = 100
 ) -> list[Incident]:
     """Return open incidents (`status=open`), or those closed last (`status=closed`)."""
-    if status not in {"open", "closed"}:
-        raise Invalid(
-            problems=[
-                Problem(field="status", message="is open or closed", fix="write status=open or status=closed")
-            ]
-        )
     found = open_incidents(db) if status == "open" else closed_incidents(db, _limit(limit))
     visitor = visitor_of(request)
     return [one for one in found if visible(visitor, one.site_id)][: _limit(limit)]
@@ -107,14 +102,14 @@ def incident(request: Req, db: Db, incident_id: FromPath[str]) -> IncidentDetail
 
 
 @get("/approvals", opt=READ, sync_to_thread=True, summary="Approvals that wait")
-def approvals(request: Req, db: Db, role: FromQuery[str] = "") -> list[Approval]:
+def approvals(request: Req, db: Db, role: FromQuery[Role | None] = None) -> list[Approval]:
     """Return the approvals that wait, for one role or for all, first due first."""
     sites = visitor_of(request).principal.sites
     return waiting_approvals(db, {role} if role else None, sites)
 
 
 @get("/tasks", opt=READ, sync_to_thread=True, summary="Tasks that wait")
-def tasks(request: Req, db: Db, role: FromQuery[str] = "") -> list[Task]:
+def tasks(request: Req, db: Db, role: FromQuery[Role | None] = None) -> list[Task]:
     """Return the tasks that wait, for one role or for all, oldest first."""
     return open_tasks(db, {role} if role else None, visitor_of(request).principal.sites)
 

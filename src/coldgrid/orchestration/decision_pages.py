@@ -31,6 +31,7 @@ from coldgrid.orchestration.escalation import alarm_budgets
 from coldgrid.orchestration.incidents import IncidentNotFound, get_incident
 from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.orchestration.visibility import timezone_of, visible
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, fragment, page, register_nav
@@ -71,6 +72,7 @@ def inbox_list(request: Req, db: Db, show: FromQuery[str] = "mine") -> Response[
 
 def _waiting(request: Req, db: Reader, show: str) -> dict[str, Any]:
     visitor = visitor_of(request)
+    show = word_or_all(request, show, {"mine", "others", "made"}, "mine")
     sites = visitor.principal.sites
     approvals, tasks = waiting_approvals(db, None, sites), open_tasks(db, None, sites)
     mine = [one for one in approvals if one.role in visitor.roles]
@@ -79,7 +81,6 @@ def _waiting(request: Req, db: Reader, show: str) -> dict[str, Any]:
     other_tasks = [task for task in tasks if task.role not in visitor.roles]
     newest = list_decisions(db, waiting=False, limit=5 * SHOWN) if show == "made" else []
     made = [one for one in newest if _visible(visitor, one) and _is_choice(one)][:SHOWN]
-    show = show if show in {"mine", "others", "made"} else "mine"
     return {
         "show": show,
         "approvals": {"mine": mine, "others": others}.get(show, []),

@@ -31,6 +31,7 @@ from coldgrid.orchestration.runs import runs_of
 from coldgrid.orchestration.tasks import tasks_of
 from coldgrid.orchestration.timeline import in_words, timeline_of
 from coldgrid.orchestration.visibility import incident_for, timezone_of, visible
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import form_values, submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, fragment, page, register_nav
@@ -82,13 +83,14 @@ def _listed(request: Req, db: Reader, show: str) -> dict[str, Any]:
     }
     mine = [one for one in found if one.owner == visitor.principal.actor_id]
     tabs = {"all": found, "waiting": [one for one in found if one.incident_id in waiting], "mine": mine}
-    shown = tabs.get(show, found)
+    show = word_or_all(request, show, tabs, "all")
+    shown = tabs[show]
     rows = [(one, views.time_left(one, now), next_step_of(db, one)) for one in time_left_first(shown, now)]
     closed = [one for one in closed_incidents(db, CLOSED_SHOWN) if visible(visitor, one.site_id)]
     return {
         "rows": rows,
         "closed": closed,
-        "show": show if show in tabs else "all",
+        "show": show,
         "counts": {name: len(listed) for name, listed in tabs.items()},
         "names": names(db),
         "statuses": views.STATUSES,
@@ -191,7 +193,9 @@ def _news_key(waiting: list[Any], opened: list[Any]) -> str:
 @post("/incidents/{incident_id:str}/acknowledge", include_in_schema=False)
 async def acknowledge(request: Req, db: Db, incident_id: FromPath[str]) -> Response[Any]:
     """Take the incident on."""
-    said = "It is yours. Paging has stopped; a decision that waits too long, or worse news, starts it again."
+    said = (
+        "It is yours. Paging has stopped; worse news, or a decision that waits too long, is told once more."
+    )
     return await _send(request, db, incident_id, AcknowledgeIncident, said, incident_id=incident_id)
 
 

@@ -23,6 +23,7 @@ from coldgrid.orders.orders import Order, OrderStatus
 from coldgrid.orders.reach import instant
 from coldgrid.orders.whose import concerns, order_for, orders_for
 from coldgrid.stock.promises import Promise, promises_of
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, page, register_nav
@@ -62,6 +63,9 @@ def list_page(
 ) -> Response[Any]:
     """Show the newest orders: all, of a status, those that wait for goods, of a site; or one by its id."""
     sites = visitor_of(request).principal.sites
+    show = word_or_all(request, show, {*OrderStatus, WAITING})
+    if site:
+        site = word_or_all(request, site, {one.site_id for one in site_labels(db)})
     status = OrderStatus(show) if show in set(OrderStatus) else None
     asked = q.strip()
     if asked and asked in {one.site_id for one in site_labels(db)}:

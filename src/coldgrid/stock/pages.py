@@ -29,6 +29,7 @@ from coldgrid.stock.summaries import StockRow, stock_rows, sum_of
 from coldgrid.stock.trace import trace_lot
 from coldgrid.stock.transfer_book import on_their_way
 from coldgrid.stock.units import UnitNotFound, where_now
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.shell import NavItem, PanelContext, page, register_nav, register_panel
 from coldgrid.webkit.visitors import Db, Visitor, admit_at, visitor_of
@@ -92,6 +93,7 @@ def site_page(
     """Show a site's stock by zone, product and lot."""
     site = get_site(db, site_id)
     zones = zones_of(db, site_id)
+    zone = word_or_all(request, zone, {one.zone_id for one in zones})
     everything = stock_rows(db, [one.zone_id for one in zones])
     rows = [row for row in everything if zone in ("", row.zone_id) and _names(row, q)]
     return page(

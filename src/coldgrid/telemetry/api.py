@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -162,7 +162,7 @@ def readings(
     sensor_id: FromPath[str],
     from_at: FromQuery[datetime],
     to_at: FromQuery[datetime],
-    form: Annotated[str, QueryParameter(pattern="^(line|csv)$")] = "line",
+    form: FromQuery[Literal["line", "csv"]] = "line",
 ) -> Response[Any]:
     """Return a sensor's readings: a line of at most 720 points, or all of them as CSV."""
     admit_at(request, READ["action"], [get_sensor(db, sensor_id).site_id])

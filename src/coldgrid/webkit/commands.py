@@ -28,9 +28,10 @@ from coldgrid.kernel.registry import command_types
 from coldgrid.kernel.rejections import Forbidden, Invalid, NotFound, Problem, Rejected
 from coldgrid.kernel.validation import decode_all, decode_raw
 from coldgrid.webkit.api_document import KEY, KEY_MEANS, PENDING
+from coldgrid.webkit.choices import malformed
 from coldgrid.webkit.forms import Form, form_bytes, refused_form
 from coldgrid.webkit.notices import Notice, leave
-from coldgrid.webkit.problems import HTML, WrongMediaType, malformed, status_of
+from coldgrid.webkit.problems import HTML, WrongMediaType, status_of
 from coldgrid.webkit.values import check_values
 from coldgrid.webkit.visitors import came_from, visitor_of
 

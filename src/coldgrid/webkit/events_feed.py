@@ -19,11 +19,11 @@ from litestar import Request, Response, get
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from coldgrid.kernel.events import Entry
+from coldgrid.kernel.events import Entry, event_types
 from coldgrid.kernel.log import follow_origin, read
 from coldgrid.kernel.reading import Reader
+from coldgrid.webkit.choices import check_words, malformed
 from coldgrid.webkit.hub import KEEP_ALIVE, Message
-from coldgrid.webkit.problems import malformed
 from coldgrid.webkit.visitors import Visitor, visitor_of
 
 LIMIT_MAX = 1_000
@@ -96,6 +96,7 @@ async def events(
 ) -> Response[Any] | Stream:
     """Return the entries after a position in the order of their position, and where to go on."""
     wanted = frozenset(name.strip() for name in types.split(",") if name.strip())
+    check_words("types", wanted, event_types())
     visitor = visitor_of(request)
     if "text/event-stream" in request.headers.get("accept", ""):
         start = _resumed(request, after)

@@ -32,6 +32,17 @@ def leave(response: Response[Any], notice: Notice) -> Response[Any]:
     return response
 
 
+def say_here(request: Request[Any, Any, Any], notice: Notice) -> None:
+    """Have the page that answers this request say something."""
+    request.scope.setdefault("state", {})["notice"] = notice
+
+
+def notice_of(request: Request[Any, Any, Any]) -> Notice | None:
+    """Return what a page says: what its own request gave reason for, else what the one before left."""
+    said: Notice | None = request.scope.get("state", {}).get("notice")
+    return said or pending_notice(request)
+
+
 def pending_notice(request: Request[Any, Any, Any]) -> Notice | None:
     """Return the notice that waits, if it can be read. It is shown escaped: a cookie is not trusted."""
     raw = request.cookies.get(COOKIE, "")

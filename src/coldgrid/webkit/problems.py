@@ -20,6 +20,7 @@ from coldgrid.kernel import rejections as r
 from coldgrid.kernel import validation
 from coldgrid.kernel.rejections import Problem, Rejected
 from coldgrid.kernel.requests import DecidedElsewhere, NotKeptForLater
+from coldgrid.webkit.choices import Malformed, unknown_word, words_of
 from coldgrid.webkit.csrf import CsrfRefused
 from coldgrid.webkit.notices import Notice, leave
 from coldgrid.webkit.visitors import NotSignedIn, TokenRefused, came_from, login_address, visitor_of
@@ -55,19 +56,6 @@ class BodyTooLarge(Rejected):
     """The request's body is larger than this address takes."""
 
     todo = "Send less at once."
-
-
-class Malformed(Rejected):
-    """The request cannot be read."""
-
-    problems: tuple[Problem, ...] = ()
-
-
-def malformed(field: str, message: str, fix: str) -> Malformed:
-    """Return the refusal of a request for one thing beside its body."""
-    rejected = Malformed(detail=f"{field} {message}")
-    rejected.problems = (Problem(field=field, message=message, fix=fix),)
-    return rejected
 
 
 class WrongMediaType(Rejected):
@@ -264,17 +252,14 @@ def refuse_http(request: Req, error: HTTPException) -> Response[Any]:
     elif error.status_code >= 500:
         return refuse_fault(request, error)
     else:
-        rejected = _malformed(error)
+        rejected = _malformed(request, error)
     return refuse(request, rejected)
 
 
-def _malformed(error: HTTPException) -> Malformed:
+def _malformed(request: Req, error: HTTPException) -> Malformed:
     """Say which parameters of the address are wrong, in words of ours."""
     told = [one for one in error.extra if isinstance(one, dict)] if isinstance(error.extra, list) else []
-    fix = "correct it in the address"
-    problems = [
-        Problem(field=str(one.get("key", "")), message=str(one.get("message", "")), fix=fix) for one in told
-    ]
+    problems = [_of_parameter(request, str(one.get("key", "")), str(one.get("message", ""))) for one in told]
     if missing := _MISSING.search(error.detail):
         name = missing[1]
         problems = [Problem(field=name, message="is missing", fix=f"add {name}=… to the address")]
@@ -283,6 +268,15 @@ def _malformed(error: HTTPException) -> Malformed:
     rejected = Malformed(parameters=", ".join(problem.field for problem in problems))
     rejected.problems = tuple(problems)
     return rejected
+
+
+def _of_parameter(request: Req, name: str, message: str) -> Problem:
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(name)
+    words = words_of(parameter.annotation) if parameter is not None else []
+    value = request.query_params.get(name, "")
+    if words and value not in words:
+        return unknown_word(name, value, words)
+    return Problem(field=name, message=message, fix="correct it in the address")
 
 
 def refuse_fault(request: Req, error: Exception) -> Response[Any]:

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from coldgrid.kernel.reading import Reader
 from coldgrid.webkit import charts, formats, forms
 from coldgrid.webkit.assets import asset, basemap
-from coldgrid.webkit.notices import pending_notice
+from coldgrid.webkit.notices import notice_of, pending_notice
 from coldgrid.webkit.visitors import Visitor, visitor_of
 
 Req = Request[Any, Any, Any]
@@ -186,7 +186,7 @@ def render(request: Req, template: str, context: Mapping[str, Any]) -> str:
         "timezone": visitor.timezone,
         "now": app.now(),
         "theme": theme_of(request),
-        "notice": pending_notice(request),
+        "notice": notice_of(request),
         "nav_items": shown,
         "phone_tabs": [entry for _, entries in shown for entry in entries if entry["item"].phone][
             :PHONE_TABS
