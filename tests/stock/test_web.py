@@ -14,11 +14,13 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from coldgrid.kernel.authorize import Principal
+from coldgrid.kernel.authorize import Principal, Resource
 from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.rejections import Forbidden
 from coldgrid.kernel.service import DeciderService
 from coldgrid.stock import api, pages
 from coldgrid.stock.hold_book import open_holds
+from coldgrid.stock.inventory import units_of_lot
 from coldgrid.stock.pauses import open_pauses
 from coldgrid.stock.splits import Output, Portion, SplitUnit, TransformGoods
 from coldgrid.stock.transfers import ReceiveTransfer, ShipTransfer
@@ -188,6 +190,39 @@ def test_a_hold_is_placed_and_decided_by_two_people(house: House) -> None:
     assert "the disposition reduced_life" in incomplete.text
     signed = house.send(where, disposition="release", evidence_id="photo 1", sscc=[THIRD])
     assert signed.status_code == 303
+    assert [one.hold_id for one in open_holds(house.kernel.reader(), SITE)] == ["h1"]
+
+
+def test_a_recalled_lot_is_held_wherever_it_stands_with_what_was_made_from_it(house: House) -> None:
+    house.be("rita", "recall_coordinator", "quality")
+    assert f"/stock/lots/{LOT}/hold" in house.client.get(f"/stock/lots/{LOT}").text
+    asked = house.client.get(f"/stock/lots/{LOT}/hold")
+    assert [text for text in (SITE, OTHER, LATER, "with customers") if text not in asked.text] == []
+    nameless = house.send(f"/stock/lots/{LOT}/hold", reason="recall", cause_id=" ")
+    assert (nameless.status_code, "name what the hold answers" in nameless.text.lower()) == (422, True)
+    assert house.send(f"/stock/lots/{LOT}/hold", reason="recall", cause_id="R-12").status_code == 303
+    kept = [one for site in (SITE, OTHER) for one in open_holds(house.kernel.reader(), site)]
+    assert [(one.site_id, one.cause_id) for one in kept if one.reason == "recall"] == [
+        (SITE, "R-12"),
+        (OTHER, "R-12"),
+    ]
+    loose = [
+        unit.sscc for unit in units_of_lot(house.kernel.reader(), LOT) if unit.present and not unit.open_holds
+    ]
+    assert loose == []
+    again = house.send(f"/stock/lots/{LOT}/hold", reason="recall", cause_id="R-12")
+    assert again.status_code == 303, "who asks twice is told that it is held"
+
+
+def test_who_may_not_hold_goods_is_not_offered_to_hold_a_lot(house: House) -> None:
+    class Nobody:
+        def authorize(self, principal: Principal, action: str, resource: Resource) -> None:
+            if action == "stock.place_hold":
+                raise Forbidden
+
+    house.client.app.state.authorizer = Nobody()
+    assert f"/stock/lots/{LOT}/hold" not in house.client.get(f"/stock/lots/{LOT}").text
+    assert house.send(f"/stock/lots/{LOT}/hold", reason="recall", cause_id="R-12").status_code == 409
     assert [one.hold_id for one in open_holds(house.kernel.reader(), SITE)] == ["h1"]
 
 

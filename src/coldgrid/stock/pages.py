@@ -15,7 +15,7 @@ from coldgrid.catalog.products import get_product
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import SiteLabel, get_site, site_labels, some_sites
 from coldgrid.network.zones import get_zone, zones_of
-from coldgrid.stock import hold_pages, scan_pages
+from coldgrid.stock import hold_pages, lot_holds, scan_pages
 from coldgrid.stock.finding import find
 from coldgrid.stock.hold_book import holds_of_unit, open_holds
 from coldgrid.stock.hold_facts import HeldState
@@ -29,10 +29,9 @@ from coldgrid.stock.summaries import StockRow, stock_rows, sum_of
 from coldgrid.stock.trace import trace_lot
 from coldgrid.stock.transfer_book import on_their_way
 from coldgrid.stock.units import UnitNotFound, where_now
-from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.shell import NavItem, PanelContext, page, register_nav, register_panel
-from coldgrid.webkit.visitors import Db, Visitor, admit_at, visitor_of
+from coldgrid.webkit.visitors import Db, Visitor, admit_at, may, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "stock.view"}
@@ -93,7 +92,6 @@ def site_page(
     """Show a site's stock by zone, product and lot."""
     site = get_site(db, site_id)
     zones = zones_of(db, site_id)
-    zone = word_or_all(request, zone, {one.zone_id for one in zones})
     everything = stock_rows(db, [one.zone_id for one in zones])
     rows = [row for row in everything if zone in ("", row.zone_id) and _names(row, q)]
     return page(
@@ -213,6 +211,7 @@ def lot_page(request: Req, db: Db, lot_id: FromPath[str]) -> Response[str]:
         in_stock=sum(trace.in_stock.values()),
         shipped=sum(trace.orders.values()),
         shown=STEPS_SHOWN,
+        may_hold=any(may(request, "stock.place_hold", site_id) for site_id in trace.in_stock),
     )
 
 
@@ -235,4 +234,13 @@ register_panel("site", "main", _site_panel, order=40)
 register_panel("site", "top", _silence_panel, order=10)
 register_panel("stock-site", "top", _silence_panel, order=10)
 
-handlers = [stock_page, site_page, zone_page, unit_page, lot_page, *hold_pages.handlers, *scan_pages.handlers]
+handlers = [
+    stock_page,
+    site_page,
+    zone_page,
+    unit_page,
+    lot_page,
+    *hold_pages.handlers,
+    *lot_holds.handlers,
+    *scan_pages.handlers,
+]

@@ -17,7 +17,7 @@ LOGINS: tuple[tuple[str, str, tuple[Role, ...], str], ...] = (
     ("dana", "Dana Ortiz", (Role.PLANNER,), "watch the network from the control tower"),
     ("sam", "Sam Okafor", (Role.SUPERVISOR,), "answer tasks, approve or override the rescue"),
     ("quinn", "Quinn Avery", (Role.QUALITY,), "sign what becomes of each unit"),
-    ("cleo", "Cleo Hart", (Role.CUSTOMER_CARE,), "inform customers"),
+    ("cleo", "Cleo Hart", (Role.CUSTOMER_CARE, Role.RECALL_COORDINATOR), "inform customers, end recalls"),
     ("omar", "Omar Reyes", (Role.OPERATOR,), "shut the doors, call the technician, move goods"),
     ("ada", "Ada Lindgren", (Role.ADMIN,), "manage people, approve changes of the network"),
     ("avi", "Avi Stein", (Role.AUDITOR,), "read everything, check the evidence"),
