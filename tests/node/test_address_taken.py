@@ -13,6 +13,7 @@ import pytest
 
 from coldgrid.adapters.address import AddressTaken, check_address
 from coldgrid.kernel.database import SqliteDatabase
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -56,6 +57,17 @@ def test_a_tower_at_an_address_that_is_served_opens_no_database(
     refused = coldgrid("serve", "--port", str(port), "--database", str(tmp_path / "cold.db"))
     assert refused.returncode == 1
     assert "choose another port" in refused.stderr
+    assert not (tmp_path / "cold.db").exists()
+
+
+def test_a_tower_whose_port_for_nodes_is_taken_says_which_setting_chooses_another(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLDGRID_SYNC_PORT", str(listener.getsockname()[1]))
+    refused = coldgrid("tower", "--port", str(free_port()), "--database", str(tmp_path / "cold.db"))
+    assert refused.returncode == 1
+    assert "COLDGRID_SYNC_PORT" in refused.stderr
+    assert "Traceback" not in refused.stderr
     assert not (tmp_path / "cold.db").exists()
 
 

@@ -14,11 +14,17 @@ class AddressTaken(Unavailable):
     todo = "Stop that process, or choose another port: --port, or COLDGRID_PORT."
 
 
-def check_address(host: str, port: int) -> None:
+class NodesAddressTaken(AddressTaken):
+    """Another process listens at the address that nodes come to."""
+
+    todo = "Stop that process, or choose another port with COLDGRID_SYNC_PORT (0: none)."
+
+
+def check_address(host: str, port: int, refusal: type[AddressTaken] = AddressTaken) -> None:
     """Demand that nobody serves at an address: the server would share it, and each get some of the requests.
 
     Raises:
-        AddressTaken: somebody does.
+        AddressTaken: somebody does; of the kind that `refusal` says.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -31,4 +37,4 @@ def check_address(host: str, port: int) -> None:
             probe.bind(address)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise AddressTaken(address=f"http://{host}:{port}") from None
+                raise refusal(address=f"{host}:{port}") from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coldgrid.access.authorizer import CedarAuthorizer
-from coldgrid.adapters.address import check_address
+from coldgrid.adapters.address import NodesAddressTaken, check_address
 from coldgrid.adapters.channels import channels_of
 from coldgrid.kernel.logs import configure_logs
 from coldgrid.kernel.rejections import Conflict
@@ -49,6 +49,8 @@ def serve_live(
     if workers > 1:
         raise WorkersNeedPostgres(workers=workers)
     check_address(settings.host, settings.port)
+    if nodes and settings.sync_port > 0:
+        check_address(settings.sync_host, settings.sync_port, NodesAddressTaken)
     tower = build_tower(settings, LiveHost(CedarAuthorizer()))
     address = f"http://{settings.host}:{settings.port}"
     say(f"Coldgrid tower on {address}")
