@@ -30,7 +30,7 @@ NO_TESTS = 5
 LONGEST = ("tower", "node", "workers", "system", "sync", "simulation", "faults")
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)")
 FAILED = re.compile(r"(?:FAILED|ERROR) (tests/\S+?\.py(?:::[\w:]+(?:\[.*?\])?)?)(?: - .*)?$")
-SECOND_LOOKS_MAX = 3
+SECOND_LOOKS_MAX = 5
 
 
 def run(arguments: list[str], *, aloud: bool = True) -> tuple[int, list[str]]:

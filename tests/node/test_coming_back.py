@@ -43,7 +43,7 @@ def offline(folder: Path, work: str) -> None:
 
 
 def refused(address: str, reason: str) -> bool:
-    return f'refused_total{{reason="{reason}"}}' in httpx.get(f"{address}/metrics", timeout=5).text
+    return f'refused_total{{reason="{reason}"}}' in httpx.get(f"{address}/metrics", timeout=30).text
 
 
 def runs(db: Reader) -> list[int]:

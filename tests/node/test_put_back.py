@@ -34,11 +34,11 @@ def entries(db: Reader, origin: str) -> list[tuple[str, bytes]]:
 
 
 def cut_off(tower: Machine, reason: str) -> bool:
-    return f'{{reason="{reason}"}}' in httpx.get(f"{tower.address}/metrics", timeout=5).text
+    return f'{{reason="{reason}"}}' in httpx.get(f"{tower.address}/metrics", timeout=30).text
 
 
 def told_of(tower: Machine, code: str) -> bool:
-    return f'code="{code}"' in httpx.get(f"{tower.address}/metrics", timeout=5).text
+    return f'code="{code}"' in httpx.get(f"{tower.address}/metrics", timeout=30).text
 
 
 class Two:

@@ -115,7 +115,7 @@ def test_a_node_upgraded_before_its_tower_keeps_its_queue_and_says_why(two: Two)
     two.news()
 
     def told() -> bool:
-        answer = httpx.get(f"{two.tower.address}/metrics", timeout=5).text
+        answer = httpx.get(f"{two.tower.address}/metrics", timeout=30).text
         return 'coldgrid_sync_refused_total{code="version",site="ATL1"}' in answer
 
     eventually(told, "the tower says no")
