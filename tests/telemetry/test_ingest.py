@@ -286,6 +286,48 @@ class TestAlarms:
         assert [event.sensor_id for event in events_of(kernel, SensorSilent)] == [AIR_2]
         assert events_of(kernel, SensorSilent)[0].last_at == at(4)
 
+    @pytest.mark.parametrize("others", [True, False])
+    @pytest.mark.parametrize("lives_min", [0.5, 2.0, 4.0])
+    def test_restarts_do_not_put_off_for_ever_that_a_sensor_is_silent(
+        self, kernel: Kernel, lives_min: float, others: bool
+    ) -> None:
+        """The host never runs for the whole gap, whether it hears other sensors meanwhile or none."""
+        cold_room(kernel)
+        feed(kernel, [*steady(0, 5), *steady(0, 5, name=AIR_2)])
+        minute = 4.0
+        while minute < 60:
+            kernel.restart()
+            if others:
+                feed(kernel, [(AIR, minute + 0.1, COLD_C)])
+            kernel.advance(lives_min - (0.1 if others else 0.0))
+            minute += lives_min
+            if (AIR_2, at(4)) in [(one.sensor_id, one.last_at) for one in events_of(kernel, SensorSilent)]:
+                break
+        assert minute <= 4 + 5 + 5 + 2, "a gap, another one after the outage, and what a life leaves over"
+        kernel.advance(30)
+        assert len([one for one in events_of(kernel, SensorSilent) if one.sensor_id == AIR_2]) == 1
+
+    def test_only_the_time_in_which_the_host_ran_counts_after_its_outages(self, kernel: Kernel) -> None:
+        """It came up for a minute between two long outages: the sensor keeps nearly all of its gap."""
+        cold_room(kernel)
+        feed(kernel, [*steady(0, 5), *steady(0, 5, name=AIR_2)])
+        kernel.host.instant = at(35)
+        kernel.restart()
+        kernel.advance(1)
+        kernel.host.instant = at(95)
+        kernel.restart()
+        kernel.advance(3)
+        assert events_of(kernel, SensorSilent) == []
+        feed(kernel, steady(5, 94), at_minute=98)
+        kernel.advance(1.5)
+        assert [event.sensor_id for event in events_of(kernel, SensorSilent)] == [AIR_2]
+        kernel.restart()
+        feed(kernel, steady(99, 1, name=AIR_2), at_minute=100)
+        kernel.host.instant = at(200)
+        kernel.restart()
+        kernel.advance(4.5)
+        assert len(events_of(kernel, SensorSilent)) == 1, "heard since: the next outage gives the whole gap"
+
     @pytest.mark.parametrize("restarted", [False, True])
     def test_a_silent_sensor_is_restored_by_its_next_reading(self, kernel: Kernel, restarted: bool) -> None:
         cold_room(kernel)

@@ -53,18 +53,25 @@ def evaluate(memory: Memory, readings: Grouped, seen_us: int) -> Outcome:
     return Outcome(draft, turns)
 
 
-def find_silent(memory: Memory, rows: Ints, now_us: int, listening_since_us: int = NEVER) -> Outcome:
-    """Raise the gap rule where nothing came in for too long: silence makes no reading, a timer asks.
+def silent_from(memory: Memory, rows: Ints, listening_since_us: int = NEVER) -> Ints:
+    """Return when each sensor is silent that is not heard of before, in µs.
 
-    What did not come in before `listening_since_us` counts as silence of nobody: we could not hear it.
+    Of one that was not heard since an outage of ours, `listening_since_us` is when its time left counts from.
     """
+    left_us, gap_us = memory.left_us[rows], memory.tuned["gap_us"][rows]
+    return np.where(
+        left_us > 0, listening_since_us + np.minimum(left_us, gap_us), memory.seen_us[rows] + gap_us
+    )
+
+
+def find_silent(memory: Memory, rows: Ints, now_us: int, listening_since_us: int = NEVER) -> Outcome:
+    """Raise the gap rule where nothing came in for too long: silence makes no reading, a timer asks."""
     draft = Draft()
     column = COLUMN[Rule.GAP]
-    seen_us, gap_us = memory.seen_us[rows], memory.tuned["gap_us"][rows]
-    heeded_us = np.maximum(seen_us, listening_since_us)
-    quiet = (seen_us > NEVER) & (now_us - heeded_us >= gap_us) & (memory.state[rows, column] == OFF)
-    silent = rows[quiet]
+    late = now_us >= silent_from(memory, rows, listening_since_us)
+    silent = rows[late & (memory.seen_us[rows] > NEVER) & (memory.state[rows, column] == OFF)]
     draft.put("state", (silent, column), np.full(len(silent), ON | RAISED, dtype=np.uint8))
+    draft.put("left_us", silent, np.zeros(len(silent), dtype=np.int64))
     draft.put("since", (silent, column), memory.seen_us[silent])
     draft.put("before", (silent, column), memory.good_at[silent])
     turns = [
@@ -382,6 +389,8 @@ def _remember(memory: Memory, draft: Draft, readings: Grouped, good: Grouped, se
     draft.put("last_at", readings.rows, readings.at_us[ends])
     draft.put("last_e4", readings.rows, readings.value_e4[ends])
     draft.put("seen_us", readings.rows, np.full(len(ends), seen_us))
+    if memory.left_us[readings.rows].any():
+        draft.put("left_us", readings.rows, np.zeros(len(ends), dtype=np.int64))
     if len(good):
         draft.put("good_at", good.rows, good.at_us[good.ends])
         draft.put("good_e4", good.rows, good.value_e4[good.ends])

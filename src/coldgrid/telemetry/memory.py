@@ -41,6 +41,8 @@ _COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "cell_count": (np.int64, (SCALES,)),
     "mean_e4": (np.int32, (SCALES, CELLS)),  # closed cells, at number mod CELLS
     "mean_cell": (np.int32, (SCALES, CELLS)),
+    # µs; what is left of the gap of a sensor not heard since an outage of ours; 0: it was (`silence`)
+    "left_us": (np.int64, ()),
 }
 
 _TUNED = tuple(field for field in Tuning.__struct_fields__ if field != "role")
@@ -112,6 +114,7 @@ class Memory:
     cell_count: Ints
     mean_e4: NDArray[np.int32]
     mean_cell: NDArray[np.int32]
+    left_us: Ints
 
     def __init__(self) -> None:
         self.sensor_ids: list[str] = []

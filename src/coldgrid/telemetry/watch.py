@@ -48,7 +48,7 @@ class Watch:
         self.units: Ints = np.zeros(16, dtype=np.int64)  # a bit for each code of a unit it may report in
         # When the next look for silent sensors of a site is due, in µs; unset after a restart.
         self.silence_due_us: dict[str, int] = {}
-        # Since when this process listens to a site, in µs: what it could not hear before was not silent.
+        # From when on this process counts a site's silence, in µs: what was before is in the memory.
         self.listening_since_us: dict[str, int] = {}
         # Sites whose hourly timer is set.
         self.hourly: set[str] = set()
