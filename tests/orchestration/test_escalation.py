@@ -152,16 +152,66 @@ def test_owner_then_backup_then_manager_then_all_over_again_until_nobody_came(ni
     night.rebuild()
 
 
-def test_an_answer_stops_its_own_chain_and_makes_an_owner(night: Kernel) -> None:
+def test_an_answer_makes_an_owner_and_stops_every_chain(night: Kernel) -> None:
     page(night)
     page(night, "e2", group_id="GRP-OPS")
     night.do(AcknowledgePage(site_id="ATL1", page_id=first_page(night, "owner"), via="sms"), actor="gateway")
-    assert status(night) == [ChainStatus.ACKNOWLEDGED, ChainStatus.PAGING]
+    assert status(night) == [ChainStatus.ACKNOWLEDGED, ChainStatus.STOPPED]
     assert incidents.get_incident(night.reader(), "i1").owner == "owner"
-    night.advance(10)
-    assert "head-of-ops voice" in paged(night)
-    assert "backup sms" not in paged(night)
+    before = paged(night)
+    assert {"owner sms", "dispatcher sms"} <= set(before)  # what was paged before stays told
+    night.advance(1_000)
+    assert paged(night) == before
     night.rebuild()
+
+
+def owned(kernel: Kernel, how: str) -> None:
+    """Somebody takes the incident on before it gets worse."""
+    people_of_the_night(kernel)
+    open_incident(kernel, Severity.OPERATOR_ACTIONABLE, playbook="")
+    page(kernel)
+    if how == "reply":
+        kernel.do(AcknowledgePage(site_id="ATL1", page_id=first_page(kernel, "owner")), actor="gateway")
+    else:
+        kernel.do(AcknowledgeIncident(site_id="ATL1", incident_id="i1"), actor="olga")
+
+
+@pytest.mark.parametrize("how", ["reply", "button"])
+def test_worse_news_of_what_somebody_has_is_told_once_and_wakes_no_backup(kernel: Kernel, how: str) -> None:
+    owned(kernel, how)
+    page(kernel, "e2", severity=Severity.EXCURSION_RISK)
+    page(kernel, "e3", severity=Severity.EXCURSION_RISK, group_id="GRP-OPS")
+    told = paged(kernel)
+    assert {"owner voice", "dispatcher sms"} <= set(told)
+    assert "floor siren" not in told  # a siren calls for somebody to take it on
+    kernel.advance(1_000)
+    assert paged(kernel) == told
+    assert status(kernel)[1:] == [ChainStatus.ACKNOWLEDGED, ChainStatus.ACKNOWLEDGED]
+    kernel.rebuild()
+
+
+def test_news_of_what_somebody_has_goes_on_to_the_first_step_that_wakes_anybody(kernel: Kernel) -> None:
+    owned(kernel, "button")
+    mail = {"after_min": 0, "contacts": [contact("ann", "email", "ann@example.com")]}
+    text = [{"after_min": n, "contacts": [contact(f"b{n}", "sms", f"+1404555030{n}")]} for n in (5, 9)]
+    put_in_force(kernel, group("GRP-MAIL", steps=[mail, *text]), change_id="change-mail-group")
+    page(kernel, "e2", group_id="GRP-MAIL")
+    kernel.advance(1_000)
+    assert paged(kernel)[2:] == ["ann email", "b5 sms"]
+
+
+def test_an_owner_who_cannot_after_all_gives_it_back_and_the_next_step_is_paged(kernel: Kernel) -> None:
+    owned(kernel, "reply")
+    page(kernel, "e2", severity=Severity.EXCURSION_RISK)
+    again = next(one for one in pages_of(kernel.reader(), "i1") if one.escalation_id == "e2")
+    kernel.do(AcknowledgePage(site_id="ATL1", page_id=again.page_id, takes_it=False), actor="gateway")
+    assert incidents.get_incident(kernel.reader(), "i1").owner is None
+    assert paged(kernel)[-1] == "backup sms"
+    assert status(kernel)[-1] is ChainStatus.PAGING
+    kernel.advance(1_000)
+    assert "manager voice" in paged(kernel)
+    assert status(kernel)[-1] is ChainStatus.EXHAUSTED
+    kernel.rebuild()
 
 
 def test_whoever_took_it_on_is_paged_first_when_it_gets_worse(kernel: Kernel) -> None:
@@ -171,7 +221,7 @@ def test_whoever_took_it_on_is_paged_first_when_it_gets_worse(kernel: Kernel) ->
     kernel.advance(5)
     kernel.do(AcknowledgePage(site_id="ATL1", page_id=first_page(kernel, "backup")))
     page(kernel, "e2", severity=Severity.EXCURSION_RISK)
-    assert {"backup sms", "owner voice", "floor siren"} <= set(paged(kernel)[3:])
+    assert {"backup sms", "owner voice"} <= set(paged(kernel)[3:])
     again = [one for one in pages_of(kernel.reader(), "i1") if one.escalation_id == "e2"]
     assert {one.step for one in again} == {0}
 
@@ -201,12 +251,13 @@ def test_the_siren_that_two_incidents_share_sounds_until_both_are_taken(night: K
     assert siren_states(night)[2:] == [("e2", "off", []), ("e2", "on", [])]
 
 
-def test_an_answer_to_another_group_s_page_leaves_the_siren_on(night: Kernel) -> None:
+def test_a_refusal_of_another_group_leaves_the_siren_on_and_its_yes_ends_it(night: Kernel) -> None:
     page(night)
     page(night, "e2", group_id="GRP-OPS")
-    night.do(AcknowledgePage(site_id="ATL1", page_id=first_page(night, "dispatcher")))
-    assert ("e1", "on", []) in siren_states(night)
-    assert [one for one in siren_states(night) if one[1] == "off"] == []
+    night.do(AcknowledgePage(site_id="ATL1", page_id=first_page(night, "dispatcher"), takes_it=False))
+    assert siren_states(night) == [("e1", "on", [])]
+    night.do(AcknowledgePage(site_id="ATL1", page_id=first_page(night, "head-of-ops")))
+    assert siren_states(night) == [("e1", "off", []), ("e1", "on", [])]
 
 
 def test_whoever_cannot_come_passes_it_on_at_once(night: Kernel) -> None:

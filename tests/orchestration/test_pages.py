@@ -15,7 +15,7 @@ from litestar.testing import TestClient
 from coldgrid.orchestration import views
 from coldgrid.orchestration.approvals import ApprovalStatus, approvals_of
 from coldgrid.orchestration.escalation import pages_of
-from coldgrid.orchestration.incidents import Status, UpdateIncident, get_incident
+from coldgrid.orchestration.incidents import AdvanceIncident, Status, UpdateIncident, get_incident
 from coldgrid.orchestration.playbook_library import shipped
 from coldgrid.orchestration.replies import Reply, reply_of, reply_token
 from coldgrid.orchestration.severity import Severity
@@ -120,6 +120,21 @@ class TestIncidents:
         text = client.get("/incidents/incident-1").text
         assert "over its limit" in text
         assert "to its limit, as it warms now" not in text
+
+    def test_a_repair_is_expected_until_its_time_and_not_after_the_recovery(
+        self, client: Client, office: Office
+    ) -> None:
+        said: Any = {"site_id": "ATL1", "incident_id": "incident-1"}
+        facts = {"repair_at": office.host.now() + timedelta(minutes=90)}
+        office.do(UpdateIncident(**said, facts=facts))
+        assert "<dt>Repair expected</dt>" in client.get("/incidents/incident-1").text
+        office.host.instant += timedelta(minutes=91)
+        assert "<dt>Repair was expected</dt>" in client.get("/incidents/incident-1").text
+        office.do(AdvanceIncident(**said, status=Status.RECOVERED))
+        text = client.get("/incidents/incident-1/part/facts").text
+        assert "<dt>Recovered</dt>" in text
+        assert "repair was expected at" in text
+        assert "Repair expected" not in text
 
     def test_what_quality_has_to_decide_is_the_next_step_when_no_task_waits(self, office: Office) -> None:
         opened = office.read(lambda db: get_incident(db, "incident-1"))

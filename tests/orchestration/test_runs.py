@@ -174,6 +174,41 @@ def test_the_backup_is_paged_when_nobody_acknowledges_and_nobody_after_somebody_
     assert incidents.get_incident(night.reader(), "i1").owner == "backup"
 
 
+@pytest.mark.parametrize("how", ["task", "approval"])
+def test_who_acts_on_an_incident_that_nobody_has_takes_it_on(night: Kernel, how: str) -> None:
+    open_incident(night)
+    tell(night, "excursion_opened")
+    if how == "task":
+        answer(night, "doors", "shut", "operator", run_of(night))
+    else:
+        one = approvals.waiting_approvals(night.reader())[0]
+        decide = DecideApproval(site_id="ATL1", approval_id=one.approval_id, choice="ATL1-FRZ2")
+        night.do(decide, actor="supervisor-1", roles={"supervisor"})
+    who = "operator-1" if how == "task" else "supervisor-1"
+    assert incidents.get_incident(night.reader(), "i1").owner == who
+    night.advance(1_000)
+    assert ("backup", "sms") not in paged(night)
+    assert not [line for line in lines(night) if "nobody acknowledged" in line]
+    # Somebody has it: what others do beside that makes nobody else the owner.
+    answer(night, "technician", "called", "operator", run_of(night), repair_eta_min=30)
+    assert incidents.get_incident(night.reader(), "i1").owner == who
+    night.rebuild()
+
+
+@pytest.mark.parametrize(
+    ("step", "told", "role"), [("doors", "cannot", "operator"), ("customers", "informed", "customer_care")]
+)
+def test_who_cannot_or_only_informs_customers_does_not_take_it_on(
+    night: Kernel, step: str, told: str, role: str
+) -> None:
+    open_incident(night)
+    tell(night, "excursion_opened")
+    answer(night, step, told, role, run_of(night))
+    assert incidents.get_incident(night.reader(), "i1").owner is None
+    night.advance(5)
+    assert ("backup", "sms") in paged(night)
+
+
 def test_stay_or_move_is_weighed_again_while_it_says_stay(night: Kernel, world: World) -> None:
     world.facts["stay_or_move"] = advice("stay, doors shut", moves=False)
     open_incident(night)

@@ -40,6 +40,7 @@ from coldgrid.orchestration.decisions import (
     keep_decision,
     settle_decision,
 )
+from coldgrid.orchestration.taking_on import take_on
 
 __all__ = [
     "Approval",
@@ -182,6 +183,7 @@ def decide_approval(tx: Tx, command: DecideApproval) -> None:
             raise ApproverInvolved(approval_id=approval.approval_id, why=why)
     tx.record(f"approval/{command.approval_id}", event)
     tx.cancel_timer(_timer(command.approval_id))
+    take_on(tx, approval.incident_id, approval.role)
 
 
 @on_timer(TIMER)

@@ -1,12 +1,14 @@
 """Escalation: people are paged step by step until one of them takes the incident on.
 
 Invariants
-    E1  A chain pages each step of its group once a round, in order, until somebody acknowledges.
+    E1  A chain pages each step of its group once a round, in order, until somebody has the incident.
     E2  One chain at a time pages a group for an incident; a more serious page starts it afresh.
-    E3  An acknowledged page stops its own chain; taking the incident on stops all of them.
+    E3  Who takes an incident on, in whatever way, has acknowledged it: every chain stops. One that begins
+        while somebody has it tells its first step that wakes anybody, once, no siren, and chases nobody.
     E4  Whoever took the incident on before is paged with the first step.
     E5  Addresses leave only in sealed effects; the log names people by their opaque ids.
     E6  A siren that chains share, of one incident or of several, falls silent with the last of them.
+    E7  An owner who answers a page with no gives the incident back: paging goes on with the next step.
 
 Chains of several groups run side by side (the site's keyholder and operations). The alarm budget of a person
 is the number of calls that led to action over the calls made.
@@ -29,6 +31,7 @@ from coldgrid.orchestration.incidents import (
     AcknowledgeIncident,
     IncidentAcknowledged,
     IncidentAdvanced,
+    IncidentGivenBack,
     Status,
     get_incident,
 )
@@ -174,6 +177,8 @@ def acknowledge_page(tx: Tx, command: AcknowledgePage) -> None:
                     page_id=page.page_id,
                 )
             )
+    elif get_incident(tx, page.incident_id).owner == page.person_id:
+        _give_back(tx, page, chain)
     elif chain.status is ChainStatus.PAGING and _all_declined(tx, chain):
         _go_on(tx, chain, Place(chain.round, chain.step), at_once=True)
 
@@ -189,15 +194,19 @@ def stop_escalation(tx: Tx, command: StopEscalation) -> None:
 @on_timer(TIMER)
 def _nobody_answered(tx: Tx, timer: Timer) -> None:
     chain = get_chain(tx, timer.payload["escalation_id"])
-    if chain.status is ChainStatus.PAGING:
+    if chain.status is not ChainStatus.PAGING:
+        return
+    owner = get_incident(tx, chain.incident_id).owner
+    if owner is not None and chain.step >= 0:
+        _end(tx, chain, ChainStatus.ACKNOWLEDGED, f"{owner} has the incident")
+    else:
         _page(tx, chain, Place(timer.payload["round"], timer.payload["step"]))
 
 
 @reacts(IncidentAcknowledged, name="orchestration.stop_paging_when_taken")
 def _taken(tx: Tx, event: IncidentAcknowledged) -> None:
-    if not event.page_id:
-        why = f"{event.owner} took the incident on"
-        tx.run(StopEscalation(site_id=event.site_id, incident_id=event.incident_id, why=why))
+    why = f"{event.owner} took the incident on"
+    tx.run(StopEscalation(site_id=event.site_id, incident_id=event.incident_id, why=why))
 
 
 @reacts(IncidentAdvanced, name="orchestration.stop_paging_when_over")
@@ -239,15 +248,48 @@ def _page(tx: Tx, chain: Chain, place: Place) -> None:
     """Page everybody of one step, then go on; at once where the step wakes nobody."""
     steps = _group(tx, chain.group_id, chain.site_id, chain.zone_id).steps
     step = steps[place.step] if place.step < len(steps) else EscalationStep(0, [])
+    owner = get_incident(tx, chain.incident_id).owner
     if place == Place(0, 0):
-        step = with_owner(steps, get_incident(tx, chain.incident_id).owner)
+        step = with_owner(steps, owner)
     contacts = contacts_for(step, chain.severity)
+    if owner is not None:
+        contacts = [contact for contact in contacts if contact.channel is not Channel.SIREN]
     for n, contact in enumerate(contacts):
         _send(tx, chain, place, n, contact)
     if chain.severity is Severity.INFORMATIONAL:
         _end(tx, chain, ChainStatus.STOPPED, "for information only")
+    elif owner is not None and (wakes(contacts) or place.step + 1 >= len(steps)):
+        _end(tx, chain, ChainStatus.ACKNOWLEDGED, f"{owner} has the incident")
     else:
         _go_on(tx, chain, place, at_once=not wakes(contacts))
+
+
+def _give_back(tx: Tx, page: Page, chain: Chain) -> None:
+    """Take the incident from an owner who cannot, and page who comes after them (E7)."""
+    incident = get_incident(tx, page.incident_id)
+    given_back = IncidentGivenBack(
+        incident_id=incident.incident_id,
+        site_id=incident.site_id,
+        zone_id=incident.zone_id,
+        owner=page.person_id,
+        page_id=page.page_id,
+    )
+    tx.record(f"incident/{incident.incident_id}", given_back)
+    if incident.status not in {Status.OPEN, Status.MITIGATED}:
+        return
+    started = EscalationStarted(
+        escalation_id=derive_id("escalation", page.page_id, tx.cause),
+        site_id=chain.site_id,
+        zone_id=chain.zone_id,
+        incident_id=chain.incident_id,
+        group_id=chain.group_id,
+        severity=worse(chain.severity, incident.severity),
+        message=chain.message,
+    )
+    tx.record(f"page/{started.escalation_id}", started)
+    steps = _group(tx, chain.group_id, chain.site_id, chain.zone_id).steps
+    last = page.step + 1 >= len(steps)
+    _go_on(tx, get_chain(tx, started.escalation_id), None if last else Place(0, page.step), at_once=True)
 
 
 def _send(tx: Tx, chain: Chain, place: Place, n: int, contact: Contact) -> None:

@@ -25,7 +25,7 @@ from coldgrid.orchestration.incidents import (
     open_incidents,
     time_left_first,
 )
-from coldgrid.orchestration.lines import ROUTINE
+from coldgrid.orchestration.lines import RECOVERED_TEXT, ROUTINE
 from coldgrid.orchestration.playbooks import AnswerStep
 from coldgrid.orchestration.runs import runs_of
 from coldgrid.orchestration.tasks import tasks_of
@@ -139,6 +139,8 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
     approvals, tasks = approvals_of(db, incident.incident_id), tasks_of(db, incident.incident_id)
     timezone = timezone_of(db, incident.site_id)
     people = names(db)
+    lines = timeline_of(db, incident, now)
+    recovered_at = max((line.at for line in lines if line.text == RECOVERED_TEXT), default=None)
     moments = [
         views.Moment(
             at=line.at,
@@ -149,7 +151,7 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
             person=people.get(line.facts.get("person", ""), str(line.facts.get("person", ""))),
             routine=line.text in ROUTINE,
         )
-        for line in reversed(views.joined(timeline_of(db, incident, now)))
+        for line in reversed(views.joined(lines))
     ]
     pages = pages_of(db, incident.incident_id)
     waiting = [one for one in approvals if one.status is ApprovalStatus.WAITING]
@@ -162,6 +164,7 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
         "statuses": views.STATUSES,
         "steps": views.closing_steps(incident),
         "left": views.time_left(incident, now),
+        "repair": views.repair(incident, recovered_at, now),
         "next_step": views.next_step(incident, approvals, tasks),
         "moments": views.folded(moments),
         "waiting": waiting,

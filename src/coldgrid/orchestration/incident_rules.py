@@ -148,6 +148,16 @@ class IncidentAcknowledged(Event, frozen=True, tag="orchestration.incident_ackno
     page_id: str = ""
 
 
+class IncidentGivenBack(Event, frozen=True, tag="orchestration.incident_given_back"):
+    """The owner cannot after all: nobody has the incident. `page_id`: the page that they declined."""
+
+    incident_id: str
+    site_id: str
+    zone_id: str
+    owner: str
+    page_id: str = ""
+
+
 class IncidentNoted(Event, frozen=True, tag="orchestration.incident_noted"):
     """A person added to the record: what was seen or done, with hashes of photos and papers."""
 
@@ -229,7 +239,7 @@ class AdvanceIncident(Command, frozen=True, tag="orchestration.advance_incident"
 
 
 class AcknowledgeIncident(Command, frozen=True, tag="orchestration.acknowledge_incident"):
-    """Take an incident on, or give it to a person. Paging for it stops; with `page_id` only that chain."""
+    """Take an incident on, or give it to a person. Paging for it stops. `page_id`: the page answered."""
 
     site_id: str
     incident_id: str
@@ -247,7 +257,7 @@ class NoteIncident(Command, frozen=True, tag="orchestration.note_incident"):
 
 
 # Alarms while goods are only looked after are the same trouble; after that it came back.
-_OVER_FOR_NOW = frozenset({Status.RECOVERED, Status.DISPOSITION_PENDING})
+OVER_FOR_NOW = frozenset({Status.RECOVERED, Status.DISPOSITION_PENDING})
 
 
 # Reading a struct's fields resolves its annotations each time: too slow for the way of an alarm.
@@ -293,7 +303,7 @@ def decide_open(command: OpenIncident, current: Incident | None) -> IncidentOpen
         facts={**current.facts, **facts},
         cause_id=command.cause_id,
         playbook=command.playbook,
-        relapsed=current.status in _OVER_FOR_NOW and command.severity is not Severity.INFORMATIONAL,
+        relapsed=current.status in OVER_FOR_NOW and command.severity is not Severity.INFORMATIONAL,
         raised=severity is not current.severity,
     )
 

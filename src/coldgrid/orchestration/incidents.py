@@ -20,12 +20,14 @@ from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, Json, Named, metadata, partial_index
 from coldgrid.kernel.tx import Tx
 from coldgrid.orchestration.incident_rules import (
+    OVER_FOR_NOW,
     AcknowledgeIncident,
     AdvanceIncident,
     Incident,
     IncidentAcknowledged,
     IncidentAdvanced,
     IncidentClosed,
+    IncidentGivenBack,
     IncidentJoined,
     IncidentNoted,
     IncidentNotFound,
@@ -45,12 +47,14 @@ from coldgrid.orchestration.incident_rules import (
 from coldgrid.orchestration.severity import Severity
 
 __all__ = [
+    "OVER_FOR_NOW",
     "AcknowledgeIncident",
     "AdvanceIncident",
     "Incident",
     "IncidentAcknowledged",
     "IncidentAdvanced",
     "IncidentClosed",
+    "IncidentGivenBack",
     "IncidentJoined",
     "IncidentNotFound",
     "IncidentNotSettled",
@@ -138,6 +142,12 @@ _TAKE_ROW = Statement(
     )
 )
 
+_GIVE_BACK_ROW = Statement(
+    orchestration_incident.update()
+    .where(_which)
+    .values(owner=sa.bindparam("to_owner"), changed_at=sa.bindparam("at", type_=Instant))
+)
+
 
 @projects(IncidentOpened)
 def _open_row(tx: Tx, event: IncidentOpened) -> None:
@@ -184,6 +194,11 @@ def _change(tx: Tx, event: IncidentUpdated | IncidentJoined) -> None:
 @projects(IncidentAcknowledged)
 def _take_row(tx: Tx, event: IncidentAcknowledged) -> None:
     tx.write(_TAKE_ROW, which=event.incident_id, to_owner=event.owner, at=tx.now, at_also=tx.now)
+
+
+@projects(IncidentGivenBack)
+def _give_back_row(tx: Tx, event: IncidentGivenBack) -> None:
+    tx.write(_GIVE_BACK_ROW, which=event.incident_id, to_owner=None, at=tx.now)
 
 
 @projects(IncidentAdvanced)

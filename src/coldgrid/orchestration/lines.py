@@ -8,6 +8,7 @@ from coldgrid.orchestration.approvals import ApprovalDecided, ApprovalLapsed, Ap
 from coldgrid.orchestration.incidents import (
     IncidentAcknowledged,
     IncidentAdvanced,
+    IncidentGivenBack,
     IncidentJoined,
     IncidentNoted,
     IncidentOpened,
@@ -31,6 +32,7 @@ _CHANNEL_TEXTS = {
     "siren": "Siren switched",
     "webhook": "Message delivered to a connected system",
 }
+RECOVERED_TEXT = _STATUS_TEXTS[Status.RECOVERED]
 _PAGED_TEXT = "{person} paged by {channel}, step {step}"
 # What repeats while nobody answers: pages show a run of these as one moment that can be opened.
 ROUTINE = frozenset({_PAGED_TEXT, *_CHANNEL_TEXTS.values()})
@@ -76,6 +78,15 @@ def _acknowledged(event: IncidentAcknowledged) -> Line:
         text="{owner} took the incident on",
         facts={"owner": event.owner},
         tone=Tone.PEOPLE,
+        incident_id=event.incident_id,
+    )
+
+
+def _given_back(event: IncidentGivenBack) -> Line:
+    return Line(
+        text="{owner} cannot after all: nobody has the incident",
+        facts={"owner": event.owner},
+        tone=Tone.ALARM,
         incident_id=event.incident_id,
     )
 
@@ -197,6 +208,7 @@ timeline_line(IncidentOpened, _opened)
 timeline_line(IncidentJoined, _joined)
 timeline_line(IncidentUpdated, _updated)
 timeline_line(IncidentAcknowledged, _acknowledged)
+timeline_line(IncidentGivenBack, _given_back)
 timeline_line(IncidentNoted, _noted)
 timeline_line(IncidentAdvanced, _advanced)
 timeline_line(ApprovalRequested, _requested)

@@ -38,6 +38,7 @@ from coldgrid.orchestration.run_driver import (
     registered_facts,
 )
 from coldgrid.orchestration.runs import Run
+from coldgrid.orchestration.taking_on import take_on
 
 __all__ = [
     "AdvanceRun",
@@ -199,6 +200,9 @@ def answer_step(tx: Tx, command: AnswerStep) -> None:
     run = runs.get_run(tx, command.run_id)
     asked = playbook_of(tx, run.hash).step(command.step)
     values = run_rules.check_answer(asked, run.state, command.answer, command.values, tx.roles)
+    if asked is not None and asked.ask is not None:
+        # Before what follows from the answer: it pages differently where somebody has the incident.
+        take_on(tx, run.incident_id, asked.ask.role, command.answer)
     drive(tx, run, Happening(Kind.ANSWER, command.step, command.answer, data=values))
 
 

@@ -12,7 +12,7 @@ import msgspec
 from coldgrid.kernel.money import Money
 from coldgrid.orchestration.approvals import Approval, ApprovalStatus
 from coldgrid.orchestration.decisions import Decision, alternatives_of
-from coldgrid.orchestration.incidents import Incident, Status
+from coldgrid.orchestration.incidents import OVER_FOR_NOW, Incident, Status
 from coldgrid.orchestration.page_book import Page
 from coldgrid.orchestration.tasks import Task
 from coldgrid.orchestration.timeline import TimelineLine, Tone, told_fact
@@ -153,6 +153,23 @@ def time_left(incident: Incident, now: datetime) -> tuple[float, str, str] | Non
         return 0.0, "over its limit", "crit"
     state = "crit" if left_min <= TIME_SHORT_MIN else "warn" if left_min <= TIME_FULL_MIN else "ok"
     return min(1.0, left_min / TIME_FULL_MIN), formats.duration(left_min), state
+
+
+class ShownRepair(msgspec.Struct, frozen=True):
+    """What is true of the repair: `label` says what `at` is; `expected_at` only where it is over."""
+
+    label: str
+    at: datetime | None
+    expected_at: datetime | None = None
+
+
+def repair(incident: Incident, recovered_at: datetime | None, now: datetime) -> ShownRepair:
+    """Tell when the repair is expected, or was; after the recovery, when the zone was cold again."""
+    expected_at = incident.picture.repair_at
+    if incident.status in OVER_FOR_NOW or incident.status is Status.CLOSED:
+        return ShownRepair("Recovered", recovered_at or incident.closed_at, expected_at)
+    late = expected_at is not None and expected_at < now
+    return ShownRepair("Repair was expected" if late else "Repair expected", expected_at)
 
 
 def next_step(incident: Incident, approvals: Sequence[Approval], tasks: Sequence[Task]) -> str:
