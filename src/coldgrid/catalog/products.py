@@ -29,7 +29,7 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Json, Named, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
-from coldgrid.network.items import Batch, register_item
+from coldgrid.network.items import Batch, FormHelp, register_item
 from coldgrid.network.sites import EVERY_SITE, TemperatureClass
 
 # --- Vocabulary -----------------------------------------------------------------
@@ -287,7 +287,22 @@ def _define(tx: Tx, product: Product) -> None:
     tx.record(f"product/{product.product_id}", event, audience=EVERY_SITE)
 
 
-register_item("product", Product, _check, _define)
+register_item(
+    "product",
+    Product,
+    _check,
+    _define,
+    form_help=FormHelp(
+        hints={
+            "gtin": "The number below the bar code, 8 to 14 digits.",
+            "pack_levels": "How many base units a case or a pallet holds. Each on a line that begins with -, "
+            "like - {name: case, qty: 12}",
+            "value_cents": "Of one base unit.",
+            "weight_g": "Of one base unit.",
+            "volume_ml": "Of one base unit.",
+        }
+    ),
+)
 
 # --- Queries --------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from coldgrid.kernel.tables import Json, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
 from coldgrid.network.calendars import timezone_problems
+from coldgrid.network.form_examples import GROUP_HELP
 from coldgrid.network.items import Batch, Privacy, register_item
 from coldgrid.network.rotas import (
     Channel,
@@ -218,7 +219,8 @@ def _define(tx: Tx, group: SealedGroup) -> None:
     tx.record(f"group/{group.group_id}", GroupDefined(group=group), audience=audience)
 
 
-register_item("group", EscalationGroup, _check, _define, privacy=Privacy(SealedGroup, _seal, _open))
+_PRIVACY = Privacy(SealedGroup, _seal, _open)
+register_item("group", EscalationGroup, _check, _define, privacy=_PRIVACY, form_help=GROUP_HELP)
 
 # --- Queries --------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import yaml
 from msgspec import inspect
 
 from coldgrid.kernel.rejections import Problem
+from coldgrid.network import names
 from coldgrid.network.cells import cell_value, required
 from coldgrid.network.items import ItemKind
 from coldgrid.network.yaml_files import read_value
@@ -35,11 +36,15 @@ LABELS = {
     "lon": "Longitude",
     "sla_tier": "SLA tier",
     "cutoffs": "Cut-offs",
+    "timezone": "Time zone",
 }
+# Fields that name something, by the standard for its name.
+NAMED = {"zone_id": names.ZONE, "asset_id": names.ASSET, "product_id": names.PRODUCT, "owner": names.OWNER}
 WORDS = {"dc": "distribution centre (DC)", "mfc": "micro-fulfilment centre (MFC)"}
 Choices = Mapping[str, Sequence[tuple[str, str]]]
 # A text that may be so long has lines of its own, such as the map of a gateway.
 LONG_CHARS = 2_000
+ROWS_MIN, ROWS_MAX = 6, 20
 Plain = (inspect.StrType, inspect.IntType, inspect.FloatType, inspect.DateType, inspect.DateTimeType)
 
 
@@ -57,11 +62,19 @@ def form_fields(kind: ItemKind, raw: Mapping[str, Any], choices: Choices) -> lis
     for field in _shape(kind).fields:
         value = raw.get(field.encode_name, _default(field))
         for control in _controls(field, value, choices):
-            hint = hints.get(control.name, control.hint)
+            hint = hints.get(control.name) or _how_named(kind, control) or control.hint
             fields.append(msgspec.structs.replace(control, hint=hint))
     if raw:
         fields[0] = msgspec.structs.replace(fields[0], kind="hidden")
     return fields
+
+
+def _how_named(kind: ItemKind, control: Field) -> str:
+    """How what a typed field names is called, with an example; "" where there is no standard."""
+    standard = names.STANDARDS.get(kind.kind) if control.name == kind.key_field else NAMED.get(control.name)
+    if standard is None or control.kind != "text":
+        return ""
+    return f"{standard.means[:1].upper()}{standard.means[1:]}: {standard.example}."
 
 
 def _shape(kind: ItemKind) -> inspect.StructType:
@@ -113,8 +126,10 @@ def _controls(field: inspect.Field, value: Any, choices: Choices) -> Iterator[Fi
         yield Field(name=name, label=label, kind=kind, value=_text(value), unit=unit, required=needed)
     else:
         hint = "Each on a line that begins with -" if isinstance(shape, inspect.ListType) else "name: value"
+        text = as_yaml(value)
+        rows = min(max(ROWS_MIN, text.count("\n") + 1), ROWS_MAX)
         yield Field(
-            name=name, label=label, kind="textarea", value=as_yaml(value), hint=hint, rows=6, required=needed
+            name=name, label=label, kind="textarea", value=text, hint=hint, rows=rows, required=needed
         )
 
 
@@ -184,8 +199,11 @@ def as_yaml(value: Any) -> str:
 
 
 def _block(value: Mapping[str, Any]) -> str:
+    """One name a line, so that one can be found and changed; what is nested in it stays on fewer lines."""
+    plain = not any(isinstance(inner, dict | list) for inner in value.values())
+    style = False if plain else None
     return str(
-        yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=None)
+        yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=style)
     ).strip()
 
 

@@ -87,9 +87,9 @@ class Example(msgspec.Struct, frozen=True):
 class FormHelp(msgspec.Struct, frozen=True, kw_only=True):
     """How a form asks for a kind's fields. `choices`: (value, label) of fields with few values, by name."""
 
-    choices: Callable[[], Mapping[str, Sequence[tuple[str, str]]]]
+    choices: Callable[[], Mapping[str, Sequence[tuple[str, str]]]] = dict
     hints: Mapping[str, str] = {}
-    examples: Callable[[], Sequence[Example]]
+    examples: Callable[[], Sequence[Example]] = lambda: ()
 
 
 class ItemKind(msgspec.Struct, frozen=True):

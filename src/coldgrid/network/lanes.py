@@ -23,6 +23,7 @@ from coldgrid.kernel.tables import Json, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
 from coldgrid.network.changes import known
+from coldgrid.network.form_examples import LANE_HELP
 from coldgrid.network.items import Batch, register_item
 from coldgrid.network.sites import TemperatureClass
 
@@ -98,7 +99,7 @@ def _define(tx: Tx, lane: Lane) -> None:
     tx.record(f"lane/{lane.lane_id}", LaneDefined(lane=lane), audience=(lane.from_site, lane.to_site))
 
 
-register_item("lane", Lane, _check, _define)
+register_item("lane", Lane, _check, _define, form_help=LANE_HELP)
 
 
 def _lane(*row: object) -> Lane:

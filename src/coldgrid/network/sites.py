@@ -32,6 +32,7 @@ from coldgrid.network import names
 from coldgrid.network.calendars import Calendar, Cutoff, calendar_problems, timezone_problems
 from coldgrid.network.change_rules import Reason, said_why
 from coldgrid.network.changes import known
+from coldgrid.network.form_examples import SITE_HELP
 from coldgrid.network.items import Batch, register_item
 
 # --- Vocabulary -----------------------------------------------------------------
@@ -333,7 +334,7 @@ def _define(tx: Tx, site: SiteSettings) -> None:
     tx.record(f"site/{site.site_id}", SiteDefined(site=site), audience=(site.site_id,))
 
 
-register_item("site", SiteSettings, _check, _define)
+register_item("site", SiteSettings, _check, _define, form_help=SITE_HELP)
 
 # --- Queries --------------------------------------------------------------------
 

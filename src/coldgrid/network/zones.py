@@ -29,6 +29,7 @@ from coldgrid.kernel.tables import Named, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
 from coldgrid.network.changes import known
+from coldgrid.network.form_examples import ZONE_HELP
 from coldgrid.network.items import Batch, register_item
 from coldgrid.network.sites import Label, TemperatureClass, get_site
 
@@ -268,7 +269,7 @@ def _define_location(tx: Tx, location: Location) -> None:
     tx.record(f"location/{location.location_id}", event, audience=(location.site_id,))
 
 
-register_item("zone", Zone, _check_zone, _define_zone)
+register_item("zone", Zone, _check_zone, _define_zone, form_help=ZONE_HELP)
 register_item("location", Location, _check_location, _define_location)
 
 # --- Queries --------------------------------------------------------------------

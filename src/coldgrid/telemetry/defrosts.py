@@ -29,7 +29,7 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
 from coldgrid.network.calendars import WEEKDAYS, LocalTime, Weekday
 from coldgrid.network.changes import known
-from coldgrid.network.items import Batch, register_item
+from coldgrid.network.items import Batch, FormHelp, register_item
 from coldgrid.network.sites import get_site
 from coldgrid.telemetry.rules import MINUTE_US
 from coldgrid.telemetry.schedules import Schedule
@@ -139,7 +139,13 @@ def _define(tx: Tx, plan: DefrostPlan) -> None:
     tx.record(f"defrost/{plan.zone_id}", told)
 
 
-register_item("defrost", DefrostPlan, _check, _define)
+register_item(
+    "defrost",
+    DefrostPlan,
+    _check,
+    _define,
+    form_help=FormHelp(hints={"times": 'Local times. Each on a line that begins with -, like - "02:30"'}),
+)
 
 # --- Queries --------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from coldgrid.kernel.tables import Json, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.network import names
 from coldgrid.network.changes import known
-from coldgrid.network.items import Batch, register_item
+from coldgrid.network.items import Batch, FormHelp, register_item
 from coldgrid.telemetry.quantities import E4, UNITS_OF, VALUE_E4_MAX, Quantity, Unit
 from coldgrid.telemetry.rules import DEVICES, METERS, SIGNALS, SUPPLIES, Role, RuleSettings
 from coldgrid.telemetry.sources import bind, source_problems
@@ -264,7 +264,28 @@ def _define_sensor(tx: Tx, sensor: Sensor) -> None:
     tx.record(f"sensor/{sensor.sensor_id}", SensorDefined(sensor=sensor), audience=(sensor.site_id,))
 
 
-register_item("sensor", Sensor, _check_sensor, _define_sensor)
+register_item(
+    "sensor",
+    Sensor,
+    _check_sensor,
+    _define_sensor,
+    form_help=FormHelp(
+        hints={
+            "covers": "Places that it speaks for; empty: the zone. Each on a line that begins with -, like "
+            "- ATL1-FRZ1-A01-02",
+            "valid_low": "The least that its probe can measure, in its unit.",
+            "valid_high": "The most that its probe can measure, in its unit.",
+            "interval_s": "How often it reports; of changes only: how often at least.",
+            "calibration": "name: value, each on a line of its own: certificate_id, lab, calibrated_on, "
+            "due_on, uncertainty, tolerance, as_found_error, as_left_error.",
+            "rules": "When it alarms. null: the default, from the zone's band and how often it reports.",
+            "circuit": "What feeds it; empty: a battery of its own.",
+            "shutdown": "For a UPS: what is switched off, in which order. Each on a line that begins with -, "
+            "like - {name: controller, needs_s: 60}",
+            "source": "The point of a gateway, like ATL1-GW1/probe-7; empty: its readings name the sensor.",
+        }
+    ),
+)
 
 # --- Queries --------------------------------------------------------------------
 
