@@ -16,6 +16,7 @@ from coldgrid.orders.intake import PlaceOrder
 from coldgrid.orders.orders import OrderDiffers, OrderEnded, OrderPartlyGone, OrderStatus
 from coldgrid.orders.resourcing import Why
 from coldgrid.stock.pauses import PauseReason, PauseZone, ResumeZone
+from coldgrid.tower.order_counts import order_counts
 from tests.conftest import T0, Kernel
 from tests.orders import world
 from tests.orders.world import FREEZER, MILK, OTHER, PALLET, SITE, line, order, promised, stocked, told
@@ -72,6 +73,12 @@ class TestPlacing:
         assert event.decision.why == "no site can serve any line"
         assert get_decision(kernel.reader(), "sourcing/web-1/placed").decision.outcome == "none"
         assert [found.order_id for found in orders.orders_wanting_goods(kernel.reader(), 10)] == ["web-1"]
+
+    def test_an_order_that_waits_for_goods_is_not_counted_as_promised(self, kernel: Kernel) -> None:
+        stocked(kernel)
+        kernel.do(order())
+        kernel.do(order(2, qty=10_000))
+        assert order_counts(kernel.reader()) == {"waiting": 1, "promised": 1}
 
     def test_a_site_that_does_not_ship_is_not_asked(self, kernel: Kernel) -> None:
         stocked(kernel)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import numpy as np
+import pytest
 
 from coldgrid.kernel.tables import to_micros
-from coldgrid.network.sites import TemperatureClass
+from coldgrid.network.sites import Site, TemperatureClass
 from coldgrid.network.zones import Zone
-from coldgrid.node.overview import AIR, Picture, Point, zone_state
+from coldgrid.node.overview import AIR, Picture, Point, SiteState, zone_state
 from coldgrid.telemetry.newest import Newest, ZoneReading, warmest_by_zone
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor
 from coldgrid.tower import kpis
+from coldgrid.tower.pages import pins_of
+from coldgrid.tower.order_counts import WAITING
 from tests.conftest import T0
+from tests.network.master import site
 
 ZONE = Zone(
     zone_id="ATL1-FRZ1",
@@ -58,6 +63,16 @@ def test_a_freezer_that_is_colder_than_its_band_is_in_range_and_a_chiller_is_not
     assert zone_state(chiller, ZoneReading(0.5, T0), None, None).state == "warn"
 
 
+@pytest.mark.parametrize(("unit", "figure", "told"), [("c", "−18.4°", "−18.4 °C"), ("f", "−1.1°", "−1.1 °F")])
+def test_the_map_tells_temperatures_in_the_readers_unit(unit: str, figure: str, told: str) -> None:
+    raw = {name: value for name, value in site().items() if name not in {"kind", "site_kind"}}
+    place = msgspec.convert({**raw, "kind": "dc"}, Site)
+    zone = zone_state(ZONE, ZoneReading(-18.4, T0), None, None)
+    (pin,) = pins_of([SiteState(site=place, zones=[zone], state="warn", incidents=[])], "ATL1", unit)
+    assert pin.figure == figure
+    assert told in pin.told
+
+
 def test_the_warmest_fresh_good_reading_of_an_air_sensor_counts() -> None:
     now_us, old_us = to_micros(T0), to_micros(T0 - timedelta(hours=1))
     newest = Newest(
@@ -85,9 +100,19 @@ def test_the_figures_are_those_of_the_sites_that_a_reader_sees() -> None:
         at_stake_cents={"ATL1": 4_066_000},
         orders=10,
     )
-    picture = Picture(at=T0, sites={}, orders={"sourced": 8, "unsourceable": 2}, point=point)
+    picture = Picture(
+        at=T0, sites={}, orders={"promised": 5, "dispatched": 3, WAITING: 2, "canceled": 1}, point=point
+    )
     told = {figure.label: figure for figure in kpis.figures(picture, [], held=0, budgets=[])}
     assert told["Decisions waiting"].value == "0"
     assert told["Goods at stake"].value == "$0"
-    assert (told["Promised in full"].value, told["Promised in full"].note) == ("80.0", "2 without goods")
+    assert (told["Promised in full"].value, told["Promised in full"].note) == ("80.0", "2 waiting for goods")
+    assert told["Orders"].value == "11"
     assert told["Alarm budget"].note == "no calls in 28 days"
+
+
+def test_few_orders_that_wait_among_many_do_not_round_to_all_promised() -> None:
+    point = Point(at=T0, in_range=frozenset(), waiting={}, at_stake_cents={}, orders=9_000)
+    picture = Picture(at=T0, sites={}, orders={"promised": 8_999, WAITING: 1}, point=point)
+    told = {figure.label: figure for figure in kpis.figures(picture, [], held=0, budgets=[])}
+    assert (told["Promised in full"].value, told["Promised in full"].state) == ("99.9", "warn")

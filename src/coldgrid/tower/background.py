@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coldgrid.kernel.outbox import Channel
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.node.background import BaseBackground, open_notary
-from coldgrid.orders.orders import count_by_status
+from coldgrid.tower.order_counts import order_counts
 
 if TYPE_CHECKING:
     from coldgrid.tower.application import Tower
@@ -21,4 +21,4 @@ class Background(BaseBackground):
 
     def __init__(self, tower: Tower, channels: Mapping[str, Channel]) -> None:
         notary = open_notary(tower.settings, SIGNER, NETWORK_ORIGIN)
-        super().__init__(tower, channels, notary, count_by_status)
+        super().__init__(tower, channels, notary, order_counts)

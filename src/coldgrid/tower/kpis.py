@@ -9,6 +9,7 @@ import msgspec
 from coldgrid.kernel.money import Money
 from coldgrid.node.overview import Picture, SiteState, incidents_of
 from coldgrid.orchestration.page_book import Budget
+from coldgrid.tower.order_counts import WAITING
 from coldgrid.webkit.formats import money_short
 
 
@@ -70,17 +71,28 @@ def figures(picture: Picture, sites: Sequence[SiteState], held: int, budgets: Se
 
 def _orders(picture: Picture, past: list[float]) -> list[Kpi]:
     placed, gone = sum(picture.orders.values()), picture.orders.get("dispatched", 0)
-    lost = picture.orders.get("unsourceable", 0)
+    wanted, waiting = placed - picture.orders.get("canceled", 0), picture.orders.get(WAITING, 0)
     return [
         Kpi("Orders", f"{placed:,}", "", f"{gone:,} dispatched", "ok", past),
         Kpi(
             "Promised in full",
-            "—" if not placed else f"{100 * (placed - lost) / placed:.1f}",
-            "%" if placed else "",
-            f"{lost:,} without goods" if lost else "every line promised" if placed else "no order yet",
-            "warn" if lost else "ok",
+            _share(wanted - waiting, wanted),
+            "%" if wanted else "",
+            f"{waiting:,} waiting for goods"
+            if waiting
+            else "every line promised"
+            if wanted
+            else "no order yet",
+            "warn" if waiting else "ok",
         ),
     ]
+
+
+def _share(part: int, whole: int) -> str:
+    """A share in percent, in which nothing that is missing is rounded away."""
+    if not whole:
+        return "—"
+    return f"{100.0 if part == whole else min(100 * part / whole, 99.9):.1f}"
 
 
 def _budget(budgets: Sequence[Budget]) -> Kpi:

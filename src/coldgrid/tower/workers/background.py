@@ -7,9 +7,9 @@ from coldgrid.node.background import OVERVIEW_EVERY_S, Health, Loop
 from coldgrid.node.driving import Driving
 from coldgrid.node.live import publish_readings
 from coldgrid.node.overview import Overview
-from coldgrid.orders.orders import count_by_status
 from coldgrid.telemetry.newest import Newest, copy_newest
 from coldgrid.telemetry.watch import Watch
+from coldgrid.tower.order_counts import order_counts
 from coldgrid.tower.workers.lookout import told_of
 from coldgrid.tower.workers.worker import Worker
 
@@ -24,7 +24,7 @@ class WorkerBackground:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.notary = worker.notary
-        self.overview = Overview(worker.reader, self._newest, worker.host.now, count_by_status)
+        self.overview = Overview(worker.reader, self._newest, worker.host.now, order_counts)
         self.loops = [
             Loop("overview", OVERVIEW_EVERY_S, self._look),
             Loop("duties", DUTIES_EVERY_S, worker.look_at_duties),
