@@ -49,7 +49,7 @@ SITE_HELP = FormHelp(
         "lat": "Degrees, south with a minus.",
         "lon": "Degrees, west with a minus.",
         "timezone": TIME_ZONE,
-        "calendar": "When people work here, in local time, and on which days nobody does; an example is below.",
+        "calendar": "When people work here, in local time, and on which days nobody does; see below.",
         "cutoffs": "Until when goods must be ready for a carrier, in local time. " + _AS_BELOW,
         "capacity.frozen": "Pallet positions.",
         "capacity.chilled": "Pallet positions.",
