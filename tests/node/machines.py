@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ from coldgrid.tower.demo.serve import PLAN
 from coldgrid.tower.world.places import read_places
 from coldgrid.tower.world.plan import load_plan
 from coldgrid.tower.world.run import World
+from tests.starting import Started, run, start
 
 T = TypeVar("T")
 # One for all: making a client reads the certificates of all the world, which costs as much as a page does.
@@ -47,8 +50,23 @@ SITES = ["ATL1", "CLT1"]
 NOTHING: Mapping[str, str] = {}
 
 
+_seeds: dict[tuple[str, ...], Path] = {}
+
+
 def seed_tower(folder: Path, sites: list[str] = SITES) -> None:
-    """Put the demo network in force at a tower, with goods at some sites and a gateway's token for ATL1."""
+    """Put the demo network in force at a tower, with goods at some sites and a gateway's token for ATL1.
+
+    Each process of pytest makes it once and copies it from then on.
+    """
+    if tuple(sites) not in _seeds:
+        made = tempfile.TemporaryDirectory()
+        atexit.register(made.cleanup)
+        _seed(Path(made.name), sites)
+        _seeds[tuple(sites)] = Path(made.name)
+    shutil.copytree(_seeds[tuple(sites)], folder, dirs_exist_ok=True)
+
+
+def _seed(folder: Path, sites: list[str]) -> None:
     settings = load_settings({}, database=str(folder / "tower.db"), signing_key=str(folder / "signing.key"))
     tower = build_tower(settings, LiveHost(CedarAuthorizer()))
     seed_master(tower.decider.do)
@@ -86,18 +104,12 @@ class Machine:
         self._arguments = arguments
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLDGRID_")}
         self._environment = inherited | environment
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[Any] | Started | None = None
         self.log = Path(environment["LOG_FILE"])
 
     def start(self) -> None:
         with self.log.open("a") as log_file:
-            self._process = subprocess.Popen(
-                [*self.lead, sys.executable, "-m", "coldgrid.cli", *self._arguments],
-                env=self._environment,
-                stderr=log_file,
-                stdout=log_file,
-                text=True,
-            )
+            self._process = start(self._arguments, self._environment, log_file, log_file, lead=self.lead)
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
             assert self._process.poll() is None, f"{self.name} ended: {self.log.read_text()[-2000:]}"
@@ -117,14 +129,7 @@ class Machine:
 
     def command(self, *arguments: str) -> str:
         """Run a command with this machine's environment; return what it printed."""
-        done = subprocess.run(
-            [*self.lead, sys.executable, "-m", "coldgrid.cli", *arguments],
-            check=False,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        done = run(arguments, self._environment, lead=self.lead)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout.strip()
 

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +37,7 @@ from tests.node.machines import (
 )
 from tests.patience import eventually
 from tests.ports import free_port
+from tests.starting import run
 
 PORT = free_port()
 
@@ -52,14 +52,7 @@ def coldgrid(folder: Path, *arguments: str, lead: tuple[str, ...] = ()) -> subpr
         "COLDGRID_SMTP_URL": "smtp://mailer:very-secret@127.0.0.1:2525",
         "COLDGRID_TEMPERATURE_UNIT": "F",
     }
-    return subprocess.run(
-        [*lead, sys.executable, "-m", "coldgrid.cli", *arguments],
-        check=False,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run(arguments, environment, lead=lead)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stdout
 from datetime import UTC, datetime, timedelta
@@ -33,6 +32,7 @@ from tests.conftest import service_missing
 from tests.node.machines import node_machine, running, seed_tower, tower_machine
 from tests.patience import eventually
 from tests.ports import free_port, free_ports
+from tests.starting import run
 
 PORT, SYNC_PORT, NODE_PORT = free_ports(3)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -81,14 +81,7 @@ def look(folder: Path, *, deep: bool = False, **settings: Any) -> Looked:
 def command(folder: Path, *arguments: str, lead: tuple[str, ...] = (), **settings: Any) -> Looked:
     """Look as an operator does: with the command."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COLDGRID_")}
-    done = subprocess.run(
-        [*lead, sys.executable, "-m", "coldgrid.cli", "doctor", "--json", *arguments],
-        check=False,
-        env=environment | settings_of(folder, **settings),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run(["doctor", "--json", *arguments], environment | settings_of(folder, **settings), lead=lead)
     return Looked(done.returncode, done.stdout, done.stderr)
 
 
@@ -100,8 +93,14 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tower = tower_machine(folder, PORT, SYNC_PORT)
     with running(tower):
         tower.start()
-        time.sleep(3)
+        eventually(lambda: signed(folder), "the first checkpoint")
     return folder
+
+
+def signed(folder: Path) -> bool:
+    with closing(sqlite3.connect(f"file:{folder / 'tower.db'}?mode=ro", uri=True)) as opened:
+        (count,) = opened.execute("SELECT count(*) FROM evidence_checkpoint").fetchone()
+    return bool(count)
 
 
 @pytest.fixture
@@ -129,6 +128,7 @@ def test_a_sound_host_that_does_not_serve_has_nothing_that_fails(host: Path) -> 
 
 def test_a_serving_host_says_itself_how_it_is(host: Path) -> None:
     tower = tower_machine(host, PORT, SYNC_PORT)
+    tower.lead = ("env",)  # started from nothing: it is named by the command that started it
     with running(tower):
         tower.start()
         looked = command(host, "--deep")

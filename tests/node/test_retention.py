@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -25,6 +26,7 @@ from tests.conftest import T0, Kernel
 from tests.node.machines import Machine, running
 from tests.patience import eventually
 from tests.ports import free_port
+from tests.starting import run
 
 PORT = free_port()
 
@@ -42,13 +44,20 @@ kernel.close()
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A tower's folder with a day of readings from months ago."""
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("seeded")
     load_rooms()
-    path = str(tmp_path / "tower.db")
+    path = str(folder / "tower.db")
     subprocess.run([sys.executable, "-c", SEED, path], check=True, cwd=Path(__file__).parents[2])
     bring_up(path, T0, lambda text: None)
+    return folder
+
+
+@pytest.fixture
+def folder(seeded: Path, tmp_path: Path) -> Path:
+    """A tower's folder with a day of readings from months ago."""
+    shutil.copytree(seeded, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -93,14 +102,7 @@ def environment_of(folder: Path, **settings: str) -> dict[str, str]:
 
 def ask(folder: Path, *arguments: str, **settings: str) -> Any:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLDGRID_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "coldgrid.cli", "retention", "--json", *arguments],
-        check=False,
-        env=inherited | environment_of(folder, **settings),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run(["retention", "--json", *arguments], inherited | environment_of(folder, **settings))
     assert done.returncode == 0, done.stderr
     return done.stdout if "--now" in arguments else json.loads(done.stdout)
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ from coldgrid.node.upgrade import CopyItFirst, bring_up, look
 from coldgrid.tower.rooms import load_rooms
 from tests.conftest import T0, HandClock, Kernel, empty_postgres_url
 from tests.network.master import small_network
+from tests.starting import run
 
 # Made by a commit from before databases said which release made them; it lacks stock_stale_site.heard_at.
 OLD = Path(__file__).parent / "data/tower-before-stamps.db.zst"
@@ -53,14 +53,7 @@ def coldgrid(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "COLDGRID_SIGNING_KEY": str(path.with_name("signing.key")),
         "COLDGRID_PORT": "21540",
     }
-    return subprocess.run(
-        [sys.executable, "-m", "coldgrid.cli", *arguments],
-        check=False,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run(arguments, environment)
 
 
 def in_order(path: Path) -> bool:
