@@ -46,7 +46,7 @@ MATRIX: dict[str, set[Role]] = {
     "stock.receive_unit": {Role.OPERATOR, Role.SUPERVISOR, Role.INTEGRATOR},
     "stock.move_unit": {Role.OPERATOR, Role.SUPERVISOR, Role.INTEGRATOR},
     "stock.dispatch_goods": {Role.OPERATOR, Role.SUPERVISOR, Role.INTEGRATOR},
-    "stock.adjust_unit": {Role.SUPERVISOR},
+    "stock.adjust_unit": {Role.OPERATOR, Role.SUPERVISOR},
     "stock.place_hold": {Role.OPERATOR, Role.SUPERVISOR, Role.RECALL_COORDINATOR} | SIGNERS,
     "stock.release_hold": {Role.SUPERVISOR, Role.RECALL_COORDINATOR} | SIGNERS,
     "stock.resume_zone": {Role.SUPERVISOR} | SIGNERS,

@@ -178,7 +178,7 @@ class TestJudging:
         open_freezer(kernel)
         tell(kernel, steady, 0, 60)
         tell(kernel, failing(60, 0.5), 60, 90)
-        kernel.do(MoveUnit(site_id=SITE, sscc=PALLET, to_location_id=COOL), actor="olga")
+        kernel.do(MoveUnit(site_id=SITE, sscc=PALLET, to_location_id=COOL, other_class=True), actor="olga")
         tell(kernel, failing(60, 0.5), 90, 240)
         excursion = open_excursion_of(kernel.reader(), ZONE)
         assert excursion is not None
@@ -243,7 +243,15 @@ class TestWhatComesAndGoes:
     def test_goods_that_move_in_are_named_and_held(self, kernel: Kernel) -> None:
         open_freezer(kernel)
         kernel.do(
-            ReceiveUnit(site_id=SITE, sscc=LATE, location_id=COOL, product_id=ICE, lot_id="L-2601", qty=5)
+            ReceiveUnit(
+                site_id=SITE,
+                sscc=LATE,
+                location_id=COOL,
+                product_id=ICE,
+                lot_id="L-2601",
+                qty=5,
+                other_class=True,
+            )
         )
         tell(kernel, steady, 0, 30)
         kernel.do(opening(from_min=20), at=31)

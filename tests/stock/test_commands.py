@@ -14,13 +14,14 @@ from coldgrid.network.sites import ChangeSiteMode, SiteMode
 from coldgrid.stock import conditions, hold_joins, holds, pauses, promises, splits, transfers, units
 from coldgrid.stock.authority import PersonNeeded, SignedForAnother
 from coldgrid.stock.conditions import NestUnit, SetUnitStatus
+from coldgrid.stock.counts import AdjustUnit, CountNeedsSupervisor, counts_of
 from coldgrid.stock.dispatch import GoodsNotAvailable, NotDecided, RemoveGoods
 from coldgrid.stock.hold_book import holds_of_unit, open_holds, open_holds_of
 from coldgrid.stock.hold_facts import Disposition, HoldPlaced, HoldReason
 from coldgrid.stock.inventory import get_unit, units_in_zone
 from coldgrid.stock.ledger import balances_of_product, unbalanced
 from coldgrid.stock.lineage import history_of
-from coldgrid.stock.movements import AdjustUnit, MoveUnit
+from coldgrid.stock.movements import MoveUnit, UnitMoved, UnitReceived
 from coldgrid.stock.pauses import PauseReason, PauseZone, ResumeZone
 from coldgrid.stock.promises import WouldOversell, open_promises_of, promised_on
 from coldgrid.stock.reserves import NoteStaleness, ProtectStock
@@ -79,8 +80,8 @@ def shortfalls(kernel: Kernel) -> list[Shortfall]:
     return [event for _, event in kernel.events() if isinstance(event, Shortfall)]
 
 
-def move(code: str, to: str) -> MoveUnit:
-    return MoveUnit(site_id=SITE, sscc=code, to_location_id=to, reason="putaway")
+def move(code: str, to: str, *, other_class: bool = False) -> MoveUnit:
+    return MoveUnit(site_id=SITE, sscc=code, to_location_id=to, reason="putaway", other_class=other_class)
 
 
 class TestMovements:
@@ -108,11 +109,56 @@ class TestMovements:
 
     def test_a_count_moves_the_difference_to_the_adjustment_account(self, world: Kernel) -> None:
         world.do(receive())
-        world.do(AdjustUnit(site_id=SITE, sscc=PALLET, counted_qty=97, reason="cycle count"))
-        world.do(AdjustUnit(site_id=SITE, sscc=PALLET, counted_qty=99, reason="found behind"))
+        world.do(
+            AdjustUnit(site_id=SITE, sscc=PALLET, counted_qty=97, reason="cycle count"), roles={"supervisor"}
+        )
+        world.do(
+            AdjustUnit(site_id=SITE, sscc=PALLET, counted_qty=99, reason="found behind"), roles={"supervisor"}
+        )
         balances = {b.location_id: b.qty for b in balances_of_product(world.reader(), ICE)}
         assert balances == {"SUPPLIER": -100, BULK: 99, "ADJUSTMENT": 1}
         assert promisable(world) == 99
+
+    def test_a_count_that_agrees_is_a_fact_with_who_counted_and_when(self, world: Kernel) -> None:
+        world.do(receive())
+        world.do(AdjustUnit(site_id=SITE, sscc=PALLET, counted_qty=100), actor="omar", roles={"operator"})
+        (count,) = counts_of(world.reader(), PALLET)
+        assert (count.counted_by, count.counted_qty, count.difference_qty) == ("omar", 100, 0)
+        assert count.counted_at == world.host.now()
+        assert promisable(world) == 100
+
+    def test_an_operator_books_a_small_difference_and_a_supervisor_a_large_one(self, world: Kernel) -> None:
+        def count(qty: int, role: str) -> None:
+            told = AdjustUnit(site_id=SITE, sscc=PALLET, counted_qty=qty, reason="cycle count")
+            world.do(told, actor=role, roles={role})
+
+        world.do(receive())
+        count(99, "operator")
+        with pytest.raises(CountNeedsSupervisor) as caught:
+            count(97, "operator")
+        assert caught.value.facts["tolerated_qty"] == 0, "what was booked before counts against the tolerance"
+        count(97, "supervisor")
+        count(96, "operator")
+        with pytest.raises(CountNeedsSupervisor):
+            count(0, "operator")
+        found = [(one.difference_qty, one.within_qty) for one in counts_of(world.reader(), PALLET)]
+        assert found == [(-1, 2), (-2, None), (-1, 1)]
+
+    def test_goods_go_to_a_zone_of_another_class_only_when_the_command_says_so(self, world: Kernel) -> None:
+        world.do(carrier(PALLET))
+        world.do(receive(SECOND, 8, parent_sscc=PALLET))
+        with pytest.raises(Invalid) as caught:
+            world.do(move(PALLET, COOL))
+        (problem,) = caught.value.problems
+        assert problem.field == "to_location_id"
+        assert problem.message == f"{CHILLER} is chilled, and {ICE} is kept frozen"
+        world.do(move(PALLET, COOL, other_class=True))
+        world.do(move(PALLET, BULK))
+        with pytest.raises(Invalid, match="kept frozen"):
+            world.do(receive(THIRD, location_id=COOL))
+        world.do(receive(THIRD, location_id=COOL, other_class=True))
+        moved = [event for _, event in world.events() if isinstance(event, UnitMoved | UnitReceived)]
+        assert [event.other_class for event in moved] == [False, False, True, False, True]
 
     def test_a_wrong_receipt_is_refused_with_everything_that_is_wrong(self, world: Kernel) -> None:
         with pytest.raises(Invalid) as caught:
@@ -127,7 +173,7 @@ class TestMovements:
     def test_stays_cover_only_the_time_that_goods_were_there(self, world: Kernel) -> None:
         world.do(receive(), at=0)
         world.do(receive(SECOND), at=5)
-        world.do(move(PALLET, COOL), at=30)
+        world.do(move(PALLET, COOL, other_class=True), at=30)
         world.do(dispatch("d1", (SECOND, 40)), at=40)
         reader = world.reader()
         at = T0 + timedelta(minutes=10)
@@ -190,7 +236,7 @@ class TestHolds:
     def test_a_place_holds_what_stood_there_what_left_it_and_what_comes(self, world: Kernel) -> None:
         world.do(receive(PALLET), at=0)
         world.do(receive(SECOND), at=0)
-        world.do(move(PALLET, COOL), at=20)
+        world.do(move(PALLET, COOL, other_class=True), at=20)
         world.do(dispatch("d1", (SECOND, 30)), at=25)
         answer: HoldPlaced = world.do(hold("h1", zone_id=FREEZER, from_at=T0 + timedelta(minutes=10)), at=30)
         assert {unit.sscc for unit in answer.units} == {PALLET, SECOND}  # also the one that moved on since
@@ -204,7 +250,7 @@ class TestHolds:
     def test_held_goods_move_and_stay_held(self, world: Kernel) -> None:
         world.do(receive())
         world.do(hold("h1", PALLET))
-        world.do(move(PALLET, COOL))
+        world.do(move(PALLET, COOL, other_class=True))
         assert get_unit(world.reader(), SITE, PALLET).zone_id == CHILLER
         with pytest.raises(hold_joins.UnitsHeld):
             world.do(dispatch("d1", (PALLET, 1)))
@@ -465,9 +511,9 @@ class TestPromises:
 class TestSplitsAndTrace:
     def test_the_history_of_goods_follows_them_through_splits_and_merges(self, world: Kernel) -> None:
         world.do(receive(), at=0)
-        world.do(move(PALLET, COOL), at=30)
+        world.do(move(PALLET, COOL, other_class=True), at=30)
         world.do(SplitUnit(site_id=SITE, sscc=PALLET, new_sscc=SECOND, qty=30), at=60)
-        world.do(receive(THIRD, 5, location_id=COOL), at=70)
+        world.do(receive(THIRD, 5, location_id=COOL, other_class=True), at=70)
         world.do(MergeUnit(site_id=SITE, sscc=SECOND, into_sscc=THIRD), at=80)
         stood = {(stay.sscc, stay.zone_id) for stay in history_of(world.reader(), THIRD)}
         assert stood == {(THIRD, CHILLER), (SECOND, CHILLER), (PALLET, CHILLER), (PALLET, FREEZER)}

@@ -65,7 +65,7 @@ def live(kernel: Kernel) -> None:
     back = ShipTransfer(site_id=OTHER, transfer_id="t2", to_site_id=SITE, sscc=(SECOND,))
     kernel.do(back)
     kernel.do(ReceiveTransfer(site_id=SITE, transfer_id="t2", location_id=BULK))
-    kernel.do(MoveUnit(site_id=SITE, sscc=SECOND, to_location_id=COOL))
+    kernel.do(MoveUnit(site_id=SITE, sscc=SECOND, to_location_id=COOL, other_class=True))
 
 
 @cache

@@ -15,11 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.rejections import Rejected
+from coldgrid.stock.counts import AdjustUnit
 from coldgrid.stock.hold_book import Hold, open_holds, open_holds_of
 from coldgrid.stock.hold_facts import Disposition
 from coldgrid.stock.inventory import units_by_sscc
 from coldgrid.stock.ledger import balances_of_product, unbalanced
-from coldgrid.stock.movements import AdjustUnit, MoveUnit
+from coldgrid.stock.movements import MoveUnit
 from coldgrid.stock.pauses import PauseReason, PauseZone, ResumeZone, all_open_pauses
 from coldgrid.stock.promise_book import Promised, PromiseMoved
 from coldgrid.stock.splits import MergeUnit, SplitUnit
@@ -106,7 +107,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(code=units, place=st.sampled_from([BULK, PICK, COOL, QUARANTINE]))
     def move(self, code: str, place: str) -> None:
-        self.do(MoveUnit(site_id=SITE, sscc=code, to_location_id=place))
+        self.do(MoveUnit(site_id=SITE, sscc=code, to_location_id=place, other_class=True))
 
     @rule(code=units, qty=st.integers(0, 60))
     def count_unit(self, code: str, qty: int) -> None:

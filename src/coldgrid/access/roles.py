@@ -27,7 +27,7 @@ DUTIES: dict[Role, str] = {
     Role.ADMIN: "Manages people and tokens, approves master data and playbooks; signs nothing for quality",
     Role.PLANNER: "Drafts changes of the network, sources orders again, protects stock",
     Role.SUPERVISOR: "Runs a site: approves rescues and overrides at own sites, resumes zones",
-    Role.OPERATOR: "Receives, moves and dispatches goods at own sites; may place a hold",
+    Role.OPERATOR: "Receives, moves, counts and dispatches goods at own sites; may place a hold",
     Role.QUALITY: "Judges exposed goods, signs dispositions, releases temperature holds",
     Role.RESPONSIBLE_PERSON: "Releases pharma goods, as the Responsible Person of the licence",
     Role.RECALL_COORDINATOR: "Opens and ends recalls and their holds",

@@ -172,7 +172,15 @@ def carry_out(tx: Tx, timer: Timer) -> None:
         return
     place = _place_in(tx, told["to_zone_id"])
     for unit in units:
-        tx.run(MoveUnit(site_id=told["site_id"], sscc=unit.sscc, to_location_id=place, reason=told["reason"]))
+        tx.run(
+            MoveUnit(
+                site_id=told["site_id"],
+                sscc=unit.sscc,
+                to_location_id=place,
+                reason=told["reason"],
+                other_class=True,  # a person agreed to this zone for all that stands here
+            )
+        )
 
 
 def _most_valuable(tx: Tx, zone_id: str) -> list[Unit]:

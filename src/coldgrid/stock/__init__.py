@@ -2,6 +2,7 @@
 
 from coldgrid.stock import (
     conditions,
+    counts,
     dispatch,
     feeds,
     holds,
@@ -19,6 +20,7 @@ from coldgrid.stock import (
 
 __all__ = [
     "conditions",
+    "counts",
     "dispatch",
     "feeds",
     "holds",

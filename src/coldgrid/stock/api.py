@@ -18,13 +18,14 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone
+from coldgrid.stock.counts import AdjustUnit, Count, counts_of
 from coldgrid.stock.dispatch import DispatchGoods
 from coldgrid.stock.hold_book import Hold, UnitHold, holds_of_unit, open_holds, units_of_hold
 from coldgrid.stock.holds import PlaceHold, ReleaseHold
 from coldgrid.stock.inventory import units_by_sscc, zone_units
 from coldgrid.stock.ledger import Balance, Movement, balances_of_product, balances_of_site, movements_of_unit
 from coldgrid.stock.lineage import Descent, came_from, went_into
-from coldgrid.stock.movements import AdjustUnit, MoveUnit, ReceiveUnit
+from coldgrid.stock.movements import MoveUnit, ReceiveUnit
 from coldgrid.stock.pauses import Pause, PauseZone, ResumeZone, open_pauses
 from coldgrid.stock.promise_book import Promise, promises_of
 from coldgrid.stock.reserves import silence_of
@@ -56,6 +57,7 @@ class UnitDetail(msgspec.Struct, frozen=True, kw_only=True):
     holds: list[UnitHold]
     stays: list[Stay]
     movements: list[Movement]
+    counts: list[Count]
     came_from: list[Descent]
     went_into: list[Descent]
 
@@ -122,7 +124,7 @@ def units(
 
 @get("/units/{sscc:str}", opt=VIEW, sync_to_thread=True, summary="One unit")
 def unit(request: Req, db: Db, sscc: FromPath[str]) -> UnitDetail:
-    """Return a unit's rows at every site, its holds, stays, movements and lineage."""
+    """Return a unit's rows at every site, its holds, stays, movements, counts and lineage."""
     rows = units_by_sscc(db, sscc)
     if not rows:
         raise UnitNotFound(sscc=sscc)
@@ -132,6 +134,7 @@ def unit(request: Req, db: Db, sscc: FromPath[str]) -> UnitDetail:
         holds=holds_of_unit(db, sscc),
         stays=stays_of(db, sscc),
         movements=movements_of_unit(db, sscc),
+        counts=counts_of(db, sscc),
         came_from=came_from(db, sscc),
         went_into=went_into(db, sscc),
     )
@@ -209,7 +212,7 @@ async def move(request: Req, site_id: FromPath[str], sscc: FromPath[str]) -> Res
     summary="Count a unit",
 )
 async def count(request: Req, site_id: FromPath[str], sscc: FromPath[str]) -> Response[bytes]:
-    """Tell what a count found."""
+    """Keep a count: one that agrees, or one that puts the books right; a large difference by a supervisor."""
     return await submit(request, AdjustUnit, site_id=site_id, sscc=sscc)
 
 

@@ -8,10 +8,11 @@ from coldgrid.kernel.registry import projects
 from coldgrid.kernel.tx import Tx
 from coldgrid.stock.buckets import BucketKey
 from coldgrid.stock.conditions import UnitStatusSet
+from coldgrid.stock.counts import UnitAdjusted
 from coldgrid.stock.dispatch import GoodsDispatched, GoodsRemoved
 from coldgrid.stock.hold_facts import HeldUnit, HoldExtended, HoldPlaced, HoldReleased, ReleasedUnit
 from coldgrid.stock.index import change_sellable
-from coldgrid.stock.movements import UnitAdjusted, UnitMoved, UnitReceived
+from coldgrid.stock.movements import UnitMoved, UnitReceived
 from coldgrid.stock.splits import GoodsTransformed
 from coldgrid.stock.transfer_book import TransferReceived, TransferShipped
 from coldgrid.stock.units import Line

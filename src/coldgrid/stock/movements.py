@@ -1,10 +1,11 @@
-"""Movements: goods come in, move within the building, and are counted.
+"""Movements: goods come in and move within the building.
 
 Invariants
-    V1  Goods come in from a named place beyond the shelves, and a count that differs is a movement too.
+    V1  Goods come in from a named place beyond the shelves.
     V2  What nests in a unit moves with it; a unit moved by itself no longer stands on its parent.
     V3  An SSCC is in one building, or under way to one, once; a unit that left may come back under it.
     V4  Held goods move like others, stay held, and join what is held where they arrive.
+    V5  Goods go to a zone of another temperature class only when the command says so (`keeping`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from coldgrid.kernel.rejections import Conflict, Invalid, Problem
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.zones import get_location
 from coldgrid.stock.hold_joins import join_holds
-from coldgrid.stock.inventory import children_of, get_unit, with_nested
+from coldgrid.stock.inventory import get_unit, with_nested
+from coldgrid.stock.keeping import Keeping, keeping_of
 from coldgrid.stock.posting import MovementKind, NewUnit, Posting, post, post_arrival
 from coldgrid.stock.transfer_book import require_label_free
 from coldgrid.stock.units import (
@@ -33,8 +35,6 @@ from coldgrid.stock.units import (
     PackLevel,
     Place,
     Unit,
-    UnitCarriesOthers,
-    UnitNotPresent,
     UnitStatus,
     Virtual,
     beyond,
@@ -52,8 +52,11 @@ SOURCES = frozenset({Virtual.SUPPLIER, Virtual.CUSTOMER, Virtual.ADJUSTMENT})
 # --- Events ---------------------------------------------------------------------
 
 
-class UnitReceived(Event, frozen=True, tag="stock.unit_received"):
-    """A unit came into the building. `reference`: the delivery, return or count behind it."""
+class UnitReceived(Event, frozen=True, omit_defaults=True, tag="stock.unit_received"):
+    """A unit came into the building. `reference`: the delivery, return or count behind it.
+
+    `other_class`: into a zone of another temperature class than the goods', which who did it knew.
+    """
 
     site_id: str
     zone_id: str
@@ -61,10 +64,14 @@ class UnitReceived(Event, frozen=True, tag="stock.unit_received"):
     pack_level: PackLevel
     status: UnitStatus
     reference: str
+    other_class: bool = False
 
 
-class UnitMoved(Event, frozen=True, tag="stock.unit_moved"):
-    """A unit and all that nests in it moved within the building. `zone_id`: where it is now."""
+class UnitMoved(Event, frozen=True, omit_defaults=True, tag="stock.unit_moved"):
+    """A unit and all that nests in it moved within the building. `zone_id`: where it is now.
+
+    `other_class`: into a zone of another temperature class than the goods', which who did it knew.
+    """
 
     site_id: str
     zone_id: str
@@ -72,16 +79,7 @@ class UnitMoved(Event, frozen=True, tag="stock.unit_moved"):
     sscc: str
     lines: list[Line]
     reason: str
-
-
-class UnitAdjusted(Event, frozen=True, tag="stock.unit_adjusted"):
-    """A count found more or less than the books; `line` is the difference."""
-
-    site_id: str
-    zone_id: str
-    line: Line
-    counted_qty: int
-    reason: str
+    other_class: bool = False
 
 
 # --- Rejections -----------------------------------------------------------------
@@ -89,10 +87,6 @@ class UnitAdjusted(Event, frozen=True, tag="stock.unit_adjusted"):
 
 class UnitAlreadyThere(Conflict):
     """The unit stands at that location already."""
-
-
-class NothingCounted(Conflict):
-    """The count agrees with the books."""
 
 
 # --- Projections ----------------------------------------------------------------
@@ -109,11 +103,6 @@ def _move(tx: Tx, event: UnitMoved) -> None:
     post(tx, event.site_id, Posting(MovementKind.MOVE), event.lines)
 
 
-@projects(UnitAdjusted)
-def _adjust(tx: Tx, event: UnitAdjusted) -> None:
-    post(tx, event.site_id, Posting(MovementKind.ADJUSTMENT), [event.line])
-
-
 # --- Decisions (pure) -----------------------------------------------------------
 
 
@@ -121,7 +110,7 @@ class ReceiveUnit(Command, frozen=True, tag="stock.receive_unit"):
     """Ask to take a unit in. Without a product it is a carrier of other units, `qty` 0.
 
     `owner`: "" is the product's. `weight_g`: required where the product is sold by weight. Returned goods
-    (`source` CUSTOMER) wait for inspection.
+    (`source` CUSTOMER) wait for inspection. `other_class`: into a zone of another class all the same.
     """
 
     site_id: str
@@ -136,24 +125,20 @@ class ReceiveUnit(Command, frozen=True, tag="stock.receive_unit"):
     weight_g: int | None = None
     reference: str = ""
     source: Virtual = Virtual.SUPPLIER
+    other_class: bool = False
 
 
 class MoveUnit(Command, frozen=True, tag="stock.move_unit"):
-    """Ask to move a unit, and all that nests in it, to another location of the site."""
+    """Ask to move a unit, and all that nests in it, to another location of the site.
+
+    `other_class`: into a zone of another temperature class than the goods' all the same.
+    """
 
     site_id: str
     sscc: str
     to_location_id: str
     reason: str = ""
-
-
-class AdjustUnit(Command, frozen=True, tag="stock.adjust_unit"):
-    """Tell what a count found in a unit: base units of its own goods, 0 when it is gone."""
-
-    site_id: str
-    sscc: str
-    counted_qty: int
-    reason: str
+    other_class: bool = False
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +148,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     product: Product | None = None
     lot: Lot | None = None
     parent: Unit | None = None
+    keeping: Keeping | None = None
 
 
 def decide_receive(command: ReceiveUnit, arrival: Arrival) -> UnitReceived:
@@ -173,6 +159,8 @@ def decide_receive(command: ReceiveUnit, arrival: Arrival) -> UnitReceived:
     if arrival.parent is not None and arrival.parent.place != arrival.place:
         message = f"the parent stands at {arrival.parent.location_id}"
         problems.append(Problem(field="location_id", message=message, fix="receive it there, then move it"))
+    if arrival.keeping is not None:
+        problems += arrival.keeping.problems("location_id", said=command.other_class)
     require(problems)
     returned = command.source == Virtual.CUSTOMER
     status = UnitStatus.INSPECT if returned else UnitStatus.AVAILABLE
@@ -196,6 +184,7 @@ def decide_receive(command: ReceiveUnit, arrival: Arrival) -> UnitReceived:
         pack_level=PackLevel(command.pack_level),
         status=status,
         reference=command.reference,
+        other_class=bool(arrival.keeping and arrival.keeping.misfits()),
     )
 
 
@@ -219,11 +208,19 @@ def _goods_problems(command: ReceiveUnit, arrival: Arrival) -> list[Problem]:
     return problems
 
 
-def decide_move(command: MoveUnit, units: Sequence[Unit], target: Place) -> UnitMoved:
-    """Return the event that moves a unit with what nests in it (V2), or reject. `units`: itself first."""
+def decide_move(
+    command: MoveUnit, units: Sequence[Unit], target: Place, keeping: Keeping | None = None
+) -> UnitMoved:
+    """Return the event that moves a unit with what nests in it (V2, V5), or reject. `units`: itself first.
+
+    Within its zone a unit may move wherever it stands: `keeping` counts where it comes to another.
+    """
     root = units[0]
     if root.present and root.location_id == target.location_id:
         raise UnitAlreadyThere(sscc=root.sscc, location_id=target.location_id)
+    elsewhere = keeping if keeping is not None and root.zone_id != target.zone_id else None
+    if elsewhere is not None:
+        require(elsewhere.problems("to_location_id", said=command.other_class))
     lines = [line_of(root, target)]
     lines += [msgspec.structs.replace(line_of(u, target), parent_sscc=u.parent_sscc) for u in units[1:]]
     return UnitMoved(
@@ -233,50 +230,8 @@ def decide_move(command: MoveUnit, units: Sequence[Unit], target: Place) -> Unit
         sscc=root.sscc,
         lines=lines,
         reason=command.reason,
+        other_class=bool(elsewhere and elsewhere.misfits()),
     )
-
-
-def decide_adjust(command: AdjustUnit, unit: Unit, *, carries: bool) -> UnitAdjusted:
-    """Return the event that puts the books right after a count (V1), or reject."""
-    problems = []
-    if not 0 <= command.counted_qty <= QTY_MAX:
-        problems.append(Problem(field="counted_qty", message=f"must be between 0 and {QTY_MAX} base units"))
-    if not command.reason.strip():
-        problems.append(Problem(field="reason", message="say why the count differs"))
-    if not unit.product_id:
-        problems.append(Problem(field="sscc", message="carries other units and holds no goods of its own"))
-    require(problems)
-    if not unit.present:
-        raise UnitNotPresent(sscc=unit.sscc, site_id=unit.site_id, gone_to=unit.location_id)
-    more = command.counted_qty - unit.qty
-    if more == 0:
-        raise NothingCounted(sscc=unit.sscc, qty=unit.qty)
-    if command.counted_qty == 0 and carries:
-        raise UnitCarriesOthers(sscc=unit.sscc)
-    if more < 0:
-        line = line_of(unit, beyond(Virtual.ADJUSTMENT), -more)
-    else:
-        line = msgspec.structs.replace(
-            line_of(unit, unit.place, 0),
-            qty=more,
-            weight_g=_found_g(unit, more),
-            origin=beyond(Virtual.ADJUSTMENT),
-            since=None,
-            whole=False,
-            was_sellable=False,
-        )
-    return UnitAdjusted(
-        site_id=unit.site_id,
-        zone_id=unit.zone_id,
-        line=line,
-        counted_qty=command.counted_qty,
-        reason=command.reason.strip(),
-    )
-
-
-def _found_g(unit: Unit, more: int) -> int | None:
-    """Goods found weigh what those beside them weigh."""
-    return None if unit.weight_g is None or unit.qty == 0 else unit.weight_g * more // unit.qty
 
 
 # --- Commands -------------------------------------------------------------------
@@ -285,11 +240,13 @@ def _found_g(unit: Unit, more: int) -> int | None:
 @handles(ReceiveUnit, action="stock.receive_unit", owner=Owner.SITE)
 def receive_unit(tx: Tx, command: ReceiveUnit) -> UnitReceived:
     """Take a unit in. It joins what is held where it arrives."""
+    place = place_at(tx, command.site_id, command.location_id)
     arrival = Arrival(
-        place=place_at(tx, command.site_id, command.location_id),
+        place=place,
         product=get_product(tx, command.product_id) if command.product_id else None,
         lot=get_lot(tx, command.lot_id) if command.lot_id else None,
         parent=get_unit(tx, command.site_id, command.parent_sscc) if command.parent_sscc else None,
+        keeping=keeping_of(tx, place.zone_id, [command.product_id]),
     )
     event = decide_receive(command, arrival)
     require_label_free(tx, command.sscc)
@@ -303,18 +260,11 @@ def move_unit(tx: Tx, command: MoveUnit) -> UnitMoved:
     """Move a unit with all that nests in it."""
     unit = get_unit(tx, command.site_id, command.sscc)
     target = place_at(tx, command.site_id, command.to_location_id)
-    event = decide_move(command, with_nested(tx, [unit]), target)
+    units = with_nested(tx, [unit])
+    keeping = keeping_of(tx, target.zone_id, [one.product_id for one in units])
+    event = decide_move(command, units, target, keeping)
     tx.record(f"unit/{command.sscc}", event)
     join_holds(tx, command.site_id, [line.sscc for line in event.lines], "moved into a held place")
-    return event
-
-
-@handles(AdjustUnit, action="stock.adjust_unit", owner=Owner.SITE)
-def adjust_unit(tx: Tx, command: AdjustUnit) -> UnitAdjusted:
-    """Put the books right after a count."""
-    unit = get_unit(tx, command.site_id, command.sscc)
-    event = decide_adjust(command, unit, carries=bool(children_of(tx, command.site_id, command.sscc)))
-    tx.record(f"unit/{command.sscc}", event)
     return event
 
 

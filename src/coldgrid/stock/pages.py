@@ -16,6 +16,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import SiteLabel, get_site, site_labels, some_sites
 from coldgrid.network.zones import get_zone, zones_of
 from coldgrid.stock import hold_pages, lot_holds, scan_pages
+from coldgrid.stock.counts import counts_of
 from coldgrid.stock.finding import find
 from coldgrid.stock.hold_book import holds_of_unit, open_holds
 from coldgrid.stock.hold_facts import HeldState
@@ -29,6 +30,7 @@ from coldgrid.stock.summaries import StockRow, stock_rows, sum_of
 from coldgrid.stock.trace import trace_lot
 from coldgrid.stock.transfer_book import on_their_way
 from coldgrid.stock.units import UnitNotFound, where_now
+from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.shell import NavItem, PanelContext, page, register_nav, register_panel
 from coldgrid.webkit.visitors import Db, Visitor, admit_at, may, visitor_of
@@ -92,6 +94,7 @@ def site_page(
     """Show a site's stock by zone, product and lot."""
     site = get_site(db, site_id)
     zones = zones_of(db, site_id)
+    zone = word_or_all(request, zone, {one.zone_id for one in zones})
     everything = stock_rows(db, [one.zone_id for one in zones])
     rows = [row for row in everything if zone in ("", row.zone_id) and _names(row, q)]
     return page(
@@ -187,6 +190,7 @@ def unit_page(request: Req, db: Db, sscc: FromPath[str]) -> Response[str]:
         blocked=[one for one in holds if one.state is HeldState.OPEN],
         stays=stays_of(db, sscc),
         movements=movements_of_unit(db, sscc)[-STEPS_SHOWN:],
+        counted=counts_of(db, sscc)[-1:],
         came_from=came_from(db, sscc),
         went_into=went_into(db, sscc),
         names=names(db),

@@ -19,13 +19,14 @@ from coldgrid.catalog.products import get_product
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Problem
 from coldgrid.network.sites import get_site
-from coldgrid.network.zones import get_zone
+from coldgrid.stock.counts import AdjustUnit, UnitAdjusted, UnitCounted
 from coldgrid.stock.finding import find, location_of
 from coldgrid.stock.hold_book import holds_of_unit
 from coldgrid.stock.hold_facts import HeldState
 from coldgrid.stock.hold_pages import REASONS
-from coldgrid.stock.inventory import units_by_sscc
-from coldgrid.stock.movements import AdjustUnit, MoveUnit
+from coldgrid.stock.inventory import units_by_sscc, with_nested
+from coldgrid.stock.keeping import keeping_of
+from coldgrid.stock.movements import MoveUnit
 from coldgrid.stock.scans import read_scan
 from coldgrid.stock.splits import SplitUnit
 from coldgrid.stock.transfer_book import Sent, on_the_way
@@ -129,6 +130,7 @@ async def move(request: Req, db: Db, sscc: FromPath[str], sure: FromQuery[str] =
             transfer_id=coming.transfer_id,
             location_id=place.location_id,
             sscc=[sscc],
+            other_class=sure == place.location_id,
             **again,
         )
     return await submit_form(
@@ -139,6 +141,7 @@ async def move(request: Req, db: Db, sscc: FromPath[str], sure: FromQuery[str] =
         site_id=here,
         sscc=sscc,
         to_location_id=place.location_id,
+        other_class=sure == place.location_id,
         **again,
     )
 
@@ -167,33 +170,37 @@ def _wrong_place(text: str, sscc: str) -> str:
 
 def _unfit(db: Reader, unit: Unit, coming: Sent | None, zone_id: str) -> str:
     """Say that goods of one temperature class would stand in a zone of another; "" where they fit."""
-    product_id = coming.unit.line.product_id if coming is not None else unit.product_id
-    kept = get_product(db, product_id).temperature_class if product_id else None
-    zone = get_zone(db, zone_id)
-    if kept is None or kept == zone.temperature_class:
+    lines = [coming.unit.line] if coming is not None else with_nested(db, [unit])
+    if coming is None and unit.zone_id == zone_id:
         return ""
-    return (
-        f"{zone_id} is {zone.temperature_class.value}, and {product_id} is kept {kept.value}. "
-        "Scan another place, or this one once more if the goods must go there."
-    )
+    keeping = keeping_of(db, zone_id, [line.product_id for line in lines])
+    for product_id, kept in sorted(keeping.misfits().items()):
+        return (
+            f"{zone_id} is {keeping.zone_class.value}, and {product_id} is kept {kept.value}. "
+            "Scan another place, or this one once more if the goods must go there."
+        )
+    return ""
 
 
 @post("/stock/units/{sscc:str}/count", include_in_schema=False)
 async def count(request: Req, db: Db, sscc: FromPath[str]) -> Response[Any]:
-    """Put the books right after a count; a count that agrees needs nothing."""
+    """Keep a count; where it differs the books are put right."""
     unit = _unit(db, sscc)
-    told = str((await request.form()).get("counted_qty", "")).strip()
-    if unit.present and told == str(unit.qty):
-        return see_other(SCAN, f"…{sscc[-6:]} agrees with the books: {unit.qty}.")
     return await submit_form(
         request,
         AdjustUnit,
         then=SCAN,
-        said=lambda outcome: f"…{sscc[-6:]}: {unit.qty} in the books, {outcome.result.counted_qty} counted.",
+        said=lambda outcome: _counted(sscc, unit.qty, outcome.result),
         again=lambda form: _work(request, db, sscc, form, "count"),
         site_id=unit.site_id,
         sscc=sscc,
     )
+
+
+def _counted(sscc: str, booked_qty: int, event: UnitAdjusted | UnitCounted) -> str:
+    if isinstance(event, UnitCounted):
+        return f"…{sscc[-6:]} agrees with the books: {event.counted_qty}."
+    return f"…{sscc[-6:]}: {booked_qty} in the books, {event.counted_qty} counted."
 
 
 @post("/stock/units/{sscc:str}/split", include_in_schema=False)

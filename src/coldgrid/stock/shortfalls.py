@@ -22,10 +22,11 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import SiteModeChanged
 from coldgrid.stock.buckets import SHIPPING_MODES, BucketKey
 from coldgrid.stock.conditions import UnitStatusSet
+from coldgrid.stock.counts import UnitAdjusted
 from coldgrid.stock.dispatch import GoodsDispatched, GoodsRemoved
 from coldgrid.stock.hold_facts import HeldUnit, HoldExtended, HoldPlaced
 from coldgrid.stock.index import PromisableIndex
-from coldgrid.stock.movements import UnitAdjusted, UnitMoved
+from coldgrid.stock.movements import UnitMoved
 from coldgrid.stock.promises import Promise, Shipped, keep, promised_on_bucket
 from coldgrid.stock.splits import GoodsTransformed
 from coldgrid.stock.transfer_book import TransferShipped

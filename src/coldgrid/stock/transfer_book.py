@@ -52,14 +52,18 @@ class TransferShipped(Event, frozen=True, tag="stock.transfer_shipped", omit_def
     lots: list[Lot] = msgspec.field(default_factory=list)
 
 
-class TransferReceived(Event, frozen=True, tag="stock.transfer_received"):
-    """Units of a transfer arrived. Their holds follow as facts of their own."""
+class TransferReceived(Event, frozen=True, omit_defaults=True, tag="stock.transfer_received"):
+    """Units of a transfer arrived. Their holds follow as facts of their own.
+
+    `other_class`: in a zone of another temperature class than the goods', which who did it knew.
+    """
 
     site_id: str
     zone_id: str
     transfer_id: str
     from_site_id: str
     units: list[SentUnit]
+    other_class: bool = False
 
 
 class UnitOnItsWay(Conflict):

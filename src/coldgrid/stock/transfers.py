@@ -25,6 +25,7 @@ from coldgrid.stock.hold_book import UnitHold, open_holds_of
 from coldgrid.stock.hold_facts import CarriedHold
 from coldgrid.stock.hold_joins import carry_hold, join_holds
 from coldgrid.stock.inventory import get_units, units_by_sscc, with_nested
+from coldgrid.stock.keeping import Keeping, keeping_of
 from coldgrid.stock.movements import place_at
 from coldgrid.stock.transfer_book import (
     Sent,
@@ -88,12 +89,16 @@ class ShipTransfer(Command, frozen=True, tag="stock.ship_transfer"):
 
 
 class ReceiveTransfer(Command, frozen=True, tag="stock.receive_transfer"):
-    """Tell that units of a transfer (none named: all that are on their way) stand at a location now."""
+    """Tell that units of a transfer (none named: all that are on their way) stand at a location now.
+
+    `other_class`: in a zone of another temperature class than the goods' all the same.
+    """
 
     site_id: str
     transfer_id: str
     location_id: str
     sscc: tuple[str, ...] = ()
+    other_class: bool = False
 
 
 def decide_ship(
@@ -134,19 +139,27 @@ def _carried(hold: UnitHold) -> CarriedHold:
     )
 
 
-def decide_receive(command: ReceiveTransfer, sent: Sequence[Sent], place: Place) -> TransferReceived:
-    """Return the event that takes units of a transfer in (T2), or reject."""
+def choose(command: ReceiveTransfer, sent: Sequence[Sent]) -> list[SentUnit]:
+    """Return the units of a transfer that are taken in (T2), or reject."""
     coming = {one.sscc: one for one in sent if one.to_site_id == command.site_id and one.arrived_at is None}
     strangers = [sscc for sscc in command.sscc if sscc not in coming]
     if strangers or not coming:
         raise NotOnTransfer(transfer_id=command.transfer_id, sscc=", ".join(strangers) or "all")
-    chosen = [coming[sscc].unit for sscc in dict.fromkeys(command.sscc or tuple(coming))]
+    return [coming[sscc].unit for sscc in dict.fromkeys(command.sscc or tuple(coming))]
+
+
+def decide_receive(
+    command: ReceiveTransfer, from_site_id: str, chosen: Sequence[SentUnit], place: Place, keeping: Keeping
+) -> TransferReceived:
+    """Return the event that takes the chosen units of a transfer in, or reject (`keeping`, K1)."""
+    require(keeping.problems("location_id", said=command.other_class))
     arriving = {unit.line.sscc for unit in chosen}
     return TransferReceived(
         site_id=command.site_id,
         zone_id=place.zone_id,
         transfer_id=command.transfer_id,
-        from_site_id=sent[0].from_site_id,
+        from_site_id=from_site_id,
+        other_class=bool(keeping.misfits()),
         units=[_arrived(unit, place, arriving) for unit in chosen],
     )
 
@@ -194,7 +207,9 @@ def receive_transfer(tx: Tx, command: ReceiveTransfer) -> TransferReceived:
     sent = sent_units(tx, command.transfer_id)
     if not sent:
         raise TransferNotFound(transfer_id=command.transfer_id, site_id=command.site_id)
-    event = decide_receive(command, sent, place_at(tx, command.site_id, command.location_id))
+    place, chosen = place_at(tx, command.site_id, command.location_id), choose(command, sent)
+    keeping = keeping_of(tx, place.zone_id, [unit.line.product_id for unit in chosen])
+    event = decide_receive(command, sent[0].from_site_id, chosen, place, keeping)
     ssccs = [unit.line.sscc for unit in event.units]
     for sscc in ssccs:
         if any(unit.present for unit in units_by_sscc(tx, sscc)):
