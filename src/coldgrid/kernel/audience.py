@@ -123,7 +123,7 @@ AUDIENCES: dict[str, Told] = {
     "stock.transfer_received": Told.NAMED,
 }
 # Whose facts, where the table above does not say otherwise, concern nobody but their site and the tower.
-SITES_OWN = ("catalog.lot_", "orchestration.", "quality.", "stock.", "telemetry.")
+SITES_OWN = ("catalog.lot_", "orchestration.", "quality.", "stock.", "telemetry.", "warehouse.")
 
 
 def rule_of(tag: str) -> Told:

@@ -63,6 +63,7 @@ STREAM_OWNERS: dict[str, Owner] = {
     "unit": Owner.SITE,
     "transfer": Owner.SITE,
     "dispatch": Owner.SITE,
+    "pick": Owner.SITE,
     "hold": Owner.SITE,
     "pause": Owner.SITE,
     "gateway": Owner.NETWORK,

@@ -23,6 +23,7 @@ SITE_MODULES = (
     "telemetry.pages",
     "quality.api",
     "quality.pages",
+    "warehouse.pages",
     "node.site_pages",
     "node.device_api",
     "node.device_pages",

@@ -15,6 +15,7 @@ SITE_ROOMS = (
     "stock",
     "telemetry",
     "quality",
+    "warehouse",
     "site_flows",
 )
 

@@ -120,7 +120,11 @@ def release_order(tx: Tx, command: ReleaseOrder) -> None:
             return  # nothing to pick: it stays on the books, and is served should goods come
     work, request = work_of(open_promises_of(tx, order.order_id)), order.request
     event = OrderReleased(
-        order_id=order.order_id, work=work, ship_to=request.ship_to, customer=request.customer
+        order_id=order.order_id,
+        work=work,
+        ship_to=request.ship_to,
+        customer=request.customer,
+        leaves_at=promising.leaves_at(tx, request, work),
     )
     tx.record(f"order/{order.order_id}", event, audience=sorted(work))
 

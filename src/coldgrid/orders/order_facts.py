@@ -16,6 +16,7 @@ from coldgrid.kernel.personal import Sealed
 from coldgrid.kernel.rejections import Conflict, NotFound
 from coldgrid.orchestration.decisions import Decision
 from coldgrid.orders.sourcing import Unsourceable
+from coldgrid.warehouse.released import ShipTo
 
 # --- Vocabulary -----------------------------------------------------------------
 
@@ -36,14 +37,6 @@ class OrderLine(msgspec.Struct, frozen=True, omit_defaults=True):
     product_id: str
     qty: int
     life_min_days: int | None = None
-
-
-class ShipTo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where an order goes: a region's name and the middle of its quarter-degree cell."""
-
-    region: str
-    lat: float
-    lon: float
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -110,25 +103,6 @@ class OrderResourced(Event, frozen=True, tag="orders.resourced"):
     before: Offer
     offer: Offer
     unsourced: Sequence[Unsourceable] = ()
-
-
-class WorkLine(msgspec.Struct, frozen=True):
-    """What a site is to pick for a line: goods of this lot, from this zone."""
-
-    line_no: int
-    product_id: str
-    lot_id: str
-    zone_id: str
-    qty: int
-
-
-class OrderReleased(Event, frozen=True, tag="orders.released"):
-    """The sites may pick: sourcing is final. Its audience are the sites in `work`: their lines."""
-
-    order_id: str
-    work: dict[str, list[WorkLine]]
-    ship_to: ShipTo
-    customer: Sealed | None = None
 
 
 class DispatchedGoods(msgspec.Struct, frozen=True):

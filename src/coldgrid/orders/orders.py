@@ -40,15 +40,13 @@ from coldgrid.orders.order_facts import (
     OrderNotFound,
     OrderPartlyGone,
     OrderPlaced,
-    OrderReleased,
     OrderResourced,
     OrderStatus,
     Request,
-    ShipTo,
-    WorkLine,
 )
 from coldgrid.orders.sourcing import Unsourceable
 from coldgrid.stock.promise_book import ever_promised
+from coldgrid.warehouse.released import OrderReleased, ShipTo, WorkLine
 
 __all__ = [
     "NO_END",

@@ -8,7 +8,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -117,6 +117,15 @@ def _waiting(facts: SourcingFacts, cell: Cell, reach: Reach, by_min: int | None)
             leaves = max(leaves, last_workable_min(tables[i], roads[i], by_min) or 0)
         latest.append(leaves - _pick_min(sites.by_id[site_id], policy))
     return Offer({}, None, instant(max(latest)) if latest else None)
+
+
+def leaves_at(tx: Tx, request: Request, site_ids: Iterable[str]) -> dict[str, datetime]:
+    """Return the departure that goods which are picked from now on make at each site; without one, none."""
+    reach = tx.hot(SourcingFacts).sites.reach(
+        cell_of(request.ship_to.lat, request.ship_to.lon), tx.stamp.micros // _MICROS_PER_MIN
+    )
+    departs = dict(zip(reach.site_ids, reach.departs_min, strict=True))
+    return {site_id: instant(departs[site_id]) for site_id in site_ids if departs.get(site_id)}
 
 
 def _pick_min(site: ShippingSite, policy: SourcingPolicy) -> int:

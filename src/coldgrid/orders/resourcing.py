@@ -250,7 +250,11 @@ class _Outcome:
         self.tx.record(
             self.stream,
             OrderReleased(
-                order_id=self.order.order_id, work=work, ship_to=request.ship_to, customer=request.customer
+                order_id=self.order.order_id,
+                work=work,
+                ship_to=request.ship_to,
+                customer=request.customer,
+                leaves_at=promising.leaves_at(self.tx, request, work),
             ),
             audience=sorted(work),
         )

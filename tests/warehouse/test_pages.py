@@ -1,0 +1,160 @@
+"""The pages of work, used as a picker does: a scan, Enter, and what a refusal says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+from litestar.testing import TestClient
+
+from coldgrid.kernel.authorize import Principal
+from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.service import DeciderService
+from coldgrid.orders.handling import ReleaseOrder
+from coldgrid.stock.inventory import get_unit
+from coldgrid.warehouse import pages
+from coldgrid.webkit.app import Services, create_app
+from tests.conftest import T0, Kernel, sqlite_kernel
+from tests.orders.world import cancel, order, stocked
+from tests.stock.world import BULK, LATER, LOT, PALLET, PICK, SITE, THIRD, hold, receive, sscc
+from tests.webkit.tour import CSRF, Guide
+
+HERE = f"/work/{SITE}/orders/web-1"
+
+
+class Floor:
+    def __init__(self, kernel: Kernel, guide: Guide, client: TestClient[Any]) -> None:
+        self.kernel, self.guide, self.client = kernel, guide, client
+
+    def send(self, path: str, **fields: Any) -> Any:
+        values = {"_csrf": CSRF, "_key": self.guide.fresh_key(), **fields}
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        return self.client.post(path, content=urlencode(values, doseq=True), headers=headers)
+
+    def shown(self, path: str, status: int = 200, **query: str) -> str:
+        answer = self.client.get(path, params=query)
+        assert answer.status_code == status, answer.text[-2000:]
+        assert "autofocus" in answer.text or not query
+        return said(answer)
+
+    def qty(self, code: str = PALLET) -> int:
+        with self.kernel.database.reader() as connection:
+            return get_unit(Reads(connection), SITE, code).qty
+
+
+def said(answer: Any) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
+
+
+@pytest.fixture
+def floor() -> Iterator[Floor]:
+    with sqlite_kernel() as kernel:
+        stocked(kernel, near=40)
+        kernel.do(receive(THIRD, 20, lot_id=LATER, location_id=PICK))
+        kernel.do(order(qty=10))
+        kernel.do(ReleaseOrder(order_id="web-1"))
+        service = DeciderService(kernel.decider, lambda due: (due - T0) / timedelta(seconds=1))
+        service.start()
+
+        @contextmanager
+        def reader() -> Iterator[Reader]:
+            with kernel.database.reader() as connection:
+                yield Reads(connection)
+
+        guide = Guide()
+        operator = Principal("olga", frozenset({"operator"}), frozenset({SITE}))
+        guide.visitor = msgspec.structs.replace(guide.visitor, principal=operator)
+        now = kernel.host.now
+        services = Services(
+            decider=service,
+            reader=reader,
+            authorizer=kernel.host.authorizer,
+            door=guide,
+            now=now,
+            system_now=now,
+        )
+        app = create_app(services, list(pages.handlers))
+        try:
+            with TestClient(app, raise_server_exceptions=False) as client:
+                client.headers["x-csrf-token"] = CSRF
+                client.follow_redirects = False
+                yield Floor(kernel, guide, client)
+        finally:
+            service.stop()
+
+
+def test_an_order_is_picked_by_scan_and_enter_and_dispatched(floor: Floor) -> None:
+    assert floor.client.get("/work").headers["location"] == f"/work/{SITE}"
+    listed = floor.shown(f"/work/{SITE}")
+    assert [word for word in ("web-1", "frozen", "waiting") if word not in listed] == []
+    assert f"Go to {BULK}" in floor.shown(HERE)
+    taken = floor.client.get(HERE, params={"scan": f"]C100{PALLET}"})
+    assert 'placeholder="10"' in taken.text
+    assert floor.send(f"{HERE}/pick", sscc=PALLET, qty="", short="").headers["location"] == HERE
+    assert "All that is here for this order is picked." in floor.shown(HERE)
+    assert "picked: dispatch it" in floor.shown(f"/work/{SITE}")
+    assert floor.send(f"{HERE}/dispatch").headers["location"] == f"/work/{SITE}"
+    assert floor.qty() == 30
+    assert "Nothing to pick" in floor.shown(f"/work/{SITE}")
+
+
+def test_a_lot_or_the_end_of_a_label_may_be_typed(floor: Floor) -> None:
+    for text in (LOT.lower(), PALLET[-6:], f"(10){LOT}"):
+        assert f"Take from …{PALLET[-6:]}" in floor.shown(HERE, scan=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (THIRD, f"is of lot {LATER}, not of {LOT}. Put it back and take lot {LOT}."),
+        (BULK, f"is neither a unit nor a lot of this list. Take lot {LOT}."),
+        (f"{PALLET[:-1]}{(int(PALLET[-1]) + 1) % 10}", "was misread or mistyped"),
+        ("(01)09521000000018", "Scan the one with the lot"),
+        (sscc(77), "was ever at ATL1"),
+    ],
+)
+def test_a_wrong_scan_says_what_it_was_and_what_to_do(floor: Floor, text: str, why: str) -> None:
+    answer = floor.client.get(HERE, params={"scan": text})
+    assert why in said(answer)
+    assert "autofocus data-focus" in answer.text
+
+
+def test_a_held_unit_is_refused_and_one_held_after_the_pick_keeps_the_order_here(floor: Floor) -> None:
+    floor.send(f"{HERE}/pick", sscc=PALLET, qty="10", short="")
+    floor.kernel.do(hold("h1", PALLET))
+    shown = floor.shown(HERE)
+    assert "Something that was picked may not leave." in shown
+    assert "Held: temperature excursion, ended by quality." in shown
+    answer = floor.send(f"{HERE}/dispatch")
+    assert answer.status_code == 409
+    assert "Held goods are not allocated and not shipped to customers" in said(answer)
+    floor.send(f"{HERE}/pick", sscc=PALLET, qty="0")
+    assert "is held: temperature excursion. Leave it" in floor.shown(HERE, scan=PALLET)
+    assert floor.qty() == 40
+
+
+def test_a_quantity_that_is_wrong_comes_back_beside_its_field_with_what_was_typed(floor: Floor) -> None:
+    for qty, why in (("11", "The order wants 10 of this lot."), ("ten", "Is no whole number.")):
+        answer = floor.send(f"{HERE}/pick", sscc=PALLET, qty=qty, short="")
+        assert (answer.status_code, why in said(answer), f'value="{qty}"' in answer.text) == (422, True, True)
+
+
+def test_a_cancelled_order_asks_for_what_was_picked_to_be_put_back(floor: Floor) -> None:
+    floor.send(f"{HERE}/pick", sscc=PALLET, qty="4", short="")
+    floor.kernel.do(cancel())
+    assert "Put back" in floor.shown(f"/work/{SITE}")
+    assert "This order wants nothing from here any more." in floor.shown(HERE)
+
+
+def test_what_is_short_is_told_with_its_reason_and_blocks_the_unit(floor: Floor) -> None:
+    floor.send(f"{HERE}/pick", sscc=PALLET, qty="3", short="missing")
+    assert "Not to be had here" in floor.shown(HERE)
+    assert floor.send(f"{HERE}/dispatch").status_code == 303
+    with floor.kernel.database.reader() as connection:
+        assert not get_unit(Reads(connection), SITE, PALLET).sellable
