@@ -9,7 +9,7 @@ The laws, for each reading of a site, also where its disk was put back or copied
     T3  Such a reading is never taken for one that was not needed: its instant counts as unknown air, unless
         readings of the zone lie around it as close as silence is bridged anywhere.
     T4  Each block that a manifest of the site's log vouches for is at the tower, with the hash that was
-        vouched for, or the tower asks for it.
+        vouched for, or the tower asks for it, or names it as one that the node does not have any more.
 """
 
 from __future__ import annotations
@@ -116,7 +116,13 @@ class Taken:
 
     def _vouched(self, db: Reads, site_id: str) -> None:
         """T4."""
-        wanted = set(arriving.wanted(db, site_id, 1_000_000))
+        missing = arriving.missing_blocks(db, site_id, 1_000_000)
+        wanted = {block.hash for block in missing}
+        gone = sorted(block.sensor_id for block in missing if block.lost_at is not None)
+        self.laws.demand(
+            not gone or site_id in self.laws.doubtful,
+            f"{site_id}: given up though no disk lost them, {gone[:3]}",
+        )
         for one in _manifested(db, site_id):
             held = {row.hash for row in archive.block_rows(db, one.sensor_id, one.day, one.day)}
             what = f"block {one.block_no} of {one.sensor_id}, day {one.day}"

@@ -108,6 +108,17 @@ def test_blocks_that_the_node_does_not_have_hold_nothing_up() -> None:
     assert state.lost == (b"h",)
 
 
+def test_a_tower_that_gave_blocks_up_asks_for_the_next_ones_and_says_how_many() -> None:
+    state, _ = run(up(Backlog(Place(1, 5), 7)), Answered(Lane.FACTS, m.Taken(Place(1, 5), [b"h"])))
+    state, acts = run(state, Answered(Lane.READINGS, m.ParcelsTaken(6, [b"h"])))
+    assert acts == [SendBlocks((b"h",))]
+    state, acts = run(state, Answered(Lane.READINGS, m.BlocksTaken(0, [b"next"], lost=1)))
+    assert acts == [SendBlocks((b"next",))]
+    state, acts = run(state, Answered(Lane.READINGS, m.BlocksTaken(1, [], lost=1)))
+    assert acts == [SendParcels(6)]
+    assert (state.missing, state.lost) == (1, ())
+
+
 def test_an_answer_to_what_named_no_block_says_nothing_of_those_that_are_wanted() -> None:
     state = msgspec.structs.replace(up(), wanted=(b"h",))
     state, acts = run(state, Answered(Lane.READINGS, m.BlocksTaken(0, [b"h"])))

@@ -63,6 +63,16 @@ FROZEN: dict[str, tuple[m.Message, str]] = {
         "312f37c4014c0504c4016e06c4046d61726b",
     ),
     "taken": (m.Taken(m.Place(1, 9)), "43475301000b0000009405920109909200cd07d0"),
+    "blocks": (m.Blocks([m.Block("S1", 3, 1, b"b")]), "43475301000c000000920b9194a253310301c40162"),
+    "blocks taken": (m.BlocksTaken(1, [b"h"]), "43475301000c000000940c0191c401689200cd07d0"),
+    "blocks of which one is gone": (
+        m.Blocks([m.Block("S1", 3, 1, b"b")], [b"g"]),
+        "434753010010000000930b9194a253310301c4016291c40167",
+    ),
+    "blocks taken and given up": (
+        m.BlocksTaken(1, [b"h"], lost=2),
+        "43475301000d000000950c0191c401689200cd07d002",
+    ),
 }
 
 
@@ -72,7 +82,10 @@ def test_a_message_of_any_release_is_read_for_ever(name: str) -> None:
     assert decode(bytes.fromhex(frame)) == message
 
 
-@pytest.mark.parametrize("name", ["hello with its last parcel", "taken"])
+@pytest.mark.parametrize(
+    "name",
+    ["hello with its last parcel", "taken", "blocks of which one is gone", "blocks taken and given up"],
+)
 def test_a_message_is_written_as_the_newest_release_froze_it(name: str) -> None:
     message, frame = FROZEN[name]
     assert encode(message).hex() == frame

@@ -145,10 +145,9 @@ class Talk:
         behind = state.behind()
         if behind:
             return f"{behind:,} facts on their way"
-        if state.lost:  # their readings are nowhere, unless another disk has them
-            return (
-                f"{len(state.lost):,} sealed blocks of readings that the tower asks for are not on this disk"
-            )
+        lost = len(state.lost) + state.missing
+        if lost:  # their readings are nowhere, unless another disk has them
+            return f"{lost:,} sealed blocks of readings that the tower lacks are not on this disk"
         return "the tower has everything"
 
     def renew(self) -> str:

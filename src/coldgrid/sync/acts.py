@@ -59,7 +59,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     `offline_since_us`: None while the tower answers. `code` and `why`: what it refused last. `counted`: how
     many greetings the tower said that it had heard, when it refused one that was older. `rate_per_s`: entries
     taken in a second; `ahead`: up to where what is urgent was sent ahead, at `ahead_us`. `sent`: the
-    blocks that were named last; `lost`: those that the tower wants and are not here, until the next greeting.
+    blocks that were named last; `lost`: those that the tower wants and are not here, until the next greeting;
+    `missing`: how many the tower gave up to ask for, because they are not here.
     `bars`: how often in a row it was refused for good; `barred_by`: the lane in which, empty: greetings only.
     """
 
@@ -82,6 +83,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     wanted: tuple[bytes, ...] = ()
     sent: tuple[bytes, ...] = ()
     lost: tuple[bytes, ...] = ()
+    missing: int = 0
     ask_wanted: bool = False
     witnessed: Place = Place()
     pace: Pace = Pace()

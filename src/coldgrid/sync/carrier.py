@@ -159,11 +159,11 @@ class Carrier:
         if not isinstance(told, a.Looked) and told.lane is Lane.FACTS and not taken:
             self._forget_foreseen()
         with self._lock:
-            before = len(self.state.lost)
+            before = len(self.state.lost) + self.state.missing
             self.state, planned = engine.step(self.state, told, now_us)
-            lost = self.state.lost
-        if len(lost) > before:
-            logger.warning("blocks_not_here", site=self._who.site_id, blocks=len(lost), first=lost[0].hex())
+            lost = len(self.state.lost) + self.state.missing
+        if lost > before:
+            logger.warning("blocks_not_here", site=self._who.site_id, blocks=lost)
         acts, requests = deque(planned), []
         while acts:
             act = acts.popleft()

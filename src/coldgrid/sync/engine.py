@@ -202,8 +202,10 @@ def _blocks_taken(state: State, told: Answered, asked: LaneState, now_us: int) -
     assert isinstance(message, m.BlocksTaken)
     wanted = tuple(name for name in message.wanted if name not in state.lost)
     stuck = bool(wanted) and not message.taken and wanted == state.sent
-    state = _with(state, wanted=wanted, pace=message.pace)
-    if stuck:  # the node has none of them: a disk that lost them. What is fresh does not wait for that.
+    state = _with(state, wanted=wanted, pace=message.pace, missing=message.lost)
+    if (
+        stuck
+    ):  # a tower of the release before goes on asking for what this disk lost: what is fresh does not wait
         state = _with(state, wanted=(), lost=(*state.lost, *wanted))
     return _paced(state, Lane.READINGS, message.pace, now_us)
 

@@ -241,17 +241,19 @@ class ParcelsTaken(Part, frozen=True, array_like=True, tag=10):
 
 
 class Blocks(Part, frozen=True, array_like=True, tag=11):
-    """Sealed blocks that were wanted."""
+    """Sealed blocks that were wanted. `gone`: those of them that the node does not have any more."""
 
     blocks: list[Block]
+    gone: list[bytes] = []
 
 
 class BlocksTaken(Part, frozen=True, array_like=True, tag=12):
-    """How many blocks were new, and which are wanted next."""
+    """How many blocks were new, which are wanted next, and how many the tower gave up to ask for."""
 
     taken: int
     wanted: list[bytes] = []
     pace: Pace = Pace()
+    lost: int = 0
 
 
 class Cosign(Part, frozen=True, array_like=True, tag=13):

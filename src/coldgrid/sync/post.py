@@ -244,9 +244,11 @@ class Post:
             return m.ParcelsTaken(parcel_no, readings.wanted(db, site_id), self._pace())
 
     def _take_blocks(self, site_id: str, blocks: m.Blocks, final: bool) -> m.BlocksTaken:
-        taken = readings.take_blocks(self._desk, site_id, blocks) if blocks.blocks else 0
+        told = blocks.blocks or blocks.gone
+        taken = readings.take_blocks(self._desk, site_id, blocks) if told else 0
         with self._desk.reader() as db:
-            return m.BlocksTaken(taken, readings.wanted(db, site_id), self._pace())
+            lost = readings.lost(db, site_id)
+            return m.BlocksTaken(taken, readings.wanted(db, site_id), self._pace(), lost)
 
     def _ask(self, site_id: str, ask: m.Ask, final: bool) -> m.Told:
         answer = self._answers.get(ask.kind)

@@ -48,17 +48,28 @@ def wanted(db: Reader, site_id: str) -> list[bytes]:
     return [bytes.fromhex(name) for name in arriving.wanted(db, site_id)]
 
 
+def lost(db: Reader, site_id: str) -> int:
+    """Return how many blocks a site's node said that it does not have any more."""
+    return arriving.count_lost(db, site_id)
+
+
 def take_blocks(desk: Desk, site_id: str, blocks: Blocks) -> int:
-    """Store wanted blocks; return how many were.
+    """Store wanted blocks, and note which of them the node has not; return how many were stored.
 
     Raises:
         Refusal: malformed: a block is not the one that was vouched for (D2).
     """
     bodies = {block_hash(block.body): block.body for block in blocks.blocks}
+    gone = sorted({name.hex() for name in blocks.gone[: arriving.WANTED_MAX]})
+
+    def work(tx: Tx) -> int:
+        taken = arriving.take_blocks(tx, site_id, bodies) if bodies else 0
+        if gone:
+            arriving.give_up(tx, site_id, gone)
+        return taken
+
     try:
-        taken: int = desk.do(
-            lambda decider: decider.take(site_id, lambda tx: arriving.take_blocks(tx, site_id, bodies), CAUSE)
-        )
+        taken: int = desk.do(lambda decider: decider.take(site_id, work, CAUSE))
     except BlockDamaged as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
     return taken
@@ -199,15 +210,21 @@ def drop_sent(desk: Desk, site_id: str, upto: int) -> None:
 
 
 def blocks_to_send(db: Reader, hashes: Sequence[bytes]) -> Blocks:
-    """Return the blocks with these hashes, as many as fit into a message."""
+    """Return the blocks with these hashes, as many as fit into a message, and which are not here any more.
+
+    One whose bytes the storage changed is as good as lost: no tower takes it (D2).
+    """
     found: list[Block] = []
-    size = 0
+    size, here = 0, set()
     for sensor_id, day, block_no, body in archive.blocks_named(db, [name.hex() for name in hashes]):
+        name = bytes.fromhex(block_hash(bytes(body)))
+        if name not in hashes:
+            continue
+        here.add(name)
         size += len(body)
-        if found and size > BYTES_MAX:
-            break
-        found.append(Block(sensor_id, day, block_no, bytes(body)))
-    return Blocks(found)
+        if not found or size <= BYTES_MAX:
+            found.append(Block(sensor_id, day, block_no, bytes(body)))
+    return Blocks(found, [name for name in hashes if name not in here])
 
 
 def held(db: Reader, site_id: str) -> tuple[int, int]:

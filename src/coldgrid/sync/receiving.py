@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -48,6 +48,7 @@ from coldgrid.sync.judging import (
 from coldgrid.sync.messages import Code, Columns, Facts, Hello, Key, Parcels, Place
 from coldgrid.sync.readings import last_parcel, note_manifests, take_parcels
 from coldgrid.sync.wire import Refusal
+from coldgrid.telemetry import arriving
 from coldgrid.telemetry.parcel_marks import forget_mark
 
 T = TypeVar("T")
@@ -62,6 +63,8 @@ BULK_FROM = 100
 # A batch of so many is part of a backlog, of which more is to come.
 RESTS_FROM = 500
 TICKET_BYTES = 16
+# A disk may have been mended: a node that greets later is asked again for what it did not have.
+LOST_ASKED_AGAIN = timedelta(days=1)
 CAUSE = "sync.received"
 
 # --- Table ------------------------------------------------------------------------
@@ -131,6 +134,7 @@ def greet(desk: Desk, site_id: str, hello: Hello) -> tuple[int, bytes, Place]:
                 nonce=hello.nonce,
             )
             tx.write(_KEEP, **msgspec.structs.asdict(fresh))
+            arriving.ask_again(tx, site_id, tx.now - LOST_ASKED_AGAIN)
             return greeting.version, fresh.ticket, head
 
         return decider.take(site_id, keep, CAUSE)
@@ -153,9 +157,10 @@ def show_ticket(desk: Desk, site_id: str, ticket: bytes) -> None:
 
 
 def forget_link(tx: Tx, site_id: str) -> None:
-    """Forget a node's ticket, and which its last parcel was: another host goes on, or another copy."""
+    """Forget a node's ticket, its last parcel, and what it lost: another host goes on, or another copy."""
     tx.write(_FORGET, whose=site_id)
     forget_mark(tx, site_id)
+    arriving.ask_again(tx, site_id, tx.now)
 
 
 @projects(ForkSettled)

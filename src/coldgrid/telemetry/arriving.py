@@ -5,18 +5,21 @@ Invariants
         itself is worked out here.
     A2  A reading counts once, whichever of block and parcel comes first, and however often.
     A3  A site's readings are of its own sensors: a parcel with any other is refused as a whole.
+    A4  A block that its node does not have any more is not asked for until `ask_again`, and never forgotten:
+        what was only in it is a gap, and is told as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.statements import Statement, upsert
-from coldgrid.kernel.tables import metadata
+from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry import archive, chunks, parcels
 from coldgrid.telemetry.blocks import DAY_US, Readings, block_hash, without
@@ -42,6 +45,19 @@ class ForeignSensor(ValueError):
     """The readings are of a sensor that is not the site's."""
 
 
+class MissingBlock(msgspec.Struct, frozen=True):
+    """A block that is vouched for and not here. `lost_at`: when its node said that it has it no more."""
+
+    sensor_id: str
+    day: int
+    block_no: int
+    hash: str
+    readings: int
+    first_us: int
+    last_us: int
+    lost_at: datetime | None
+
+
 telemetry_wanted = sa.Table(
     "telemetry_wanted",
     metadata,
@@ -53,6 +69,7 @@ telemetry_wanted = sa.Table(
     sa.Column("readings", sa.BigInteger, nullable=False),
     sa.Column("first_us", sa.BigInteger, nullable=False),
     sa.Column("last_us", sa.BigInteger, nullable=False),
+    sa.Column("lost_at", Instant),  # when its node said that it does not have it any more
     info={"service": True},
 )
 sa.Index("ix_telemetry_wanted_site", telemetry_wanted.c.site_id, telemetry_wanted.c.day)
@@ -69,7 +86,7 @@ _HAVE = Statement(
 )
 _WANTED = Statement(
     sa.select(telemetry_wanted.c.hash)
-    .where(telemetry_wanted.c.site_id == sa.bindparam("site_id"))
+    .where(telemetry_wanted.c.site_id == sa.bindparam("site_id"), telemetry_wanted.c.lost_at.is_(None))
     .order_by(telemetry_wanted.c.day, telemetry_wanted.c.sensor_id, telemetry_wanted.c.block_no)
     .limit(sa.bindparam("count", type_=sa.Integer))
 )
@@ -79,6 +96,35 @@ _OF_HASHES = Statement(
         telemetry_wanted.c.hash.in_(sa.bindparam("hashes", expanding=True)),
     ),
     into=ManifestedBlock,
+)
+_GIVE_UP = Statement(
+    telemetry_wanted.update()
+    .where(
+        telemetry_wanted.c.site_id == sa.bindparam("whose"),
+        telemetry_wanted.c.hash == sa.bindparam("name"),
+        telemetry_wanted.c.lost_at.is_(None),
+    )
+    .values(lost_at=sa.bindparam("at", type_=Instant))
+)
+_ASK_AGAIN = Statement(
+    telemetry_wanted.update()
+    .where(
+        telemetry_wanted.c.site_id == sa.bindparam("whose"),
+        telemetry_wanted.c.lost_at <= sa.bindparam("upto", type_=Instant),
+    )
+    .values(lost_at=sa.null())
+)
+_COUNT_LOST = Statement(
+    sa.select(sa.func.count()).where(
+        telemetry_wanted.c.site_id == sa.bindparam("site_id"), telemetry_wanted.c.lost_at.is_not(None)
+    )
+)
+_MISSING = Statement(
+    sa.select(*(telemetry_wanted.c[name] for name in MissingBlock.__struct_fields__))
+    .where(telemetry_wanted.c.site_id == sa.bindparam("site_id"))
+    .order_by(telemetry_wanted.c.day.desc(), telemetry_wanted.c.sensor_id, telemetry_wanted.c.block_no)
+    .limit(sa.bindparam("count", type_=sa.Integer)),
+    into=MissingBlock,
 )
 _HOW_MANY = Statement(
     sa.select(sa.func.count(), sa.func.sum(telemetry_wanted.c.readings)).where(
@@ -102,7 +148,7 @@ def want_blocks(tx: Tx, manifest: BlocksManifested) -> None:
     lacking = [one for one in manifest.blocks if (one.sensor_id, one.day, one.block_no) not in there]
     for block in lacking:
         row = {name: getattr(block, name) for name in _FIELDS}
-        tx.write(_WANT, site_id=manifest.site_id, **row)
+        tx.write(_WANT, site_id=manifest.site_id, lost_at=None, **row)
     bodies = {block_hash(bytes(body)): bytes(body) for *_, body in held}
     known = {block.hash: bodies[block.hash] for block in lacking if block.hash in bodies}
     if known:
@@ -110,8 +156,30 @@ def want_blocks(tx: Tx, manifest: BlocksManifested) -> None:
 
 
 def wanted(db: Reader, site_id: str, limit: int = WANTED_MAX) -> list[str]:
-    """Return the names of blocks of a site that are vouched for and not here, the oldest days first."""
+    """Return the names of blocks that a site's node is asked for, the oldest days first (A4)."""
     return list(dict.fromkeys(name for (name,) in db.all(_WANTED, site_id=site_id, count=limit)))
+
+
+def give_up(tx: Tx, site_id: str, hashes: Sequence[str]) -> None:
+    """Ask no more for blocks that their node does not have any more (A4)."""
+    for name in hashes:
+        tx.write(_GIVE_UP, whose=site_id, name=name, at=tx.now)
+
+
+def ask_again(tx: Tx, site_id: str, upto: datetime) -> None:
+    """Ask again for the blocks that were given up until then: another disk may have them."""
+    if count_lost(tx, site_id):
+        tx.write(_ASK_AGAIN, whose=site_id, upto=upto)
+
+
+def count_lost(db: Reader, site_id: str) -> int:
+    """Return how many blocks of a site are neither here nor at its node."""
+    return int(db.value(_COUNT_LOST, site_id=site_id) or 0)
+
+
+def missing_blocks(db: Reader, site_id: str, limit: int) -> list[MissingBlock]:
+    """Return the blocks of a site that are vouched for and not here, the newest days first."""
+    return db.all(_MISSING, site_id=site_id, count=limit)
 
 
 def missing(db: Reader, site_id: str) -> tuple[int, int]:
