@@ -52,6 +52,8 @@ MATRIX: dict[str, set[Role]] = {
     "stock.resume_zone": {Role.SUPERVISOR} | SIGNERS,
     "orders.place": {Role.CUSTOMER_CARE, Role.INTEGRATOR},
     "orders.cancel": {Role.CUSTOMER_CARE, Role.INTEGRATOR, Role.PLANNER},
+    "orders.view": HUMANS,
+    "orders.follow": HUMANS | {Role.INTEGRATOR},
     "orders.source_again": {Role.PLANNER, Role.SUPERVISOR},
     "telemetry.ingest_readings": {Role.INTEGRATOR},
     "telemetry.ingest_uplink": {Role.INTEGRATOR, Role.GATEWAY},

@@ -25,6 +25,7 @@ from tests.orders.world import OTHER, SITE, stocked
 CSRF = "token-of-this-session"
 ROLES = {
     "shop": frozenset({"integrator"}),
+    "web_only": frozenset({"integrator"}),
     "cara": frozenset({"customer_care"}),
     "dana": frozenset({"planner"}),
     "ada": frozenset({"admin"}),
@@ -33,6 +34,7 @@ ROLES = {
     "far": frozenset({"customer_care"}),
 }
 # Who is responsible for some sites alone.
+CHANNELS = {"web_only": frozenset({"web"})}
 SITES = {"near": frozenset({SITE}), "far": frozenset({OTHER})}
 Client = TestClient[Litestar]
 
@@ -45,7 +47,7 @@ class Doorman:
 
     def identify(self, connection: Connection) -> Visitor:
         who = connection.headers.get("x-as") or connection.cookies.get("as") or "cara"
-        principal = Principal(who, ROLES[who], SITES.get(who))
+        principal = Principal(who, ROLES[who], SITES.get(who), CHANNELS.get(who))
         return Visitor(principal=principal, name=who.title(), csrf=CSRF, timezone="America/New_York")
 
     def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:

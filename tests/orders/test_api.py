@@ -181,3 +181,25 @@ def test_orders_are_listed_by_what_is_wrong_with_them(client: Client) -> None:
 
 def test_who_may_not_place_or_read_orders_is_refused(client: Client) -> None:
     assert client.post("/api/v1/orders", json=body(), headers={"x-as": "otto"}).status_code == 403
+
+
+def test_a_machine_reads_back_the_orders_of_its_channels_and_no_others(client: Client) -> None:
+    # `_` is a letter of a channel's name, and in a pattern of the database it would be any letter.
+    for channel in ("web", "we_", "web_b2b", "shop"):
+        assert client.post("/api/v1/orders", json=body(1, 1, channel=channel)).status_code == 200
+    own = {"x-as": "web_only"}
+    assert [one["order_id"] for one in client.get("/api/v1/orders", headers=own).json()] == ["web-1"]
+    assert client.get("/api/v1/orders/web-1", headers=own).json()["promises"]
+    assert {one["order_id"] for one in client.get("/api/v1/orders").json()} == {
+        f"{channel}-1" for channel in ("web", "we_", "web_b2b", "shop")
+    }, "a token without channels may place for all, and reads all"
+    for there_is_none in (
+        client.get("/api/v1/orders/shop-1", headers=own),
+        client.post("/api/v1/orders/shop-1/cancel", json={"reason": "mine"}, headers=own),
+    ):
+        assert (there_is_none.status_code, there_is_none.json()["code"]) == (404, "order_not_found")
+    other = client.post("/api/v1/orders", json=body(2, 1, channel="shop"), headers=own)
+    assert (other.status_code, other.json()["code"]) == (403, "other_channel")
+    assert client.get("/api/v1/orders/web-1/sourcing", headers=own).status_code == 403
+    assert client.get("/api/v1/events", headers=own).status_code == 403
+    assert client.get("/orders", headers=own).status_code == 403

@@ -133,7 +133,7 @@ class TestOpening:
 
     def test_a_product_without_limits_is_unknown(self, kernel: Kernel) -> None:
         open_freezer(kernel)
-        kernel.do(receive(LATE, 10, product_id=MILK, lot_id="L-M1"))
+        kernel.do(receive(LATE, 10, product_id=MILK, lot_id="L-M1", other_class=True))
         tell(kernel, steady, 0, 30)
         kernel.do(opening(from_min=20), at=31)
         assert units(kernel)[LATE] is Verdict.UNKNOWN

@@ -11,13 +11,14 @@ from coldgrid.webkit.visitors import visitor_of
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who a session or token belongs to. `sites` null: all of them."""
+    """Who a session or token belongs to. `sites` or `channels` null: all of them."""
 
     id: str
     name: str
     roles: list[str]
     sites: list[str] | None
     by_token: bool
+    channels: list[str] | None = None
 
 
 @get("/api/v1/me", opt={"action": "access.use_account"}, tags=["access"], summary="Who is asking")
@@ -26,4 +27,7 @@ async def me(request: Request[Any, Any, Any]) -> Caller:
     visitor = visitor_of(request)
     principal = visitor.principal
     sites = None if principal.sites is None else sorted(principal.sites)
-    return Caller(principal.actor_id, visitor.name, sorted(principal.roles), sites, visitor.by_token)
+    channels = None if principal.channels is None else sorted(principal.channels)
+    return Caller(
+        principal.actor_id, visitor.name, sorted(principal.roles), sites, visitor.by_token, channels
+    )

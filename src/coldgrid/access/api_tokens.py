@@ -2,12 +2,14 @@
 
 Invariants
     K1  Only a token's hash is stored; the token is shown once.
-    K2  A token has roles and sites of its own, never a role that signs for a person (`roles.PERSONAL`).
+    K2  A token has roles, sites and channels of its own, never a role that signs for a person
+        (`roles.PERSONAL`).
     K3  A revoked or expired token is refused from the next request on (at most `door.KNOWN_FOR` later).
 """
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import msgspec
@@ -24,11 +26,16 @@ from coldgrid.kernel.tables import Instant, Json, metadata
 from coldgrid.kernel.tx import Tx
 
 LABEL_MAX = 100
+# As orders name theirs (`orders.intake.Channel`).
+CHANNEL = re.compile(r"[a-z][a-z0-9_]{0,19}")
 HASH_LENGTH = 64
 
 
-class TokenIssued(Event, frozen=True, tag="access.token_issued"):
-    """A machine may sign in. `expires_at` is on the system clock; None: until revoked."""
+class TokenIssued(Event, frozen=True, omit_defaults=True, tag="access.token_issued"):
+    """A machine may sign in. `expires_at` is on the system clock; None: until revoked.
+
+    `channels`: those whose orders it may place and read back; None: all.
+    """
 
     token_id: str
     label: str
@@ -36,6 +43,7 @@ class TokenIssued(Event, frozen=True, tag="access.token_issued"):
     roles: list[Role]
     sites: list[str] | None
     expires_at: datetime | None
+    channels: list[str] | None = None
 
 
 class TokenRevoked(Event, frozen=True, tag="access.token_revoked"):
@@ -61,6 +69,7 @@ access_token = sa.Table(
     sa.Column("token_hash", sa.Text, nullable=False),
     sa.Column("roles", Json(list[str]), nullable=False),
     sa.Column("sites", Json(list[str])),
+    sa.Column("channels", Json(list[str])),
     sa.Column("expires_at", Instant),
     sa.Column("issued_by", sa.Text, nullable=False),
     sa.Column("issued_at", Instant, nullable=False),
@@ -85,6 +94,7 @@ def _issue_row(tx: Tx, event: TokenIssued) -> None:
         token_hash=event.token_hash,
         roles=event.roles,
         sites=event.sites,
+        channels=event.channels,
         expires_at=event.expires_at,
         issued_by=tx.actor,
         issued_at=tx.now,
@@ -108,6 +118,7 @@ class ApiToken(msgspec.Struct, frozen=True):
     issued_by: str
     issued_at: datetime
     revoked_at: datetime | None
+    channels: list[str] | None = None
 
     def alive(self, now: datetime) -> bool:
         """Tell whether it is accepted at `now` (system clock)."""
@@ -123,6 +134,7 @@ class IssueToken(Command, frozen=True, tag="access.issue_token"):
     roles: list[Role]
     sites: list[str] | None = None
     expires_at: datetime | None = None
+    channels: list[str] | None = None
 
 
 class RevokeToken(Command, frozen=True, tag="access.revoke_token"):
@@ -143,6 +155,11 @@ def check_token(command: IssueToken) -> None:
         problems.append(Problem(field="roles", message="is empty", fix="Choose what the machine may do"))
     signing = [role for role in command.roles if role in PERSONAL]
     problems += [Problem(field="roles", message=f"{role} is given to people only") for role in signing]
+    wrong = [name for name in command.channels or () if not CHANNEL.fullmatch(name)]
+    fix = "Write it as orders do: small letters, digits and _, as web"
+    problems += [Problem(field="channels", message=f"{name!r} names no channel", fix=fix) for name in wrong]
+    if command.channels == []:
+        problems.append(Problem(field="channels", message="names no channel", fix="Leave it out for all"))
     if command.expires_at is not None and command.expires_at.tzinfo is None:
         problems.append(Problem(field="expires_at", message="has no offset from UTC"))
     if problems:
@@ -162,6 +179,7 @@ def issue_token(tx: Tx, command: IssueToken) -> dict[str, str]:
         roles=sorted(set(command.roles)),
         sites=None if command.sites is None else sorted(set(command.sites)),
         expires_at=command.expires_at,
+        channels=None if command.channels is None else sorted(set(command.channels)),
     )
     tx.record(f"token/{command.token_id}", event, audience=event.sites or ())
     return {"token_id": command.token_id}

@@ -203,7 +203,8 @@ class AccessDoor:
         if token is None:
             return None
         sites = None if token.sites is None else frozenset(token.sites)
-        principal = Principal(token.token_id, frozenset(token.roles), sites)
+        channels = None if token.channels is None else frozenset(token.channels)
+        principal = Principal(token.token_id, frozenset(token.roles), sites, channels)
         return _Known(Visitor(principal=principal, name=token.label, by_token=True), now + KNOWN_FOR)
 
     def on_commit(self, recorded: Sequence[tuple[Entry, Any]]) -> None:

@@ -190,6 +190,7 @@ async def issue(request: Req, db: Db) -> Response[Any]:
             token_hash=hash_token(token),
             roles=_roles(values),
             sites=_sites(values),
+            channels=_last(values, "channels").replace(",", " ").split() or None,
             expires_at=_end_of(_last(values, "expires_on")),
         )
         await run(request, command)

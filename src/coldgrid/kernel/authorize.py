@@ -8,11 +8,15 @@ import msgspec
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who asks: an opaque id, its roles, and the sites it may act at (None: all of them)."""
+    """Who asks: an opaque id, its roles, and the sites it may act at (None: all of them).
+
+    `channels`: those whose orders it may place and read; None: all of them.
+    """
 
     actor_id: str
     roles: frozenset[str] = frozenset()
     sites: frozenset[str] | None = None
+    channels: frozenset[str] | None = None
 
 
 class Resource(msgspec.Struct, frozen=True):

@@ -33,6 +33,8 @@ from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "orders.view"}
+# What an order is and what became of it; the machines that place orders read theirs back.
+FOLLOW = {"action": "orders.follow"}
 LIMIT_MAX = 1_000
 BATCH_MAX = 1_000
 BATCH_MAX_BYTES = 4 * 1024 * 1024
@@ -177,7 +179,7 @@ async def source_again(request: Req, order_id: FromPath[str]) -> Response[bytes]
 # --- Reads ----------------------------------------------------------------------
 
 
-@get("/", opt=VIEW, sync_to_thread=True, summary="Orders, newest first")
+@get("/", opt=FOLLOW, sync_to_thread=True, summary="Orders, newest first")
 def list_orders(
     request: Req,
     db: Db,
@@ -190,14 +192,15 @@ def list_orders(
         raise Invalid(
             [Problem(field="limit", message=f"must be between 1 and {LIMIT_MAX}", fix="ask for fewer")]
         )
-    sites = visitor_of(request).principal.sites
-    return orders_for(db, sites, status=status, unsourced=unsourced, limit=limit)
+    who = visitor_of(request).principal
+    return orders_for(db, who.sites, channels=who.channels, status=status, unsourced=unsourced, limit=limit)
 
 
-@get("/{order_id:str}", opt=VIEW, sync_to_thread=True, summary="One order")
+@get("/{order_id:str}", opt=FOLLOW, sync_to_thread=True, summary="One order")
 def one_order(request: Req, db: Db, order_id: FromPath[str]) -> OrderDetail:
     """Return an order with its promises. Personal data stays sealed."""
-    order = order_for(db, visitor_of(request).principal.sites, order_id)
+    who = visitor_of(request).principal
+    order = order_for(db, who.sites, order_id, who.channels)
     return OrderDetail(order, promises_of(db, order_id))
 
 

@@ -39,6 +39,7 @@ from coldgrid.orders.orders import (
 )
 from coldgrid.orders.reach import CELLS_PER_DEGREE, cell_of
 from coldgrid.orders.sourcing import Unsourceable
+from coldgrid.orders.whose import check_channel
 
 LINES_MAX = 200
 
@@ -188,6 +189,7 @@ def decide_again(order: Order, request: Request) -> PlacedOrder:
 @handles(PlaceOrder, action="orders.place", owner=Owner.NETWORK)
 def place_order(tx: Tx, command: PlaceOrder) -> PlacedOrder:
     """Take, source and promise an order (N1)."""
+    check_channel(tx.principal, command.channel)
     facts = tx.hot(SourcingFacts)
     order_id = command.order_id
     problems = problems_of(command, facts.goods)

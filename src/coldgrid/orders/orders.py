@@ -232,7 +232,8 @@ _ALL = sa.select(orders_order)
 _GET = Statement(_ALL.where(orders_order.c.order_id == sa.bindparam("order_id")), into=Order)
 _NEWEST = _ALL.order_by(orders_order.c.placed_no.desc()).limit(sa.bindparam("most", type_=sa.Integer))
 _AT_SITE = sa.type_coerce(orders_order.c.sites, sa.Text).like(sa.bindparam("at_site", type_=sa.Text))
-_BEFORE = _NEWEST.where(orders_order.c.placed_no < sa.bindparam("before"), _AT_SITE)
+_OF_CHANNEL = orders_order.c.order_id.like(sa.bindparam("of_channel", type_=sa.Text), escape="~")
+_BEFORE = _NEWEST.where(orders_order.c.placed_no < sa.bindparam("before"), _AT_SITE, _OF_CHANNEL)
 _SERVED_BY = ever_promised(orders_order.c.order_id, sa.bindparam("own", expanding=True))
 _IN_STATUS = orders_order.c.status == sa.bindparam("status", type_=Named(OrderStatus))
 _WAITS = sa.and_(_HAS_UNSOURCED, orders_order.c.status.in_(["open", "released"]))
@@ -285,10 +286,11 @@ def get_order(db: Reader, order_id: str) -> Order:
 
 
 class Where(msgspec.Struct, frozen=True):
-    """Which orders by place: with open lines at a site; that one of some sites ever served. None: any."""
+    """Which orders: with open lines at a site; that some sites ever served; of a channel. Empty: any."""
 
     open_at: str = ""
     served_by: Collection[str] | None = None
+    channel: str = ""
 
 
 ANYWHERE = Where()
@@ -306,7 +308,13 @@ def list_orders(
     """The newest orders before a `placed_no`: all, those in a status, or those that wait for goods."""
     at_site = f'%"{where.open_at}"%' if where.open_at else "%"
     served_by = where.served_by
-    wanted: dict[str, Any] = {"before": before, "at_site": at_site, "most": limit}
+    of_channel = f"{where.channel.replace('_', '~_')}-%" if where.channel else "%"
+    wanted: dict[str, Any] = {
+        "before": before,
+        "at_site": at_site,
+        "of_channel": of_channel,
+        "most": limit,
+    }
     if served_by is not None:
         wanted["own"] = sorted(served_by)
     if unsourced:

@@ -22,6 +22,7 @@ from litestar.response import Stream
 from coldgrid.kernel.events import Entry, event_types
 from coldgrid.kernel.log import follow_origin, read
 from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.rejections import Forbidden
 from coldgrid.webkit.choices import check_words, malformed
 from coldgrid.webkit.hub import KEEP_ALIVE, Message
 from coldgrid.webkit.visitors import Visitor, visitor_of
@@ -31,6 +32,12 @@ POLL_S = 0.25
 KEEP_ALIVE_S = 10.0
 WELCOME_S = 5.0
 Req = Request[Any, Any, Any]
+
+
+class FeedHasAllChannels(Forbidden):
+    """The feed holds the orders of every channel, and yours are some."""
+
+    todo = "Read your orders at /api/v1/orders, or ask an admin for a token without channels."
 
 
 class FeedEntry(msgspec.Struct, frozen=True):
@@ -98,6 +105,8 @@ async def events(
     wanted = frozenset(name.strip() for name in types.split(",") if name.strip())
     check_words("types", wanted, event_types())
     visitor = visitor_of(request)
+    if visitor.principal.channels is not None:
+        raise FeedHasAllChannels(yours=sorted(visitor.principal.channels))
     if "text/event-stream" in request.headers.get("accept", ""):
         start = _resumed(request, after)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -56,6 +56,7 @@ class SentCall(msgspec.Struct, frozen=True, array_like=True, gc=False):
     roles: list[str]
     sites: list[str] | None
     key: str
+    channels: list[str] | None = None
 
 
 class Calls(msgspec.Struct, frozen=True, array_like=True, tag="calls"):
@@ -161,8 +162,11 @@ def send_call(no: int, call: Call, key: str) -> SentCall:
     """Return a command as it travels."""
     who = call.principal
     sites = None if who.sites is None else sorted(who.sites)
+    channels = None if who.channels is None else sorted(who.channels)
     body = _encoder.encode(call.command)
-    return SentCall(no, tag_of(type(call.command)), body, who.actor_id, sorted(who.roles), sites, key)
+    return SentCall(
+        no, tag_of(type(call.command)), body, who.actor_id, sorted(who.roles), sites, key, channels
+    )
 
 
 def take_call(sent: SentCall) -> Call:
@@ -179,7 +183,8 @@ def take_call(sent: SentCall) -> Call:
     except (KeyError, msgspec.MsgspecError) as error:
         raise BadFrame(f"{sent.name}: {error}") from error
     sites = None if sent.sites is None else frozenset(sent.sites)
-    return Call(command, Principal(sent.actor, frozenset(sent.roles), sites), sent.key)
+    channels = None if sent.channels is None else frozenset(sent.channels)
+    return Call(command, Principal(sent.actor, frozenset(sent.roles), sites, channels), sent.key)
 
 
 # --- Outcomes ---------------------------------------------------------------------
