@@ -151,6 +151,28 @@ class TestIncidents:
         assert answer.status_code == 409
         assert "Sign the open dispositions" in answer.text
 
+    def test_what_is_to_be_filled_in_stands_before_the_timeline_that_grows(self, client: Client) -> None:
+        text = client.get("/incidents/incident-1").text
+        assert text.index("Add to the record") < text.index("Take the step") < text.index('id="story"')
+
+    def test_the_counts_of_the_menu_are_swapped_when_an_open_page_hears_of_news(
+        self, client: Client, office: Office
+    ) -> None:
+        page = client.get("/decisions").text
+        assert 'hx-get="/menu/badges" hx-trigger="paced" data-on="incident"' in page
+        assert re.search(r'sse-connect="/stream\?topics=decisions%2Cincidents"', page)
+        one = r'<span id="n-{}" hx-swap-oob="true" class="n(?: hot)?">1<span'
+        told = client.get("/menu/badges").text
+        for bar in ("rail", "tab"):
+            for place in ("incidents", "decisions"):
+                assert f'id="n-{bar}-{place}"' in page
+                assert re.search(one.format(f"{bar}-{place}"), told), told
+        send(client, f"/approvals/{approval(office).approval_id}", choice="ATL1-FRZ2", override="false")
+        assert re.search(
+            r'id="n-rail-decisions" hx-swap-oob="true" class="n" hidden>', client.get("/menu/badges").text
+        )
+        assert client.get("/menu/badges", headers={"x-as": "nobody"}).status_code == 401
+
     def test_an_auditor_sees_and_does_nothing(self, client: Client) -> None:
         text = client.get("/incidents/incident-1", headers={"x-as": "aud"}).text
         assert "Take it on" not in text

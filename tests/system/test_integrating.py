@@ -25,6 +25,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     [
         "/api/v1/stock/sites/ATL9/balances",
         "/api/v1/stock/sites/ATL9/holds",
+        "/api/v1/sites/ATL9/sensors",
+        "/api/v1/sites/ATL9/alarms",
+        "/api/v1/sites/ATL9/quarantine",
         "/api/v1/stock/products/NO-SUCH-1/balances",
         "/api/v1/stock/lots/NO-SUCH-LOT/trace",
         "/api/v1/stock/transfers/no-such",

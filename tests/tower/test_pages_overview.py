@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import numpy as np
+import pytest
 
 from coldgrid.kernel.tables import to_micros
-from coldgrid.network.sites import TemperatureClass
+from coldgrid.network.sites import Site, TemperatureClass
 from coldgrid.network.zones import Zone
-from coldgrid.node.overview import AIR, Picture, Point, zone_state
+from coldgrid.node.overview import AIR, Picture, Point, SiteState, zone_state
 from coldgrid.telemetry.newest import Newest, ZoneReading, warmest_by_zone
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor
 from coldgrid.tower import kpis
 from coldgrid.tower.order_counts import WAITING
+from coldgrid.tower.pages import pins_of
 from tests.conftest import T0
+from tests.network.master import site
 
 ZONE = Zone(
     zone_id="ATL1-FRZ1",
@@ -57,6 +61,16 @@ def test_a_freezer_that_is_colder_than_its_band_is_in_range_and_a_chiller_is_not
         lag_min=75.0,
     )
     assert zone_state(chiller, ZoneReading(0.5, T0), None, None).state == "warn"
+
+
+@pytest.mark.parametrize(("unit", "figure", "told"), [("c", "−18.4°", "−18.4 °C"), ("f", "−1.1°", "−1.1 °F")])
+def test_the_map_tells_temperatures_in_the_readers_unit(unit: str, figure: str, told: str) -> None:
+    raw = {name: value for name, value in site().items() if name not in {"kind", "site_kind"}}
+    place = msgspec.convert({**raw, "kind": "dc"}, Site)
+    zone = zone_state(ZONE, ZoneReading(-18.4, T0), None, None)
+    (pin,) = pins_of([SiteState(site=place, zones=[zone], state="warn", incidents=[])], "ATL1", unit)
+    assert pin.figure == figure
+    assert told in pin.told
 
 
 def test_the_warmest_fresh_good_reading_of_an_air_sensor_counts() -> None:

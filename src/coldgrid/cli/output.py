@@ -8,13 +8,13 @@ Rich is loaded by what prints with it: a process that serves prints nothing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coldgrid.kernel.rejections import Invalid, Rejected
+from coldgrid.kernel.rejections import Invalid, Rejected, fact_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +75,7 @@ class Output:
         if self.json:
             sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
             return
-        self.table(["", ""], [(name, getattr(result, name)) for name in result.__struct_fields__])
+        self.table(["", ""], [(name, _cell(getattr(result, name))) for name in result.__struct_fields__])
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print rows: aligned on a terminal, tab-separated in a pipe."""
@@ -95,6 +95,11 @@ class Output:
         results().print(table)
 
 
+def _cell(value: Any) -> Any:
+    """A field of a result: a list as people read it, without brackets; an empty one is shown as none."""
+    return (fact_in_words(value) or None) if isinstance(value, list | tuple | Mapping) else value
+
+
 def print_rejection(rejected: Rejected) -> None:
     """Say what is wrong, where, and what to do."""
     _tell(f"[crit]{_escaped(rejected.title)}[/]")
@@ -104,7 +109,7 @@ def print_rejection(rejected: Rejected) -> None:
             fix = f" [dim]({_escaped(problem.fix)})[/]" if problem.fix else ""
             _tell(f"  {_escaped(place)}: {_escaped(problem.message)}{fix}")
     for name, value in rejected.facts.items():
-        _tell(f"  [dim]{name}[/] {_escaped(str(value))}")
+        _tell(f"  [dim]{name}[/] {_escaped(fact_in_words(value))}")
     if rejected.todo:
         _tell(f"[accent]{_escaped(rejected.todo)}[/]")
 

@@ -39,17 +39,17 @@ class Rejected(Exception):
         return _RULE_NUMBERS.sub("", rule.replace("\n", " "))
 
     def __str__(self) -> str:
-        told = ", ".join(f"{name}={_words(value)}" for name, value in self.facts.items())
+        told = ", ".join(f"{name}={fact_in_words(value)}" for name, value in self.facts.items())
         return f"{self.title} ({told})" if told else self.title
 
 
-def _words(fact: object) -> str:
+def fact_in_words(fact: object) -> str:
     """A fact as people read it: no brackets and quotes of the language that the program is written in."""
     if isinstance(fact, Mapping):
-        return ", ".join(f"{name} {_words(value)}" for name, value in fact.items())
+        return ", ".join(f"{name} {fact_in_words(value)}" for name, value in fact.items())
     if isinstance(fact, list | tuple):
         apart = "; " if any(isinstance(one, Mapping) for one in fact) else ", "
-        return apart.join(_words(one) for one in fact)
+        return apart.join(fact_in_words(one) for one in fact)
     return str(fact)
 
 

@@ -143,9 +143,8 @@ def ask(folder: Path, errand: str, asked: Asked, within_s: float = 60.0) -> Answ
 
 def in_words(rejected: Rejected) -> str:
     """Return a refusal as lines for a terminal: each wrong field with what is wrong and the fix."""
-    lines = [f"{rejected} {rejected.todo}".strip()]
-    if isinstance(rejected, Invalid):
-        lines += [
-            f"{one.field}: {one.message}{f': {one.fix}' if one.fix else ''}" for one in rejected.problems
-        ]
+    if not isinstance(rejected, Invalid):
+        return f"{rejected} {rejected.todo}".strip()
+    lines = [f"{rejected.title} {rejected.todo}".strip()]
+    lines += [f"{one.field}: {one.message}{f': {one.fix}' if one.fix else ''}" for one in rejected.problems]
     return "\n".join(lines)

@@ -236,6 +236,15 @@ def _badge(db: Reader, visitor: Visitor) -> Badge | None:
 
 
 register_nav(
-    NavItem(group="", label="Decisions", href="/decisions", icon="inbox", badge=_badge, order=30, phone=True)
+    NavItem(
+        group="",
+        label="Decisions",
+        href="/decisions",
+        icon="inbox",
+        badge=_badge,
+        order=30,
+        phone=True,
+        topic="incidents",
+    )
 )
 handlers = [inbox, inbox_list, decision_page, override, approval_page, decide, budget_page]

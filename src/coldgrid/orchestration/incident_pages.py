@@ -288,7 +288,16 @@ def _badge(db: Reader, visitor: Visitor) -> Badge | None:
 
 
 register_nav(
-    NavItem(group="", label="Incidents", href="/incidents", icon="bell", badge=_badge, order=20, phone=True)
+    NavItem(
+        group="",
+        label="Incidents",
+        href="/incidents",
+        icon="bell",
+        badge=_badge,
+        order=20,
+        phone=True,
+        topic="incidents",
+    )
 )
 handlers = [
     incidents_page,

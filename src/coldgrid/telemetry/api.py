@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.rejections import Invalid, Problem
+from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone
 from coldgrid.telemetry import alarms, decoding, export, health, panels, store
 from coldgrid.telemetry.alarm_rules import Alarm
@@ -136,6 +137,7 @@ def _by_line(problem: Problem, media_type: str, body: bytes) -> Problem:
 @get("/api/v1/sites/{site_id:str}/sensors", opt=READ, tags=TAGS, sync_to_thread=True)
 def sensors(db: Db, site_id: FromPath[str]) -> list[SensorHealth]:
     """List a site's sensors with their newest readings and counts."""
+    get_site(db, site_id)
     last, counts = store.last_readings(db, site_id), health.health_of_site(db, site_id)
     return [
         SensorHealth(sensor, last.get(sensor.sensor_id), counts.get(sensor.sensor_id, {}))
@@ -146,12 +148,14 @@ def sensors(db: Db, site_id: FromPath[str]) -> list[SensorHealth]:
 @get("/api/v1/sites/{site_id:str}/quarantine", opt=READ, tags=TAGS, sync_to_thread=True)
 def quarantine(db: Db, site_id: FromPath[str], limit: Most = 100) -> list[health.Quarantined]:
     """List readings and messages of a site that could not be used, newest first."""
+    get_site(db, site_id)
     return health.quarantined(db, site_id, limit)
 
 
 @get("/api/v1/sites/{site_id:str}/alarms", opt=READ, tags=TAGS, sync_to_thread=True)
 def open_alarms(db: Db, site_id: FromPath[str]) -> list[Alarm]:
     """List a site's alarms that are not over, newest first."""
+    get_site(db, site_id)
     return alarms.open_alarms_of_site(db, site_id)
 
 

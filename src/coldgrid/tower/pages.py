@@ -21,6 +21,7 @@ from coldgrid.orders.orders import find_order
 from coldgrid.stock.hold_book import open_holds
 from coldgrid.tower import kpis
 from coldgrid.webkit.commands import see_other
+from coldgrid.webkit.formats import in_unit, number, temperature
 from coldgrid.webkit.maps import Pin, is_beyond, labelled, project
 from coldgrid.webkit.shell import NavItem, fragment, page, register_nav
 from coldgrid.webkit.visitors import Db, Visitor, visitor_of
@@ -39,7 +40,8 @@ def _seen(picture: Picture, visitor: Visitor) -> list[SiteState]:
     return sorted(shown, key=lambda s: (RANK[s.state], s.site.site_id))
 
 
-def _pins(sites: list[SiteState], selected: str) -> list[Pin]:
+def pins_of(sites: list[SiteState], selected: str, unit: str = "c") -> list[Pin]:
+    """The sites as pins, the selected one among them. `unit`: what the reader's temperatures show in."""
     shown = sites[:PINS_MAX] + [s for s in sites[PINS_MAX:] if s.site.site_id == selected]
     ordered = sorted(shown, key=lambda s: s.site.site_id)
     points = [project(s.site.lat, s.site.lon) for s in ordered]
@@ -47,7 +49,8 @@ def _pins(sites: list[SiteState], selected: str) -> list[Pin]:
     for state, (x, y) in zip(ordered, points, strict=True):
         worst = state.worst
         air_c = worst.air_c if worst is not None else None
-        figure = "no data" if air_c is None else f"{air_c:.1f}°"
+        figure = "no data" if air_c is None else f"{number(in_unit(air_c, unit))}°"
+        air = "no data" if air_c is None else temperature(air_c, unit)
         place = f"{state.site.city}, {state.site.region}"
         pins.append(
             Pin(
@@ -57,7 +60,7 @@ def _pins(sites: list[SiteState], selected: str) -> list[Pin]:
                 y=y,
                 state=state.state,
                 figure=figure,
-                told=f"{state.site.site_id} {place}, {figure}, {WORDS[state.state].lower()}",
+                told=f"{state.site.site_id} {place}, {air}, {WORDS[state.state].lower()}",
                 href=f"/?site={state.site.site_id}",
                 selected=state.site.site_id == selected,
                 beyond=is_beyond(x, y),
@@ -105,7 +108,7 @@ def tower_page(request: Req, db: Db, site: FromQuery[str] = "", zone: FromQuery[
         title="Control tower",
         nav="/",
         topics=topics,
-        pins=_pins(sites, chosen.site.site_id if chosen else ""),
+        pins=pins_of(sites, chosen.site.site_id if chosen else "", visitor.unit),
         kpis=_figures(db, picture, sites),
         **_incidents(request, db),
         not_shown=max(0, len(sites) - PINS_MAX),
@@ -125,8 +128,9 @@ def figures(request: Req, db: Db) -> Response[str]:
 @get("/tower/map", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def network_map(request: Req, db: Db, site: FromQuery[str] = "") -> Response[str]:
     """The map alone."""
-    sites = _seen(overview_of(request).picture(), visitor_of(request))
-    return fragment(request, "tower/_map.html", db, pins=_pins(sites, site))
+    visitor = visitor_of(request)
+    sites = _seen(overview_of(request).picture(), visitor)
+    return fragment(request, "tower/_map.html", db, pins=pins_of(sites, site, visitor.unit))
 
 
 @get("/tower/incidents", opt=VIEW, include_in_schema=False, sync_to_thread=True)

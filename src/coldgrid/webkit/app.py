@@ -120,6 +120,7 @@ def create_app(
         docs_page.api_page,
         docs_page.openapi_document,
         preferences.choose,
+        preferences.badges,
         preferences.menu,
     ]
     return Litestar(

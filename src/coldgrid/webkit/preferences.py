@@ -12,7 +12,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 
 from coldgrid.webkit.commands import form_values, see_other
-from coldgrid.webkit.shell import page
+from coldgrid.webkit.shell import fragment, page
 from coldgrid.webkit.visitors import Db, came_from, visitor_of
 
 CHOICES = {"theme": ("light", "dark", "system"), "unit": ("c", "f")}
@@ -49,6 +49,12 @@ async def choose(request: Request[Any, Any, Any]) -> Response[Any]:
                 )
             )
     return response
+
+
+@get("/menu/badges", include_in_schema=False, sync_to_thread=True)
+def badges(request: Request[Any, Any, Any], db: Db) -> Response[str]:
+    """Show the counts of the navigation again, for a page that hears of news."""
+    return fragment(request, "webkit/badges.html", db)
 
 
 @get("/menu", include_in_schema=False, sync_to_thread=True)

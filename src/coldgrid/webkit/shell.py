@@ -44,7 +44,8 @@ class Badge(msgspec.Struct, frozen=True):
 class NavItem(msgspec.Struct, frozen=True, kw_only=True):
     """One place in the navigation. `roles` None: everybody. `phone`: also on a phone's bottom bar.
 
-    `shown` tells whether there is anything to see there; without it there always is.
+    `shown` tells whether there is anything to see there; without it there always is. `topic`: where news of
+    the badge's count is told; a page that is live follows it.
     """
 
     group: str
@@ -56,6 +57,7 @@ class NavItem(msgspec.Struct, frozen=True, kw_only=True):
     order: int = 100
     phone: bool = False
     shown: Callable[[Reader], bool] | None = None
+    topic: str = ""
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,6 +208,9 @@ def render(request: Req, template: str, context: Mapping[str, Any]) -> str:
     if visitor.known and (everywhere := app.get("shell_topics")):
         # What the shell itself shows live, it shows live on every page.
         shown_with["topics"] = (*shown_with["topics"], *everywhere)
+    if visitor.known and shown_with["topics"]:
+        counted = [item.topic for item in nav_for(visitor) if item.badge and item.topic]
+        shown_with["topics"] = tuple(dict.fromkeys((*shown_with["topics"], *counted)))
     return jinja.get_template(template).render(shown_with)
 
 
