@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from html import unescape
 
 import pytest
@@ -13,7 +14,7 @@ from coldgrid.evidence.pack_form import REPORT_HTML, REPORT_PDF
 from coldgrid.evidence.parts import PackTable
 from coldgrid.evidence.report import tables_of
 from coldgrid.network.profile import NameNetwork, ShownUnit
-from coldgrid.webkit.formats import with_fahrenheit
+from coldgrid.webkit.formats import true_minus, with_fahrenheit
 from tests.conftest import T0, Kernel
 from tests.evidence.conftest import TOWER, fill, packed
 
@@ -70,3 +71,9 @@ def test_columns_and_sentences_of_tables_have_it_beside_them_too() -> None:
 )
 def test_a_sentence_keeps_its_recorded_degrees(text: str, told: str) -> None:
     assert with_fahrenheit(text) == told
+
+
+def test_a_table_says_what_the_files_say_in_words_and_with_a_true_minus() -> None:
+    rows = [["within_limits", "above -18 °C for 9 min", "web-1121-00013"]]
+    [told] = tables_of([PackTable("Units", ["Verdict", "Why", "Order"], rows)], T0.tzinfo or UTC, true_minus)
+    assert told["rows"] == [["within limits", "above −18 °C for 9 min", "web-1121-00013"]]

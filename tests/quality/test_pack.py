@@ -83,7 +83,7 @@ def test_the_pack_of_a_unit_tells_of_nobody_elses_goods_and_of_instants_the_repo
     assert isinstance(shipped.rows[0][4], datetime)
     assert isinstance(signed.rows[0][7], datetime)
     assert isinstance(by_hand.rows[0][0], datetime)
-    assert "UTC" in exposed.note
+    assert "2026-03-01 03:20:00 EST" in exposed.note, "by the clock of the site, as all of the report"
 
 
 @pytest.mark.parametrize("kind", ["unit", "lot"])

@@ -5,6 +5,7 @@ The PDF needs the optional typesetter (extra `pdf`); without it a pack has the p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cache
@@ -21,10 +22,12 @@ from coldgrid.evidence.pack_form import DisclosedText, PackedLog
 from coldgrid.evidence.parts import PackLimit, PackMoment, PackSeries, PackSubject, PackTable
 from coldgrid.evidence.tiles import KeptHead
 from coldgrid.kernel.events import Entry
-from coldgrid.webkit.formats import in_unit, with_fahrenheit
+from coldgrid.webkit.formats import in_unit, true_minus, with_fahrenheit
 
 # What a sentence becomes on its way to the page.
 Say = Callable[[str], str]
+# A verdict or an outcome as the files have it: `within_limits`. The page says it in words.
+_WIRE_NAME = re.compile(r"[a-z]+(_[a-z]+)+")
 LISTED_MAX = 300  # entries listed on the page; all of them are in the files
 
 KINDS = {"incident": "Incident", "unit": "Handling unit", "lot": "Lot"}
@@ -86,7 +89,7 @@ def render_pdf(report: Report) -> bytes | None:
 
 def view(report: Report) -> dict[str, Any]:
     """Return what both pages show, as text, lists and numbers."""
-    say = with_fahrenheit if report.fahrenheit else str
+    say = with_fahrenheit if report.fahrenheit else true_minus
     return {
         "units": say_units(fahrenheit=report.fahrenheit),
         "title": f"{KINDS[report.subject.kind]} {report.subject.id}",
@@ -144,7 +147,7 @@ def _line(series: PackSeries, number: int, say: Say) -> dict[str, Any]:
 
 def _range(low: float, high: float, unit: str, say: Say) -> str:
     told = f"{_number(low)} to {_number(high)} {unit}"
-    if unit != "°C" or say is str:
+    if unit != "°C" or say is not with_fahrenheit:
         return told
     return f"{told} ({_number(in_unit(low, 'f'))} to {_number(in_unit(high, 'f'))} °F)"
 
@@ -178,11 +181,13 @@ def _table(table: PackTable, zone: tzinfo, say: Say) -> dict[str, Any]:
 def _cell(value: object, zone: tzinfo, column: str, say: Say) -> str:
     if value is None:
         return ""
-    if isinstance(value, float) and column.endswith("°C") and say is not str:
+    if isinstance(value, float) and column.endswith("°C") and say is with_fahrenheit:
         return f"{value} ({_number(in_unit(value, 'f'))} °F)"
     if isinstance(value, datetime):
         return _local(value, zone)
-    return say(value) if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return value.replace("_", " ") if _WIRE_NAME.fullmatch(value) else say(value)
+    return str(value)
 
 
 def _moment(moment: PackMoment, zone: tzinfo, say: Say) -> dict[str, str]:

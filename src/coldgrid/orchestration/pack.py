@@ -16,6 +16,7 @@ from coldgrid.evidence.parts import (
 )
 from coldgrid.kernel.events import encode
 from coldgrid.kernel.reading import Reader
+from coldgrid.orchestration.approval_rules import ApprovalStatus
 from coldgrid.orchestration.approvals import approvals_of
 from coldgrid.orchestration.decisions import Decision, decisions_about
 from coldgrid.orchestration.incidents import Incident, IncidentNotFound, get_incident
@@ -69,6 +70,21 @@ def _moments(db: Reader, incident: Incident) -> Iterable[PackMoment]:
 
 
 def _tables(db: Reader, incident: Incident) -> Iterable[PackTable]:
+    yield PackTable(
+        "The incident",
+        ["What", "Where", "Severity", "State", "Opened", "Closed", "Owner"],
+        [
+            [
+                incident.title,
+                incident.zone_id or incident.site_id,
+                incident.severity.value,
+                incident.status.value,
+                incident.opened_at,
+                incident.closed_at,
+                incident.owner,
+            ]
+        ],
+    )
     pages = pages_of(db, incident.incident_id)
     if pages:
         yield PackTable(
@@ -91,14 +107,15 @@ def _tables(db: Reader, incident: Incident) -> Iterable[PackTable]:
     if approvals:
         yield PackTable(
             "Approvals",
-            ["About", "Asked", "Role", "Decided", "By", "Choice", "Reason"],
+            ["About", "Asked", "Role", "State", "Since", "By", "Choice", "Reason"],
             [
                 [
                     approval.decision.kind.replace("_", " "),
                     approval.requested_at,
                     approval.role,
+                    approval.status.value,
                     approval.decided_at,
-                    approval.decided_by,
+                    "" if approval.status is ApprovalStatus.LAPSED else approval.decided_by,
                     approval.choice,
                     approval.reason,
                 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from coldgrid.evidence.parts import (
 )
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.reading import Reader
+from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone
 from coldgrid.orchestration.incidents import IncidentNotFound, get_incident
 from coldgrid.quality.assessing import Goods, goods_of
@@ -188,10 +190,16 @@ def _exposed(db: Reader, subject: PackSubject, excursion: Excursion) -> PackTabl
             for unit in _units(db, subject, excursion)
         ],
         note=(
-            f"From the last good reading, {excursion.from_at:%Y-%m-%d %H:%M:%S} UTC, on. The peak is "
+            f"From the last good reading, {_local(db, excursion)}, on. The peak is "
             "the warm edge of the estimated product; the verdict is of the readings, not of the goods."
         ),
     )
+
+
+def _local(db: Reader, excursion: Excursion) -> str:
+    """When an excursion began, by the clock of its site, as the page around it tells times."""
+    zone = ZoneInfo(get_site(db, excursion.site_id).timezone)
+    return f"{excursion.from_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _shipped(db: Reader, subject: PackSubject, excursion: Excursion) -> PackTable:
