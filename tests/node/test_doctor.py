@@ -262,6 +262,18 @@ def test_a_tower_that_was_put_back_and_not_begun_anew_fails(host: Path) -> None:
     assert look(host).failed() == ["database: put back"]
 
 
+def test_sealed_readings_that_are_lost_warn_and_are_counted(host: Path) -> None:
+    assert look(host).level("readings") == "ok"
+    change(
+        host,
+        "INSERT INTO telemetry_wanted"
+        " (hash, sensor_id, day, block_no, site_id, readings, first_us, last_us, lost_at)"
+        " VALUES ('aa', 'ATL1-FRZ1-T1', 9, 0, 'ATL1', 60, 777600000000, 781140000000, 1)",
+    )
+    finding = look(host).findings["readings"]
+    assert (finding["level"], finding["found"]) == ("warn", "60 in 1 sealed blocks of ATL1 are lost")
+
+
 def test_a_process_that_holds_the_database_and_does_not_answer_is_named(host: Path) -> None:
     (host / "errands").mkdir()
     with (host / "tower.db.lock").open("w") as held:

@@ -22,10 +22,13 @@ from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.settings import Settings
 from coldgrid.node import history_pages
+from coldgrid.telemetry.blocks import DAY_US
+from coldgrid.telemetry.history_files import day_of
 from coldgrid.webkit.app import Services, create_app
 from coldgrid.webkit.visitors import Connection, Visitor
 from tests.conftest import Kernel
 from tests.telemetry.cold_room import AIR, AIR_2, feed
+from tests.telemetry.losing import lose
 from tests.telemetry.test_history import DAY, Duty
 from tests.telemetry.test_seal import MIDNIGHT_MIN, a_day
 from tests.webkit.browser import chromium, looks, serving, visiting
@@ -60,6 +63,7 @@ def app_with(folder: Path, *, history: bool = True) -> Iterator[Litestar]:
         feed(kernel, [(AIR, NEXT + i, -10.0) for i in range(6)], NEXT + 6)
         kernel.advance(40 * 60)
         duty.round()
+        lose(kernel.decider, "ATL1", AIR_2, day_of(DAY) * DAY_US)
     service = DeciderService(kernel.decider, lambda due: 3_600.0, lambda: False)
     service.start()
 
@@ -150,6 +154,14 @@ def test_a_day_without_files_says_so_and_names_who_is_missing(client: TestClient
     text = client.get("/history", params={"day": str(WARM_DAY + timedelta(days=1))}).text
     assert "No file of the history has readings of this day" in text
     assert "Nothing of this day from ATL1" in text
+
+
+def test_lost_readings_are_named_on_their_day_to_who_has_the_site(client: TestClient[Litestar]) -> None:
+    told = f"Lost readings of this day from {AIR_2}"
+    day = {"day": str(DAY)}
+    assert told in client.get("/history", params=day).text
+    assert "Lost readings" not in client.get("/history", params=day, headers={"x-as": "cleo"}).text
+    assert "Lost readings" not in client.get("/history").text
 
 
 def test_a_site_is_seen_by_whoever_has_it(client: TestClient[Litestar]) -> None:

@@ -23,6 +23,8 @@ from coldgrid.sync.abiding import abide
 from coldgrid.sync.messages import Blocks, Code
 from coldgrid.sync.receiving import forget_link
 from coldgrid.telemetry import archive, arriving, parcels
+from coldgrid.telemetry.blocks import DAY_US
+from coldgrid.telemetry.losses import losses
 from coldgrid.telemetry.seal import SealBlocks
 from coldgrid.tower.recovery import recover
 from tests.conftest import Kernel, sqlite_kernel
@@ -311,3 +313,35 @@ def test_air_of_a_lost_block_is_unknown(lossy: tuple[Tower, Node]) -> None:
     air = ZoneAir(tower.kernel.reader(), zone, at(0), at(50)).air("", GRACE_LEAST_MIN)
     there = air.known[np.searchsorted(air.at_us, [micros(5), micros(25), micros(45)], side="right") - 1]
     assert there.tolist() == [True, False, True]
+
+
+def test_a_loss_is_told_with_its_sensor_its_time_and_its_readings(lossy: tuple[Tower, Node]) -> None:
+    tower, node = lossy
+    db = tower.kernel.reader()
+    assert losses(db) == []
+    loses(node, 1)
+    node.talk()
+    node.talk()
+    [loss] = losses(db, "ATL1")
+    assert (loss.zone_id, loss.sensor_id, loss.readings) == ("ATL1-FRZ1", AIR, 10)
+    assert (loss.from_at, loss.to_at) == (at(20), at(29))
+    assert losses(db, "SEA1") == []
+    day = micros(0) // DAY_US
+    assert losses(db, None, day, day) == [loss]
+    assert losses(db, None, day + 1, day + 1) == []
+
+
+def test_readings_that_came_before_their_block_was_lost_are_no_loss(kernel: Kernel) -> None:
+    tower = Tower(kernel)
+    tower.lets_go_of("ATL1")
+    with sqlite_kernel() as own:
+        node = Node(tower, own)
+        node.talk()
+        feed(own, steady(0, 10))
+        node.talk()
+        own.do(SealBlocks(site_id="ATL1", cause_id="inc-1", sensor_ids=(AIR,)))
+        loses(node, 0)
+        node.talk()
+        node.talk()
+        assert arriving.count_lost(tower.kernel.reader(), "ATL1") == 1
+        assert losses(tower.kernel.reader()) == []

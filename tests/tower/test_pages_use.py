@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, expect
 
+from coldgrid.kernel.tables import to_micros
 from coldgrid.orchestration.incidents import open_incidents
 from coldgrid.stock.inventory import units_in_zone
+from tests.telemetry.losing import lose
 from tests.tower.browser import Shown, as_person
-from tests.webkit.browser import DESKTOP
+from tests.webkit.browser import DESKTOP, PHONE
 
 ZONE = "ATL1-FRZ1"
 
@@ -108,3 +110,16 @@ def test_an_incident_is_as_serious_in_the_same_words_on_every_page_that_shows_it
             "section[aria-label='The incident'] header"
         )
         expect(header).to_contain_text(incident.severity.word)
+
+
+def test_a_site_names_the_readings_that_it_lost(browser: Browser, shown: Shown) -> None:
+    last_week_us = to_micros(shown.night.host.instant) - 7 * 86_400_000_000
+    shown.night.tower.service.call(lambda decider: lose(decider, "ATL1", f"{ZONE}-T1", last_week_us)).result()
+    with as_person(browser, shown, "quinn", viewport=PHONE) as visit:
+        page = visit.open("/sites/ATL1")
+        lost = page.get_by_role("region", name="Readings that are lost").first
+        expect(lost).to_contain_text(f"{ZONE}-T1")
+        expect(lost).to_contain_text("60")
+        assert visit.violations() == []
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert "Readings that are lost" not in visit.open("/sites/CLT1").content()

@@ -28,6 +28,7 @@ CHECKS = (
     doctor_host.check_time_zones,
     doctor_host.check_disk,
     doctor_data.check_database,
+    doctor_data.check_readings,
     doctor_data.check_signing_key,
     doctor_data.check_certificates,
     doctor_people.check_on_call,

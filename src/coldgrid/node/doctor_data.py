@@ -25,6 +25,7 @@ from coldgrid.node.upgrade import look
 from coldgrid.sync import authority as ca
 from coldgrid.sync.identity_files import NotEnrolled, open_identity, read_private
 from coldgrid.sync.node_port import CHAIN_SUFFIX
+from coldgrid.telemetry.losses import losses
 
 WAL_WARN_BYTES = 256 * 1024 * 1024
 CHECKED_BYTES = 1024 * 1024 * 1024
@@ -167,6 +168,31 @@ def _rebuilt(patient: Patient) -> Finding:
         )
     told = f"every table equals the log; {past.entries:,} entries and {past.checkpoints:,} checkpoints verify"
     return ok("database: rebuild", told)
+
+
+# --- Readings -----------------------------------------------------------------------
+
+
+def check_readings(patient: Patient) -> Iterator[Finding]:
+    """Look whether sealed readings of nodes are lost, or wait to come."""
+    path = patient.database
+    if patient.role == "node" or (path is not None and not path.is_file()):
+        return
+    try:
+        with open_database(patient.settings.database).reader() as connection:
+            found = losses(Reads(connection))
+    except (DriverError, OSError):  # damaged, or of another release: the check of the database says so
+        return
+    if not found:
+        yield ok("readings", "no sealed reading of a node is known to be lost")
+        return
+    sites = ", ".join(sorted({one.site_id for one in found}))
+    yield warn(
+        "readings",
+        f"{sum(one.readings for one in found):,} in {len(found):,} sealed blocks of {sites} are lost",
+        "Their nodes do not have them any more, and they never came here: that time counts as unseen.",
+        "The site's page names them. Where another disk has them put it back: they are asked for again.",
+    )
 
 
 # --- Signing key --------------------------------------------------------------------

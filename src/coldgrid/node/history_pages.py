@@ -19,6 +19,7 @@ from coldgrid.kernel.settings import Settings
 from coldgrid.node.history import open_store
 from coldgrid.telemetry import history
 from coldgrid.telemetry.history_files import date_of, day_of
+from coldgrid.telemetry.losses import losses
 from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, visitor_of
@@ -116,6 +117,8 @@ def day_page(
     begin = min(max(0, first), max(0, len(chosen) - 1)) // ROWS_PER_PAGE * ROWS_PER_PAGE
     asked = date.fromisoformat(found.date)
     older, newer = _neighbours(days, day_of(asked))
+    allowed = visitor_of(request).principal.sites
+    lost = losses(db, None, day_of(asked), day_of(asked))
     return page(
         request,
         "node/history.html",
@@ -123,6 +126,7 @@ def day_page(
         title="Fleet's day",
         nav="/history",
         report=found,
+        lost=[one for one in lost if allowed is None or one.site_id in allowed],
         asked=asked,
         rows=chosen[begin : begin + ROWS_PER_PAGE],
         first=begin,

@@ -126,6 +126,17 @@ _MISSING = Statement(
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=MissingBlock,
 )
+_LOST = Statement(
+    sa.select(
+        telemetry_wanted.c.site_id, *(telemetry_wanted.c[name] for name in MissingBlock.__struct_fields__)
+    )
+    .where(
+        telemetry_wanted.c.lost_at.is_not(None),
+        telemetry_wanted.c.day >= sa.bindparam("from_day"),
+        telemetry_wanted.c.day <= sa.bindparam("to_day"),
+    )
+    .order_by(telemetry_wanted.c.day.desc(), telemetry_wanted.c.sensor_id, telemetry_wanted.c.block_no)
+)
 _HOW_MANY = Statement(
     sa.select(sa.func.count(), sa.func.sum(telemetry_wanted.c.readings)).where(
         telemetry_wanted.c.site_id == sa.bindparam("site_id")
@@ -180,6 +191,13 @@ def count_lost(db: Reader, site_id: str) -> int:
 def missing_blocks(db: Reader, site_id: str, limit: int) -> list[MissingBlock]:
     """Return the blocks of a site that are vouched for and not here, the newest days first."""
     return db.all(_MISSING, site_id=site_id, count=limit)
+
+
+def lost_blocks(db: Reader, from_day: int = 0, to_day: int = 2**31) -> list[tuple[str, MissingBlock]]:
+    """Return (site, block) of the blocks that were given up, the newest days first, both days included."""
+    return [
+        (site_id, MissingBlock(*rest)) for site_id, *rest in db.all(_LOST, from_day=from_day, to_day=to_day)
+    ]
 
 
 def missing(db: Reader, site_id: str) -> tuple[int, int]:

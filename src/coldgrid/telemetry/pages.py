@@ -1,4 +1,4 @@
-"""What telemetry shows on other rooms' pages: a zone's defrost plan."""
+"""What telemetry shows on other rooms' pages: a zone's defrost plan, and readings of a site that are lost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from litestar.types import ControllerRouterHandler
 from markupsafe import Markup
 
 from coldgrid.telemetry.defrosts import plan_of_zone
+from coldgrid.telemetry.losses import losses
 from coldgrid.webkit.shell import PanelContext, register_panel
+
+LOSSES_SHOWN = 10
 
 
 def _defrost(c: PanelContext) -> Markup:
@@ -14,5 +17,15 @@ def _defrost(c: PanelContext) -> Markup:
     return c.render("telemetry/_defrost.html", plan=plan_of_zone(c.db, c.about["zone"].zone_id))
 
 
+def _losses(c: PanelContext) -> Markup | None:
+    """Show a site's lost readings; of what is whole it says nothing."""
+    found = losses(c.db, c.about["site"].site_id)
+    if not found:
+        return None
+    more = max(0, len(found) - LOSSES_SHOWN)
+    return c.render("telemetry/_losses.html", losses=found[:LOSSES_SHOWN], more=more)
+
+
+register_panel("site", "main", _losses, order=30)
 register_panel("network_zone", "side", _defrost, order=40)
 handlers: list[ControllerRouterHandler] = []
