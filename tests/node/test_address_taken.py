@@ -13,6 +13,7 @@ import pytest
 
 from coldgrid.adapters.address import AddressTaken, check_address
 from coldgrid.kernel.database import SqliteDatabase
+from coldgrid.tower.demo.network import serve_network
 from tests.ports import free_port
 
 
@@ -37,6 +38,15 @@ def test_an_address_that_is_served_is_refused_until_it_is_free(listener: socket.
         check_address(host, port)
     listener.close()
     check_address(host, port)
+
+
+def test_the_demo_network_names_the_port_that_is_served_and_makes_nothing(
+    listener: socket.socket, tmp_path: Path
+) -> None:
+    taken = listener.getsockname()[1]
+    with pytest.raises(AddressTaken, match=f":{taken}"):
+        serve_network({}, folder=tmp_path / "network", port=free_port(), tower_port=taken)
+    assert not (tmp_path / "network").exists()
 
 
 def test_a_demo_at_an_address_that_is_served_says_so_and_makes_nothing(

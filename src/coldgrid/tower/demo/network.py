@@ -20,6 +20,7 @@ import structlog
 from coldgrid.access.api_tokens import IssueToken
 from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.access.roles import Role
+from coldgrid.adapters.address import AddressTaken, check_address
 from coldgrid.adapters.gateway import Gateway
 from coldgrid.adapters.wan_switch import WanSwitch
 from coldgrid.kernel import log
@@ -332,10 +333,22 @@ def seed(database: Path, began: datetime) -> dict[str, Places]:
     return each
 
 
+class DemoAddressTaken(AddressTaken):
+    """Another process serves at an address that the demo network needs."""
+
+    todo = "Stop that process, or choose other ports: coldgrid network-demo --port 8190 --tower-port 8180."
+
+
 def serve_network(environment: Mapping[str, str], *, folder: Path, port: int, tower_port: int) -> None:
-    """Run the demo until it is asked to stop."""
+    """Run the demo until it is asked to stop.
+
+    Raises:
+        DemoAddressTaken: something serves at one of its ports, and would be taken for the demo's own.
+    """
     began_s = time.monotonic()
     settings = load_settings({}, host=HOST, port=port)
+    for one in (port, *range(tower_port, tower_port + 2 + 2 * len(SITES))):
+        check_address(HOST, one, DemoAddressTaken)
     configure_logs("warning", json=False)
     demo = NetworkDemo(folder, tower_port)
     try:
