@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from hmac import new as hmac
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -59,6 +60,21 @@ def test_a_receiver_can_check_what_it_got() -> None:
         "timestamp": T0.isoformat(),
         "data": {"incident_id": "i1"},
     }
+
+
+def test_the_documented_receiver_takes_what_we_sign_and_nothing_else() -> None:
+    printed = (Path(__file__).parents[2] / "docs/notifications.md").read_text()
+    names: dict[str, Any] = {"__name__": "receiver"}
+    exec(printed.split("```python\n")[1].split("```")[0], names)
+    verified = names["verified"]
+    with http_server(ok) as (port, requests):
+        channel(allow_private=True).send(hook(f"http://127.0.0.1:{port}/in"), "page-1")
+    [request] = requests
+    secret, now_s = f"whsec_{b64encode(b'k' * 32).decode()}", T0.timestamp()
+    assert verified(request.headers, request.body, secret, now_s)
+    assert not verified(request.headers, request.body + b" ", secret, now_s)
+    assert not verified({**request.headers, "webhook-id": "page-2"}, request.body, secret, now_s)
+    assert not verified(request.headers, request.body, secret, now_s + 301)
 
 
 @pytest.mark.parametrize(

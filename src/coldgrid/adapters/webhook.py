@@ -95,7 +95,7 @@ class WebhookChannel:
         payload = effect.payload
         parts = self._checked(str(payload.get("url") or payload.get("to") or ""))
         now = self._now()
-        about = {name: told for name, told in payload.items() if name not in {"to", "url"}}
+        about = {name: told for name, told in payload.items() if name not in {"to", "url", "type"}}
         told = {
             "type": payload.get("type", "page"),
             "timestamp": now.isoformat(),

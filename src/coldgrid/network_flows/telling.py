@@ -228,6 +228,7 @@ def _send(tx: Tx, notice: Notice, order: Order) -> None:
     channel, address = way
     payload = {
         "to": address,
+        "type": "order.notice",
         "subject": message.subject,
         "text": message.text,
         "kind": notice.kind.value,

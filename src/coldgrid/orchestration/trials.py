@@ -78,7 +78,13 @@ def try_contact(tx: Tx, command: TryContact) -> dict[str, str]:
         channel=contact.channel,
     )
     tx.record(f"trial/{command.trial_id}", tried)
-    payload = {"to": contact.address, "subject": "Trial of Coldgrid's messages", "text": TEXT, "code": ""}
+    payload = {
+        "to": contact.address,
+        "type": "trial",
+        "subject": "Trial of Coldgrid's messages",
+        "text": TEXT,
+        "code": "",
+    }
     tx.emit(
         Effect(
             channel=contact.channel.value,
