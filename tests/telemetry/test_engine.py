@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -300,3 +301,21 @@ def _apply_and_undo(rules: Memory, arrivals: list[Arrival]) -> bytes:
     for undo in reversed(undos):
         undo()
     return rules.save(np.arange(len(rules)))
+
+
+def test_a_checkpoint_names_no_column_that_the_release_before_lacks_unless_it_says_something() -> None:
+    live = memory(BRISK)
+    rows = np.arange(len(live))
+    columns = msgspec.msgpack.decode(live.save(rows))[1]
+    assert "left_us" not in columns
+    live.left_us[0] = 7
+    assert "left_us" in msgspec.msgpack.decode(live.save(rows))[1]
+
+
+def test_a_checkpoint_of_a_newer_release_is_read_without_what_is_not_known() -> None:
+    live = memory(BRISK)
+    live.left_us[0] = 7
+    sensor_ids, columns, *rest = msgspec.msgpack.decode(live.save(np.arange(len(live))))
+    restarted = memory(BRISK)
+    restarted.restore(msgspec.msgpack.encode([sensor_ids, {**columns, "later": b"x"}, *rest]))
+    assert restarted.left_us[: len(live)].tolist() == live.left_us[: len(live)].tolist()
