@@ -25,10 +25,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-# What a process of each kind has loaded once it serves.
+# What a process of each kind loads; a host loads its rooms and pages too.
 OF_A_KIND = {
     "tower": ("coldgrid.tower.serve", "coldgrid.tower.application", "uvicorn"),
     "node": ("coldgrid.cli.nodes", "coldgrid.node.serve_node"),
+    "history": ("coldgrid.cli.history", "pyarrow.parquet", "duckdb"),
 }
 MESSAGE_BYTES = 1 << 20
 ENDS_WITHIN_S = 300.0
@@ -99,6 +100,9 @@ def _end(process: subprocess.Popen[bytes], asking: socket.socket) -> None:
     process.wait()
 
 
+Process = subprocess.Popen[Any] | Started
+
+
 def _own(environment: Environment) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith("COLDGRID_")}
 
@@ -110,7 +114,7 @@ def start(
     stderr: IO[Any],
     *,
     lead: Sequence[str] = (),
-) -> subprocess.Popen[Any] | Started:
+) -> Process:
     """Start `coldgrid` with arguments. `lead`: what starts it instead, as in a network of its own.
 
     It starts from nothing behind a lead, and where the environment is for Python itself.
@@ -118,7 +122,10 @@ def start(
     if lead or environment.get("PYTHONPATH") != os.environ.get("PYTHONPATH"):
         command = [*lead, sys.executable, "-m", "coldgrid.cli", *arguments]
         return subprocess.Popen(command, env=environment, stdout=stdout, stderr=stderr)
-    kind = "node" if "--data" in arguments or arguments[0] == "node" else "tower"
+    if arguments[0] == "history":
+        kind = "history"
+    else:
+        kind = "node" if "--data" in arguments or arguments[0] == "node" else "tower"
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     what = {"arguments": list(arguments), "environment": dict(environment), "folder": str(Path.cwd())}
     with there:
@@ -147,7 +154,7 @@ def run(
 
 
 def _load(kind: str) -> None:
-    """Load what a host of a kind has loaded when it serves, as it does."""
+    """Load what a process of a kind loads, in the order in which it does."""
     gc.disable()
     import_module("coldgrid.cli.app")
     for name in OF_A_KIND[kind]:
@@ -155,7 +162,7 @@ def _load(kind: str) -> None:
     if kind == "tower":
         import_module("coldgrid.tower.rooms").load_rooms()
         import_module("coldgrid.tower.handlers").route_handlers()
-    else:
+    elif kind == "node":
         import_module("coldgrid.node.rooms").load_rooms()
         modules = import_module("coldgrid.node.application").NODE_MODULES
         import_module("coldgrid.node.handlers").handlers_of(modules)

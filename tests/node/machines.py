@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +36,7 @@ from coldgrid.tower.demo.serve import PLAN
 from coldgrid.tower.world.places import read_places
 from coldgrid.tower.world.plan import load_plan
 from coldgrid.tower.world.run import World
-from tests.starting import Started, run, start
+from tests.starting import Process, run, start
 
 T = TypeVar("T")
 # One for all: making a client reads the certificates of all the world, which costs as much as a page does.
@@ -104,7 +103,7 @@ class Machine:
         self._arguments = arguments
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLDGRID_")}
         self._environment = inherited | environment
-        self._process: subprocess.Popen[Any] | Started | None = None
+        self._process: Process | None = None
         self.log = Path(environment["LOG_FILE"])
 
     def start(self) -> None:

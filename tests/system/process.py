@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from coldgrid.access.tokens import hash_token
 from coldgrid.kernel.database import open_database
 from tests.conftest import Kernel
 from tests.ports import free_port
+from tests.starting import Process, start
 from tests.system.served import TOKEN, seed
 
 READY_WITHIN_S = 60
@@ -67,12 +66,8 @@ class Tower:
 
     def start(self) -> httpx.Client:
         """Start it and wait until it answers."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "coldgrid.cli", "serve"],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with Path(os.devnull).open("w") as nowhere:
+            self.process = start(["serve"], self.environment, nowhere, nowhere)
         try:
             _wait_until_ready(self.client, self.process)
         except BaseException:
@@ -86,7 +81,7 @@ class Tower:
         self.process.wait(timeout=10)
 
 
-def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(client: httpx.Client, process: Process) -> None:
     until_s = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < until_s:
         assert process.poll() is None, "the server ended by itself"

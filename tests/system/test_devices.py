@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tests.adapters.test_mqtt_gateway import forget_session
 from tests.conftest import Kernel
 from tests.network.master import put_in_force
 from tests.patience import eventually
+from tests.starting import run
 from tests.system.process import ADMIN, MACHINE, SESSION, tower_process
 from tests.telemetry.broker import Publisher, broker
 from tests.webkit.browser import DESKTOP, Visit, chromium, looks, visiting
@@ -181,14 +181,7 @@ def test_what_cannot_be_read_is_in_the_quarantine_and_counted(site: Site) -> Non
 
 def ask(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command line beside the serving tower."""
-    return subprocess.run(
-        [sys.executable, "-m", "coldgrid.cli", "sensors", *words],
-        env=os.environ | {"COLDGRID_SIGNING_KEY": str(site.folder / "signing.key")},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    return run(["sensors", *words], os.environ | {"COLDGRID_SIGNING_KEY": str(site.folder / "signing.key")})
 
 
 def test_the_command_line_discovers_and_registers(site: Site) -> None:
