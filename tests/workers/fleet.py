@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -30,6 +28,7 @@ from coldgrid.orchestration.incident_rules import IncidentNoted
 from tests.conftest import POSTGRES, Kernel, service_missing
 from tests.patience import eventually
 from tests.ports import free_port
+from tests.starting import start
 from tests.system.served import seed
 
 READY_WITHIN_S = 90.0
@@ -61,12 +60,7 @@ class Tower:
         keys.mkdir(parents=True, exist_ok=True)
         self.told = keys / f"{self.port}.log"
         with self.told.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "coldgrid.cli", "tower", *arguments],
-                env=environment,
-                stdout=out,
-                stderr=out,
-            )
+            self.process = start(["tower", *arguments], environment, out, out)
 
     def client(self, timeout_s: float = 40.0, **headers: str) -> httpx.Client:
         return httpx.Client(base_url=self.address, timeout=timeout_s, headers=headers or MACHINE)
