@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from coldgrid.kernel.database import open_database
+from tests import starting
 from tests.conftest import Kernel
 from tests.telemetry.cold_room import AIR
 from tests.telemetry.test_history import DAY
@@ -29,14 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, *words: str, history: str = "history") -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COLDGRID_")}
     own = {"COLDGRID_DATABASE": str(folder / "log.db"), "COLDGRID_HISTORY": history and str(folder / history)}
-    return subprocess.run(
-        [sys.executable, "-m", "coldgrid.cli", "history", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=clean | own,
-        timeout=100,
-    )
+    return starting.run(["history", *words], clean | own)
 
 
 @pytest.fixture(scope="module")
