@@ -219,6 +219,20 @@ class TestTokens:
         assert len(api_tokens.list_tokens(kernel.reader())) == 1
         kernel.rebuild()
 
+    def test_channels_bind_an_integrator_and_are_named_as_orders_name_them(self, kernel: Kernel) -> None:
+        kernel.do(self.issue(channels=["web_b2b", "web", "web"]), roles=ADMIN)
+        found = api_tokens.find_token(kernel.reader(), hash_token("cgt_x"), T0)
+        assert found is not None
+        assert found.channels == ["web", "web_b2b"]
+        for odd in (
+            {"channels": ["Web Shop"]},
+            {"channels": []},
+            {"channels": ["web"], "roles": [Role.INTEGRATOR, Role.CUSTOMER_CARE]},
+        ):
+            with pytest.raises(Invalid) as caught:
+                kernel.do(self.issue(token_id="t2", **odd), roles=ADMIN)
+            assert {problem.field for problem in caught.value.problems} == {"channels"}
+
     def test_a_token_expires_by_the_system_clock(self, kernel: Kernel) -> None:
         kernel.do(self.issue(expires_at=T0), roles=ADMIN)
         assert (

@@ -158,6 +158,11 @@ def check_token(command: IssueToken) -> None:
     wrong = [name for name in command.channels or () if not CHANNEL.fullmatch(name)]
     fix = "Write it as orders do: small letters, digits and _, as web"
     problems += [Problem(field="channels", message=f"{name!r} names no channel", fix=fix) for name in wrong]
+    if command.channels is not None and set(command.roles) != {Role.INTEGRATOR}:
+        message = "bind an integrator alone: other roles see every channel's orders"
+        problems.append(
+            Problem(field="channels", message=message, fix="Choose integrator alone, or leave it empty")
+        )
     if command.channels == []:
         problems.append(Problem(field="channels", message="names no channel", fix="Leave it out for all"))
     if command.expires_at is not None and command.expires_at.tzinfo is None:

@@ -33,7 +33,7 @@ DUTIES: dict[Role, str] = {
     Role.RECALL_COORDINATOR: "Opens and ends recalls and their holds",
     Role.TECHNICIAN: "Acknowledges and repairs: incidents, sensors, calibration",
     Role.CUSTOMER_CARE: "Sees orders and cancels them for customers",
-    Role.INTEGRATOR: "A machine: posts orders, readings and movements by token",
+    Role.INTEGRATOR: "A machine: posts orders, readings and movements by token, and reads its orders back",
     Role.GATEWAY: "A machine: posts uplinks of devices by token, and may do nothing else",
     Role.AUDITOR: "Reads everything, changes nothing",
 }
