@@ -224,11 +224,12 @@ class TestTokens:
         found = api_tokens.find_token(kernel.reader(), hash_token("cgt_x"), T0)
         assert found is not None
         assert found.channels == ["web", "web_b2b"]
-        for odd in (
+        wrong: list[dict[str, Any]] = [
             {"channels": ["Web Shop"]},
             {"channels": []},
             {"channels": ["web"], "roles": [Role.INTEGRATOR, Role.CUSTOMER_CARE]},
-        ):
+        ]
+        for odd in wrong:
             with pytest.raises(Invalid) as caught:
                 kernel.do(self.issue(token_id="t2", **odd), roles=ADMIN)
             assert {problem.field for problem in caught.value.problems} == {"channels"}
