@@ -69,7 +69,8 @@ def shown_alternatives(decision: Decision, unit: str = "c") -> list[ShownAlterna
     return [
         ShownAlternative(
             name=row.name,
-            score=_score(row.score, decision),
+            # What was chosen without a score was chosen by a rule, and not ruled out.
+            score="—" if row.score is None and row.name == decision.outcome else _score(row.score, decision),
             share=None if row.score is None else 1 - (row.score - low) / (high - low) if high > low else 1.0,
             chosen=row.name == decision.outcome,
             facts=chips({k: v for k, v in row.facts.items() if k not in _SAID_BY_NAME}, unit)
