@@ -79,15 +79,7 @@ def _open_count(db: Reader, visitor: Visitor) -> Badge | None:
 
 
 register_nav(
-    NavItem(
-        group="Assure",
-        label="Quality",
-        href="/quality",
-        icon="thermo",
-        badge=_open_count,
-        order=10,
-        topic="incidents",
-    )
+    NavItem(group="Assure", label="Quality", href="/quality", icon="thermo", badge=_open_count, order=10)
 )
 
 
