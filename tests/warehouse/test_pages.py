@@ -13,16 +13,19 @@ import msgspec
 import pytest
 from litestar.testing import TestClient
 
+from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.service import DeciderService
 from coldgrid.orders.handling import ReleaseOrder
+from coldgrid.stock import pages as stock_pages
 from coldgrid.stock.inventory import get_unit
-from coldgrid.warehouse import pages
+from coldgrid.warehouse import pages, receiving_pages
 from coldgrid.webkit.app import Services, create_app
 from tests.conftest import T0, Kernel, sqlite_kernel
+from tests.network import master
 from tests.orders.world import cancel, order, stocked
-from tests.stock.world import BULK, LATER, LOT, PALLET, PICK, SITE, THIRD, hold, receive, sscc
+from tests.stock.world import BULK, ICE, LATER, LOT, PALLET, PICK, SITE, THIRD, hold, receive, sscc
 from tests.webkit.tour import CSRF, Guide
 
 HERE = f"/work/{SITE}/orders/web-1"
@@ -31,6 +34,10 @@ HERE = f"/work/{SITE}/orders/web-1"
 class Floor:
     def __init__(self, kernel: Kernel, guide: Guide, client: TestClient[Any]) -> None:
         self.kernel, self.guide, self.client = kernel, guide, client
+
+    def be(self, role: str) -> None:
+        principal = Principal("olga", frozenset({role}), frozenset({SITE}))
+        self.guide.visitor = msgspec.structs.replace(self.guide.visitor, principal=principal)
 
     def send(self, path: str, **fields: Any) -> Any:
         values = {"_csrf": CSRF, "_key": self.guide.fresh_key(), **fields}
@@ -57,6 +64,7 @@ def floor() -> Iterator[Floor]:
     with sqlite_kernel() as kernel:
         stocked(kernel, near=40)
         kernel.do(receive(THIRD, 20, lot_id=LATER, location_id=PICK))
+        master.put_in_force(kernel, master.limit(ICE), change_id="change-limits")
         kernel.do(order(qty=10))
         kernel.do(ReleaseOrder(order_id="web-1"))
         service = DeciderService(kernel.decider, lambda due: (due - T0) / timedelta(seconds=1))
@@ -68,23 +76,23 @@ def floor() -> Iterator[Floor]:
                 yield Reads(connection)
 
         guide = Guide()
-        operator = Principal("olga", frozenset({"operator"}), frozenset({SITE}))
-        guide.visitor = msgspec.structs.replace(guide.visitor, principal=operator)
         now = kernel.host.now
         services = Services(
             decider=service,
             reader=reader,
-            authorizer=kernel.host.authorizer,
+            authorizer=CedarAuthorizer(),
             door=guide,
             now=now,
             system_now=now,
         )
-        app = create_app(services, list(pages.handlers))
+        app = create_app(services, [*pages.handlers, *receiving_pages.handlers, *stock_pages.handlers])
         try:
             with TestClient(app, raise_server_exceptions=False) as client:
                 client.headers["x-csrf-token"] = CSRF
                 client.follow_redirects = False
-                yield Floor(kernel, guide, client)
+                made = Floor(kernel, guide, client)
+                made.be("operator")
+                yield made
         finally:
             service.stop()
 
@@ -158,3 +166,45 @@ def test_what_is_short_is_told_with_its_reason_and_blocks_the_unit(floor: Floor)
     assert floor.send(f"{HERE}/dispatch").status_code == 303
     with floor.kernel.database.reader() as connection:
         assert not get_unit(Reads(connection), SITE, PALLET).sellable
+    shown = f"/stock/units/{PALLET}"
+    assert "For sale again" not in floor.shown(shown)
+    floor.be("supervisor")
+    assert "For sale again" in floor.shown(shown)
+    there = f"/work/{SITE}/units/{PALLET}/available"
+    assert floor.send(there, reason="counted 37").headers["location"] == shown
+    with floor.kernel.database.reader() as connection:
+        assert get_unit(Reads(connection), SITE, PALLET).sellable
+
+
+def test_a_pallet_is_taken_in_by_its_labels_its_place_and_its_temperature(floor: Floor) -> None:
+    here, values = f"/work/{SITE}/receive", {"tlc_source": "Dairy 7", "probe_id": "P-3"}
+    label, number = "(02)09521000000018(37)48(17)261130(10)L-NEW", f"(00){sscc(50)}"
+    for text in (label, number, BULK.lower()):
+        answer = floor.client.get(here, params={**values, "scan": text})
+        assert answer.status_code == 200, said(answer)
+        values = dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', answer.text))
+        values = {name: value for name, value in values.items() if not name.startswith("_")}
+    assert values["qty"] == "48"
+    assert re.search(r'id="value_c"[^>]*autofocus', answer.text)
+    other = floor.client.get(here, params={**values, "scan": "(01)09521000000025"})
+    assert "That label is of product MLK-WHL-1L, and this unit is of ICE-VAN-1L." in said(other)
+    refused = floor.send(here, **values)
+    assert refused.status_code == 422
+    assert "Measure it: ICE-VAN-1L is kept at -18 °C or colder." in said(refused)
+    taken = floor.send(here, **values, value_c="-9")
+    assert (taken.status_code, taken.headers["location"]) == (303, here)
+    with floor.kernel.database.reader() as connection:
+        assert get_unit(Reads(connection), SITE, sscc(50)).open_holds == 1
+    again = floor.send(here, **values, value_c="-20")
+    assert "A handling unit with this SSCC is in the building already" in said(again)
+
+
+def test_only_who_works_with_goods_at_the_site_sees_its_work(floor: Floor) -> None:
+    for role in ("quality", "planner", "auditor", "customer_care"):
+        floor.be(role)
+        for path in ("/work", f"/work/{SITE}", HERE, f"/work/{SITE}/receive"):
+            assert floor.client.get(path).status_code == 403
+        assert '"/work"' not in floor.client.get("/stock").text
+    floor.be("operator")
+    assert floor.client.get("/work/CLT1").status_code == 403
+    assert '"/work"' in floor.client.get("/stock").text

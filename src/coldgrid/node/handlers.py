@@ -24,6 +24,7 @@ SITE_MODULES = (
     "quality.api",
     "quality.pages",
     "warehouse.pages",
+    "warehouse.receiving_pages",
     "node.site_pages",
     "node.device_api",
     "node.device_pages",

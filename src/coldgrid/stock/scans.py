@@ -11,13 +11,16 @@ Invariants
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from calendar import monthrange
+from collections.abc import Iterator, Mapping
+from datetime import date
 
 import msgspec
 
 from coldgrid.stock.units import check_digit
 
 SCAN_LENGTH_MAX = 200
+COUNT_DIGITS_MAX = 8
 AGAIN = "Scan the label again."
 
 # --- Vocabulary -----------------------------------------------------------------
@@ -46,13 +49,20 @@ _BARE = {18: "00", 14: "01", 13: "01", 12: "01", 8: "01"}
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scan says. `name`: the text, where it is no code of GS1. `wrong`: why it cannot be read."""
+    """What a scan says. `name`: the text, where it is no code of GS1. `wrong`: why it cannot be read.
+
+    `count`: trade items of the GTIN (37, 30). `expires_on`: use by (17), else best before (15).
+    """
 
     name: str = ""
     sscc: str = ""
     gtin: str = ""
     lot: str = ""
     wrong: str = ""
+    count: int = 0
+    weight_g: int | None = None
+    expires_on: date | None = None
+    produced_on: date | None = None
 
 
 class _Unreadable(Exception):
@@ -70,12 +80,46 @@ def read_scan(text: str) -> Scan:
         code = code[3:]
     try:
         values = _values(code, marked=marked)
+        return _scan(values) if values else Scan(name=code)
     except _Unreadable as why:
         return Scan(wrong=str(why))
-    if not values:
-        return Scan(name=code)
-    gtin = values.get("01") or values.get("02", "")
-    return Scan(sscc=values.get("00", ""), gtin=gtin, lot=values.get("10", ""))
+
+
+def _scan(values: Mapping[str, str]) -> Scan:
+    return Scan(
+        sscc=values.get("00", ""),
+        gtin=values.get("01") or values.get("02", ""),
+        lot=values.get("10", ""),
+        count=_number("37", values.get("37") or values.get("30", "")),
+        weight_g=_weight_g(values),
+        expires_on=_day("17", values.get("17", "")) or _day("15", values.get("15", "")),
+        produced_on=_day("11", values.get("11", "")),
+    )
+
+
+def _number(ai: str, digits: str) -> int:
+    if digits and not (digits.isascii() and digits.isdigit() and len(digits) <= COUNT_DIGITS_MAX):
+        raise _Unreadable(f"The count ({ai}) in the code is no number. {AGAIN}")
+    return int(digits or "0")
+
+
+def _weight_g(values: Mapping[str, str]) -> int | None:
+    """The net weight (310n): six digits, n of them behind the point of a kilogram."""
+    for decimals in range(6):
+        if digits := values.get(f"310{decimals}"):
+            return _number(f"310{decimals}", digits) * 1000 // int(10**decimals)
+    return None
+
+
+def _day(ai: str, digits: str) -> date | None:
+    """A day as YYMMDD; the day 00 is the month's last (GS1 General Specifications, 3.4)."""
+    if not digits:
+        return None
+    try:
+        year, month, day = (int(digits[at : at + 2]) for at in (0, 2, 4))
+        return date(2000 + year, month, day or monthrange(2000 + year, month)[1])
+    except ValueError:
+        raise _Unreadable(f"The day ({ai}) {digits} in the code is none. {AGAIN}") from None
 
 
 def _values(code: str, *, marked: bool) -> dict[str, str]:

@@ -5,6 +5,6 @@ What is to be done comes to a site as data, so all of it goes on with the line t
 
 from __future__ import annotations
 
-from coldgrid.warehouse import picking, picks, released
+from coldgrid.warehouse import picking, picks, receiving, released
 
-__all__ = ["picking", "picks", "released"]
+__all__ = ["picking", "picks", "receiving", "released"]

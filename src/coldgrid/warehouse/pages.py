@@ -14,20 +14,22 @@ from urllib.parse import quote
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
+from markupsafe import Markup
 
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import get_site, site_labels
+from coldgrid.stock.conditions import SetUnitStatus
 from coldgrid.stock.inventory import find_unit
 from coldgrid.stock.transfer_book import on_their_way
-from coldgrid.stock.units import Unit
+from coldgrid.stock.units import Unit, UnitStatus
 from coldgrid.warehouse.picking import DispatchPicked, PickUnit, offer_of, source_of, work_of
 from coldgrid.warehouse.plan import why_not
 from coldgrid.warehouse.work import PickList, floor_of, pick_list, product_of, scanned
 from coldgrid.webkit.commands import see_other, submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
-from coldgrid.webkit.shell import NavItem, page, register_nav
-from coldgrid.webkit.visitors import Db, visitor_of
+from coldgrid.webkit.shell import NavItem, PanelContext, page, register_nav, register_panel
+from coldgrid.webkit.visitors import Db, may, visitor_of
 
 Req = Request[Any, Any, Any]
 PICK = {"action": "stock.dispatch_goods"}
@@ -197,4 +199,31 @@ def _gone(order_id: str, result: Any) -> str:
     return f"{order_id} is dispatched.{rest}"
 
 
-handlers = [work_page, site_page, order_page, pick, dispatch]
+# --- After an inspection ---------------------------------------------------------
+
+
+def _inspect_panel(c: PanelContext) -> Markup | None:
+    """On a unit that waits for inspection: what whoever may end that has to say."""
+    unit: Unit = c.about["handling_unit"]
+    waits = unit.present and unit.status is UnitStatus.INSPECT
+    if not waits or not may(c.request, "stock.set_unit_status", unit.site_id):
+        return None
+    return c.render("warehouse/_inspect.html", unit=unit)
+
+
+@post("/work/{site_id:str}/units/{sscc:str}/available", include_in_schema=False)
+async def available(request: Req, site_id: FromPath[str], sscc: FromPath[str]) -> Response[Any]:
+    """Let goods be sold again after somebody looked at them."""
+    return await submit_form(
+        request,
+        SetUnitStatus,
+        then=f"/stock/units/{sscc}",
+        said=f"…{sscc[-6:]} is available again.",
+        site_id=site_id,
+        sscc=sscc,
+        status=UnitStatus.AVAILABLE.value,
+    )
+
+
+register_panel("unit", "side", _inspect_panel, order=5)
+handlers = [work_page, site_page, order_page, pick, dispatch, available]
