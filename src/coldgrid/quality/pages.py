@@ -118,9 +118,7 @@ def quality_page(request: Req, db: Db) -> Response[str]:
         stakes={one.excursion_id: Money(one.at_stake_cents, one.currency) for one, _, _ in rows},
         timezones={one.site_id: get_site(db, one.site_id).timezone for one, _, _ in rows},
         may_sign_at={
-            site_id
-            for site_id in {one.site_id for one, _, _ in rows}
-            if may(request, "quality.sign_disposition", site_id)
+            one.site_id for one, _, _ in rows if may(request, "quality.sign_disposition", one.site_id)
         },
     )
 
