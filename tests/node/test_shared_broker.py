@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -38,11 +37,19 @@ def private_broker(folder: Path) -> Iterator[None]:
     with (folder / "broker.log").open("w") as log_file:
         process = subprocess.Popen([str(found), "-p", str(BROKER_PORT)], stdout=log_file, stderr=log_file)
         try:
-            time.sleep(1)
+            eventually(listens, "the broker listens")
             yield
         finally:
             process.terminate()
             process.wait(10)
+
+
+def listens() -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", BROKER_PORT), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 class Gateway(threading.Thread):
@@ -61,6 +68,16 @@ class Gateway(threading.Thread):
                 body = {"at": self.at.isoformat(), "value": -24.0 + 0.01 * (len(self.confirmed) % 3)}
                 publisher.publish([(f"coldgrid/ATL1/{SENSOR}", json.dumps(body).encode())])
                 self.confirmed.append(round(self.at.timestamp() * 1e6))
+
+    def goes_on(self) -> None:
+        """Wait until the broker has many more of its readings."""
+        before = len(self.confirmed)
+        eventually(lambda: len(self.confirmed) > before + 100, "the gateway goes on")
+
+    def is_heard(self, database: Path) -> None:
+        """Wait until a reading of from now on is in a database."""
+        before = len(self.confirmed)
+        eventually(lambda: bool(set(self.confirmed[before:]) & set(read(database, known))), "it is heard")
 
 
 class SlowLine:
@@ -102,16 +119,12 @@ def test_no_reading_is_lost_between_the_close_at_the_tower_and_the_nodes_first_s
     with private_broker(tmp_path), running(tower, node):
         tower.start()
         gateway.start()
-        eventually(
-            lambda: bool(set(gateway.confirmed) & set(read(tmp_path / "tower.db", known))), "it is read"
-        )
+        gateway.is_heard(tmp_path / "tower.db")
         code = tower.command("tower", "code", "ATL1")
         node.command("node", "join", URL, "--code", code, "--data", str(tmp_path / "atl1"))
-        before = len(gateway.confirmed)
-        time.sleep(5)  # the site has no host that listens, and its gateway goes on
-        assert len(gateway.confirmed) > before + 50
+        gateway.goes_on()  # though the site has no host that listens
         node.start()
-        time.sleep(3)
+        gateway.is_heard(tmp_path / "atl1" / "node.db")
         gateway.over.set()
         gateway.join(10)
         confirmed = set(gateway.confirmed)
@@ -141,17 +154,14 @@ def test_no_reading_is_lost_between_the_close_at_the_node_and_the_towers_taking_
         )
         node.start()
         gateway.start()
-        eventually(
-            lambda: bool(set(gateway.confirmed) & set(read(tmp_path / "tower.db", known))), "it is read"
-        )
+        gateway.is_heard(tmp_path / "tower.db")
         line.up.clear()  # what the node sends waits, so the tower hears late that it closed its log
         assert "asked to close" in tower.command("tower", "take-back", "ATL1")
         eventually(lambda: read(tmp_path / "atl1" / "node.db", is_closed), "the node closes its log")
-        before = len(gateway.confirmed)
-        eventually(lambda: len(gateway.confirmed) > before + 100, "its gateway goes on")
+        gateway.goes_on()
         line.up.set()
         eventually(lambda: "ATL1 is at the tower" in tower.command("tower", "take-back", "ATL1"), "it came")
-        time.sleep(2)
+        gateway.is_heard(tmp_path / "tower.db")
         gateway.over.set()
         gateway.join(10)
         confirmed = set(gateway.confirmed)
