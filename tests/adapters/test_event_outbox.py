@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -108,6 +111,23 @@ def test_old_rows_are_deleted(kernel: Kernel) -> None:
     before = len(rows())
     event_outbox.trim(kernel.decider.connection)
     assert [row[0] for row in rows("position")] == list(range(3, before))
+
+
+def test_the_connector_of_the_documents_asks_for_columns_that_are_there(kernel: Kernel) -> None:
+    """Debezium's router takes no plain number for a message's time, and expanding drops nulls."""
+    text = (Path(__file__).parents[2] / "docs/stream.md").read_text()
+    [found] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    config = json.loads(found)
+    with psycopg.connect(postgres_url()) as connection:
+        shown = connection.execute("SELECT * FROM event_outbox").description or ()
+    columns = {column.name for column in shown}
+    placed = config["transforms.outbox.table.fields.additional.placement"].split(",")
+    assert {"id", "aggregatetype", "aggregateid", "type", "payload"} <= columns
+    assert {one.split(":")[0] for one in placed} <= columns
+    assert config["value.converter"].endswith("StringConverter")
+    unwanted = {"table.field.event.timestamp", "table.expand.json.payload"}
+    assert not {f"transforms.outbox.{name}" for name in unwanted} & set(config)
+    assert f"CREATE PUBLICATION {config['publication.name']} FOR TABLE event_outbox;" in text
 
 
 def test_a_file_has_no_such_table() -> None:
