@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from coldgrid.kernel import log, postgres_lease
 from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Call, Decider
-from coldgrid.kernel.driver import DatabaseLost, EndUnknown
+from coldgrid.kernel.driver import DatabaseLost, DriverError, EndUnknown
 from coldgrid.kernel.events import tag_of
 from coldgrid.kernel.postgres import PostgresConnection, PostgresDatabase
 from tests.conftest import HandClock, Kernel, postgres_kernel, postgres_url
@@ -146,3 +148,17 @@ def test_many_that_begin_at_once_make_the_tables_once(kernel: Kernel) -> None:
     assert not failed
     with psycopg.connect(url, autocommit=True) as connection:
         assert postgres_lease.look(connection).term == 0
+
+
+def test_a_database_in_another_encoding_is_refused_with_what_to_do() -> None:
+    """A server made in the C locale has SQL_ASCII: text would come back as bytes, and fail far from here."""
+    name = f"cold_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres_url(), autocommit=True) as server:
+        made = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+        server.execute(made.encode())
+        try:
+            url = urlsplit(postgres_url())._replace(path=f"/{name}", query="").geturl()
+            with pytest.raises(DriverError, match=f"{name} is in SQL_ASCII.*ENCODING 'UTF8'"):
+                PostgresConnection(url)
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -41,6 +41,13 @@ class PostgresConnection:
             self.driver = psycopg.connect(url, autocommit=True, prepare_threshold=2, **PATIENCE)
         except psycopg.Error as error:
             raise DriverError(f"cannot connect: {error}") from error
+        encoding = self.driver.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            name = self.driver.info.dbname
+            self.driver.close()
+            raise DriverError(
+                f"the database {name} is in {encoding}; make it with ENCODING 'UTF8' TEMPLATE template0"
+            )
         self.driver.prepared_max = 1000
         self._cursor = self.driver.cursor()
         self.term = 0  # of the lease, on the decider's connection
