@@ -87,6 +87,10 @@ def test_what_the_container_is_built_of_is_there() -> None:
     context = (PACKAGING / "container" / built["context"]).resolve()
     assert context == root
     assert (context / built["dockerfile"]).is_file()
+    laid_over = yaml.safe_load((PACKAGING / "container/compose.postgres.yaml").read_text())["services"]
+    assert laid_over["tower"]["build"] == {"args": {"LOCK": "all"}}, "the driver of PostgreSQL is an extra"
+    assert laid_over["tower"]["image"] != compose["services"]["tower"]["image"]
+    assert set(laid_over["tower"]["depends_on"]) == {"db", *compose["services"]["tower"]["depends_on"]}
 
 
 def test_the_lock_of_every_extra_names_what_the_extras_ask_for_and_the_versions_of_the_tests() -> None:
