@@ -192,7 +192,7 @@ def test_a_pallet_is_taken_in_by_its_labels_its_place_and_its_temperature(floor:
     assert refused.status_code == 422
     assert "Measure it: ICE-VAN-1L is kept at -18 °C or colder." in said(refused)
     taken = floor.send(here, **values, value_c="-9")
-    assert (taken.status_code, taken.headers["location"]) == (303, here)
+    assert (taken.status_code, taken.headers["location"]) == (303, f"{here}?tlc_source=Dairy+7&probe_id=P-3")
     with floor.kernel.database.reader() as connection:
         assert get_unit(Reads(connection), SITE, sscc(50)).open_holds == 1
     again = floor.send(here, **values, value_c="-20")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
+from urllib.parse import urlencode
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
@@ -32,7 +33,8 @@ from coldgrid.webkit.visitors import Db
 Req = Request[Any, Any, Any]
 RECEIVE = {"action": "stock.receive_unit"}
 SCANNED = ("sscc", "product_id", "lot_id", "expires_on", "produced_on", "qty", "weight_g", "location_id")
-KEPT = (*SCANNED, "tlc_source", "reference", "probe_id")
+DELIVERY = ("tlc_source", "reference", "probe_id")
+KEPT = (*SCANNED, *DELIVERY)
 NEEDED = ("sscc", "product_id", "lot_id", "qty", "location_id")
 
 
@@ -133,7 +135,9 @@ def _receive(
 
 @post("/work/{site_id:str}/receive", include_in_schema=False)
 async def receive(request: Req, db: Db, site_id: FromPath[str]) -> Response[Any]:
-    """Take the unit in."""
+    """Take the unit in; the next one of the delivery keeps its note, its source and the probe."""
+    sent = await request.form()
+    same = {name: str(sent[name]) for name in DELIVERY if sent.get(name)}
 
     def again(form: Form) -> Response[str]:
         values = {name: texts[-1] for name, texts in form.values.items() if texts}
@@ -142,7 +146,7 @@ async def receive(request: Req, db: Db, site_id: FromPath[str]) -> Response[Any]
     return await submit_form(
         request,
         ReceiveGoods,
-        then=f"{WORK}/{site_id}/receive",
+        then=f"{WORK}/{site_id}/receive" + (f"?{urlencode(same)}" if same else ""),
         said=lambda outcome: _told(outcome.result),
         again=again,
         site_id=site_id,
