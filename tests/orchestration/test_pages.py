@@ -213,7 +213,8 @@ class TestTasks:
         assert "s not a number" in answer.text, answer.text
         assert 'value="soon"' in answer.text
         assert 'value="trips"' in answer.text
-        assert send(client, path, "owner", **{**typed, "values.repair_eta_min": "90"}).status_code == 303
+        assert send(client, path, "owner", **{**typed, "values.repair_eta_min": "90,5"}).status_code == 303
+        assert "repair in 1 h 30 min</span>" in client.get("/incidents/incident-1").text
         assert office.read(lambda db: get_incident(db, "incident-1")).picture.fault == "trips"
 
 
@@ -260,7 +261,7 @@ class TestDecisions:
         found = re.search(r'href="(/decisions/decision-[a-z0-9]+)">playbook: weigh', weighed)
         assert found
         text = client.get(found[1]).text
-        assert "freezer-excursion@1" in text
+        assert "freezer-excursion@2" in text
         assert "fact.stay_or_move.facts.moves is yes" in text
 
     def test_a_decision_of_the_program_may_be_put_aside_with_a_reason(self, client: Client) -> None:
@@ -284,7 +285,7 @@ class TestPlaybooks:
     def test_a_broken_one_is_shown_again_with_every_line_and_a_good_one_takes_over(
         self, client: Client, office: Office
     ) -> None:
-        source = shipped()["freezer-excursion"].replace("version: 1", "version: 2")
+        source = shipped()["freezer-excursion"].replace("version: 2", "version: 3")
         broken = source.replace("role: supervisor", "rolle: supervisor")
         answer = send(client, "/playbooks", "ada", site_id="ATL1", source=broken)
         assert answer.status_code == 422
@@ -300,7 +301,7 @@ class TestPlaybooks:
         assert to_hash
         moved = send(client, f"/runs/{run_id}", "ada", to_hash=to_hash[1], reason="it is better")
         assert moved.status_code == 303
-        assert "version 2: it is better" in client.get("/incidents/incident-1").text
+        assert "version 3: it is better" in client.get("/incidents/incident-1").text
 
 
 class TestReplies:

@@ -10,7 +10,7 @@ import pytest
 
 from coldgrid.kernel import log
 from coldgrid.kernel.rejections import Invalid
-from coldgrid.orchestration import approvals, decisions, incidents, playbooks, tasks
+from coldgrid.orchestration import approvals, decisions, incidents, playbooks, run_driver, tasks
 from coldgrid.orchestration.approvals import ApprovalStatus, DecideApproval
 from coldgrid.orchestration.backtest import exogenous, recorded_facts, refused_in, replay
 from coldgrid.orchestration.escalation import AcknowledgePage, chains_of, pages_of
@@ -225,6 +225,21 @@ def test_stay_or_move_is_weighed_again_while_it_says_stay(night: Kernel, world: 
     assert all(one.policy_hash == parsed(shipped()["freezer-excursion"]).hash for one in weighed)
 
 
+def test_stay_or_move_is_weighed_with_the_repair_that_was_just_told(night: Kernel, world: World) -> None:
+    seen: list[Any] = []
+
+    def weigh(db: Any, run: Any) -> Any:
+        seen.append(incidents.get_incident(db, "i1").picture.repair_at)
+        return advice("stay, doors shut", moves=False)
+
+    run_driver.register_fact("stay_or_move", weigh)  # the world's own registry, which goes with it
+    open_incident(night)
+    answer(night, "technician", "called", "operator", run_of(night))
+    assert seen == [None]  # called, and no time was told
+    answer(night, "technician", "called", "operator", run_of(night), repair_eta_min=90)
+    assert seen == [None, T0 + timedelta(minutes=90)]
+
+
 def test_an_override_is_done_as_the_person_said(night: Kernel, world: World) -> None:
     open_incident(night)
     tell(night, "excursion_opened")
@@ -369,21 +384,21 @@ class TestVersions:
     def test_a_run_goes_on_under_its_playbook_until_it_is_moved(self, night: Kernel) -> None:
         open_incident(night)
         run_id = run_of(night)
-        newer = shipped()["freezer-excursion"].replace("version: 1", "version: 2")
+        newer = shipped()["freezer-excursion"].replace("version: 2", "version: 3")
         newer += """
   - id: dry_ice
     title: Fetch dry ice
     ask: {role: operator}
 """
         told = night.do(PublishPlaybook(site_id="ATL1", source=newer), actor="pat")
-        assert told["version"] == 2
-        assert get_run(night.reader(), run_id).version == 1
+        assert told["version"] == 3
+        assert get_run(night.reader(), run_id).version == 2
         assert "dry_ice" not in waiting(night)
         night.do(
             MoveRun(site_id="ATL1", run_id=run_id, to_hash=told["hash"], reason="dry ice is here"),
             actor="pat",
         )
-        assert get_run(night.reader(), run_id).version == 2
+        assert get_run(night.reader(), run_id).version == 3
         assert "dry_ice" in waiting(night)
         assert any(isinstance(event, RunMovedToVersion) for _, event in night.events())
         night.restart()
@@ -391,12 +406,12 @@ class TestVersions:
         night.rebuild()
 
     def test_new_runs_use_the_highest_version_and_two_never_share_one(self, night: Kernel) -> None:
-        newer = shipped()["freezer-excursion"].replace("version: 1", "version: 2")
+        newer = shipped()["freezer-excursion"].replace("version: 2", "version: 3")
         night.do(PublishPlaybook(site_id="ATL1", source=newer))
         with pytest.raises(playbooks.PlaybookVersionTaken):
             night.do(PublishPlaybook(site_id="ATL1", source=newer + "\n# changed"))
         open_incident(night)
-        assert get_run(night.reader(), run_of(night)).version == 2
+        assert get_run(night.reader(), run_of(night)).version == 3
 
     def test_a_broken_playbook_is_not_published(self, night: Kernel) -> None:
         with pytest.raises(Invalid):

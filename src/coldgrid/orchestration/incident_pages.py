@@ -171,7 +171,7 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
         "rows_of": lambda decision: views.shown_alternatives(decision, visitor.unit),
         "decided": [one for one in approvals if one.status is not ApprovalStatus.WAITING],
         "opened": opened,
-        "answered": [task for task in tasks if task.answer],
+        "answered": [(task, views.chips(task.answered or {}, visitor.unit)) for task in tasks if task.answer],
         "news_key": _news_key(waiting, opened),
         "pages": pages,
         "paged": views.paged_people(pages),

@@ -13,6 +13,7 @@ from coldgrid.orchestration.playbook_model import SKIPPED, Playbook, Step, Value
 from coldgrid.orchestration.playbook_state import Choice, Happening, Kind, Policy, RunState, StepState
 from coldgrid.orchestration.playbook_values import Test, fill, minutes_of, words
 from coldgrid.orchestration.runs import TaskClosed, TaskOpened
+from coldgrid.webkit.forms import number_of
 
 
 class TaskNotOpen(Conflict):
@@ -166,7 +167,7 @@ def _value(wanted: Value, given: Any) -> tuple[Any, str]:
     if wanted.kind == "text":
         return (given, "") if isinstance(given, str) else (None, "is not a text")
     try:
-        number = float(given)
+        number = number_of(given) if isinstance(given, str) else float(given)
     except (TypeError, ValueError):
         return None, "is not a number"
     low, high = (0, 20_160) if wanted.kind == "minutes" else (-1e12, 1e12)

@@ -126,6 +126,7 @@ _LABELS = {
     "crosses": "limit crossed in",
     "recovered": "cold again in",
     "repair": "repair in",
+    "repair_eta": "repair in",
     "pallets_per_h": "pallets an hour",
     "people_ready": "people there in",
     "dock": "air at the dock",

@@ -188,6 +188,15 @@ def _scalar(text: str, plain: Any) -> Any:
     return text
 
 
+def number_of(text: str) -> float:
+    """A number as people type it: `4,5` is four and a half, and a minus may be the typographer's.
+
+    Raises:
+        ValueError: it is none, or may be meant two ways.
+    """
+    return float(_bare(text.strip(), decimals=True))
+
+
 def _bare(text: str, *, decimals: bool = False) -> str:
     """A number without what groups its thousands, and with a point. `4,5` is never 45, nor `18 5` 185."""
     bare = text.replace("−", "-")
