@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
 from coldgrid.catalog.lots import get_lot
+from coldgrid.kernel.authorize import Resource
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Conflict, Invalid, Problem, Rejected
@@ -26,6 +26,10 @@ from coldgrid.webkit.shell import page
 from coldgrid.webkit.visitors import Db, may, visitor_of
 
 Req = Request[Any, Any, Any]
+HELD = "Held at {}."
+PENDING = "Pending at {}: the nodes there do it when they hear of it. See Requests for the answer."
+REFUSED = "Not held at {}."
+TOLD = (HELD, PENDING, REFUSED)
 
 
 class LotIsNowhere(Conflict):
@@ -80,16 +84,27 @@ def _made_from(db: Reader, lot_id: str) -> list[str]:
 
 def _places(request: Req, db: Reader, lot_id: str) -> list[Place]:
     """Where the lot and what was made from it stand, of the sites at which the visitor may hold goods."""
+    return [place for place in _everywhere(db, lot_id) if may(request, "stock.place_hold", place.site_id)]
+
+
+def _everywhere(db: Reader, lot_id: str) -> list[Place]:
     found: dict[str, dict[str, Unit]] = {}
     for one in (lot_id, *_made_from(db, lot_id)):
         for unit in units_of_lot(db, one):
             if unit.present:
                 found.setdefault(unit.site_id, {})[unit.sscc] = unit
-    return [
-        Place(site_id, list(units.values()))
-        for site_id, units in sorted(found.items())
-        if may(request, "stock.place_hold", site_id)
-    ]
+    return [Place(site_id, list(units.values())) for site_id, units in sorted(found.items())]
+
+
+def _refuse_strangers(request: Req, db: Reader, lot_id: str) -> None:
+    """Refuse whoever may hold goods at none of the sites at which the lot stands.
+
+    Raises:
+        Forbidden: the lot stands somewhere, and the visitor may hold it nowhere.
+    """
+    for place in _everywhere(db, lot_id):
+        resource = Resource(site_id=place.site_id, kind="lot", id=lot_id)
+        request.app.state.authorizer.authorize(visitor_of(request).principal, "stock.place_hold", resource)
 
 
 @post("/stock/lots/{lot_id:str}/hold", include_in_schema=False)
@@ -98,46 +113,48 @@ async def hold_lot(request: Req, db: Db, lot_id: FromPath[str]) -> Response[Any]
     values = await form_values(request)
     key = (values.get("_key") or [""])[-1]
     places = _places(request, db, get_lot(db, lot_id).lot_id)
-    held: list[str] = []
-    asked: list[str] = []
-    refused: list[str] = []
+    if not places:
+        _refuse_strangers(request, db, lot_id)
     try:
-        if not (values.get("cause_id") or [""])[-1].strip():
-            raise Invalid([Problem(field="cause_id", message="name what the hold answers")])
-        if not places:
-            raise LotIsNowhere(lot_id=lot_id)
-        for place in places:
-            fixed = {
-                "site_id": place.site_id,
-                "hold_id": derive_id("hold", place.site_id, lot_id, key),
-                "sscc": [unit.sscc for unit in place.units],
-            }
-            command = decode_all(form_bytes(values, PlaceHold, **fixed), PlaceHold)
-            try:
-                outcome = await run(request, command, f"{place.site_id} {key}"[:KEY_LENGTH_MAX])
-            except HoldAlreadyOpen:
-                held.append(place.site_id)
-            except Conflict as rejected:
-                refused.append(f"{place.site_id} ({rejected})")
-            else:
-                (asked if outcome.pending else held).append(place.site_id)
+        _check(values, places, lot_id)
+        became = [await _hold_at(request, place, lot_id, values, key) for place in places]
     except Rejected as rejected:
         response = _ask(request, db, lot_id, refused_form(rejected, values, status_of(rejected)))
         response.status_code = status_of(rejected)
         return response
-    return see_other(
-        f"/stock/lots/{lot_id}", _told(held, asked, refused), "warn" if asked or refused else "ok"
-    )
+    told = [
+        text.format(", ".join(site for site, known in became if known == text))
+        for text in TOLD
+        if any(known == text for _, known in became)
+    ]
+    all_held = {known for _, known in became} == {HELD}
+    return see_other(f"/stock/lots/{lot_id}", " ".join(told), "ok" if all_held else "warn")
 
 
-def _told(held: Iterable[str], asked: Iterable[str], refused: Iterable[str]) -> str:
-    """What became of it at each site, in one line."""
-    parts = (
-        ("Held at {}.", held),
-        ("Pending at {}: the nodes there do it when they hear of it. See Requests for the answer.", asked),
-        ("Not held at {}.", refused),
-    )
-    return " ".join(text.format(", ".join(sites)) for text, sites in parts if sites)
+def _check(values: dict[str, list[str]], places: list[Place], lot_id: str) -> None:
+    if not (values.get("cause_id") or [""])[-1].strip():
+        raise Invalid([Problem(field="cause_id", message="name what the hold answers")])
+    if not places:
+        raise LotIsNowhere(lot_id=lot_id)
+
+
+async def _hold_at(
+    request: Req, place: Place, lot_id: str, values: dict[str, list[str]], key: str
+) -> tuple[str, str]:
+    """Hold the lot at one site; return the site, with the reason where it refused, and what became of it."""
+    fixed = {
+        "site_id": place.site_id,
+        "hold_id": derive_id("hold", place.site_id, lot_id, key),
+        "sscc": [unit.sscc for unit in place.units],
+    }
+    command = decode_all(form_bytes(values, PlaceHold, **fixed), PlaceHold)
+    try:
+        outcome = await run(request, command, f"{place.site_id} {key}"[:KEY_LENGTH_MAX])
+    except HoldAlreadyOpen:
+        return place.site_id, HELD
+    except Conflict as rejected:
+        return f"{place.site_id} ({rejected})", REFUSED
+    return place.site_id, PENDING if outcome.pending else HELD
 
 
 handlers = [ask_page, hold_lot]
