@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,19 @@ def test_the_hosts_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Pat
     assert path.stat().st_mode & 0o777 == 0o600
     again = notes.open_signer(path, "coldgrid.example/tower", bytes(range(32)))
     assert again.key == made.key
+
+
+def test_who_begins_at_once_has_one_whole_key(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.key"
+    together = threading.Barrier(8)
+
+    def begin(number: int) -> bytes:
+        together.wait()
+        return notes.open_signer(path, "tower", bytes([number]) * 32).key.key_id
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(begin, range(8)))) == 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_key_file_that_others_may_read_is_refused_with_the_fix(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import pytest
 
+from coldgrid.evidence import checkpoints
 from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.notes import Signer
 from coldgrid.kernel import luggage
@@ -69,6 +71,25 @@ def both() -> Iterator[Both]:
         seed(tower)
         tower.do(readings([(AIR, minute, -21.0) for minute in range(30)]))
         yield Both(tower, node)
+
+
+def test_the_end_is_signed_though_a_pass_that_saw_an_earlier_one_is_faster(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tower, notary = both.tower.decider, Notary(signer=SIGNER, network_name="coldgrid")
+    earlier = [checkpoints.plan(both.tower.reader(), notary, tower.heads, both.tower.host.now())]
+    plan = checkpoints.plan
+
+    def overtaken(*arguments: Any) -> checkpoints.Plan:
+        planned = plan(*arguments)
+        if earlier:
+            checkpoints.keep(tower, notary, earlier.pop())
+        return planned
+
+    monkeypatch.setattr(checkpoints, "plan", overtaken)
+    both.moving().take_over()
+    assert not earlier
+    assert is_home(both.node.decider, "ATL1")
 
 
 def test_a_site_with_goods_readings_and_an_incident_moves_whole(both: Both) -> None:

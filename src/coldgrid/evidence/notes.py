@@ -17,6 +17,7 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -137,21 +138,27 @@ def open_signer(path: Path, name: str, fresh_seed: bytes) -> Signer:
         BadNote: the file holds no key.
         PermissionError: others than its owner may read it.
     """
-    try:
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with open(made, "w", encoding="ascii") as file:
-            file.write(fresh_seed.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    if not path.exists():
+        _make_key(path, fresh_seed)
     if path.stat().st_mode & 0o077:
         raise PermissionError(f"{path} is readable by others than its owner; run: chmod 600 {path}")
     text = path.read_text(encoding="ascii", errors="replace").strip()
     if not re.fullmatch(rf"[0-9a-f]{{{2 * SEED_BYTES}}}", text):
         raise BadNote(f"{path} holds no key: expected {2 * SEED_BYTES} hexadecimal digits")
     return Signer(name, bytes.fromhex(text))
+
+
+def _make_key(path: Path, seed: bytes) -> None:
+    """Put a whole key at a path, or leave the one that another process put there meanwhile."""
+    fresh = path.with_name(f".{path.name}.{sha256(seed).hexdigest()[:16]}")
+    made = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(made, "w", encoding="ascii") as file:
+        file.write(seed.hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        path.hardlink_to(fresh)
+    fresh.unlink()
 
 
 # --- Notes ------------------------------------------------------------------------

@@ -91,12 +91,18 @@ class Handing:
         return _pack(begun)
 
     def _proved(self, site_id: str, begun: Begun) -> Begun:
-        """Sign the end of the log that is handed over, so that the node can check what it is given."""
-        with self._desk.reader() as db:
-            planned = checkpoints.plan(
-                db, self._notary, {site_id: (begun.epoch, begun.seq)}, self._desk.now()
-            )
-        self._desk.do(lambda decider: checkpoints.keep(decider, self._notary, planned))
+        """Sign the end of the log that is handed over, so that the node can check what it is given.
+
+        A pass of its own that began before the log was closed may keep an earlier end meanwhile.
+        """
+        ends = {site_id: (begun.epoch, begun.seq)}
+        more = True
+        while more:
+            with self._desk.reader() as db:
+                planned = checkpoints.plan(db, self._notary, ends, self._desk.now())
+            keep = partial(checkpoints.keep, notary=self._notary, planned=planned)
+            kept = self._desk.do(keep)
+            more = planned.more or len(kept) < len(planned.heads)
         with self._desk.reader() as db:
             return msgspec.structs.replace(begun, notes=handover.notes_of(db, begun, site_id))
 
