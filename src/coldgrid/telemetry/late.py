@@ -37,7 +37,6 @@ from coldgrid.telemetry.watch import Watch
 BEFORE_US = 6 * HOUR_US
 AFTER_US = HOUR_US
 WAIT = timedelta(seconds=5)
-AT_ONCE = 4
 
 telemetry_late = sa.Table(
     "telemetry_late",
@@ -121,12 +120,12 @@ def evaluate_later(tx: Tx, late: Grouped) -> None:
 
 @on_timer("telemetry.late")
 def evaluate_late(tx: Tx, timer: Timer) -> None:
-    """Evaluate what came late of the site's sensors, a few at a time."""
-    waiting = tx.all(_NEXT, site_id=tx.origin, most=AT_ONCE)
-    for one in waiting:
+    """Evaluate what came late of one sensor of the site: hours run through the rules while all else waits."""
+    waiting = tx.all(_NEXT, site_id=tx.origin, most=2)
+    for one in waiting[:1]:
         annunciate.record_turns(tx, _missed(tx, one), backfilled=True)
         tx.write(_DROP, whose=one.sensor_id)
-    if len(waiting) == AT_ONCE:
+    if len(waiting) > 1:
         tx.set_timer(f"telemetry.late/{tx.origin}", "telemetry.late", tx.now, {})
 
 
