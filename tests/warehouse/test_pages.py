@@ -28,7 +28,7 @@ from tests.orders.world import cancel, order, stocked
 from tests.stock.world import BULK, ICE, LATER, LOT, PALLET, PICK, SITE, THIRD, hold, receive, sscc
 from tests.webkit.tour import CSRF, Guide
 
-HERE = f"/work/{SITE}/orders/web-1"
+HERE = f"/warehouse/{SITE}/orders/web-1"
 
 
 class Floor:
@@ -98,18 +98,18 @@ def floor() -> Iterator[Floor]:
 
 
 def test_an_order_is_picked_by_scan_and_enter_and_dispatched(floor: Floor) -> None:
-    assert floor.client.get("/work").headers["location"] == f"/work/{SITE}"
-    listed = floor.shown(f"/work/{SITE}")
+    assert floor.client.get("/warehouse").headers["location"] == f"/warehouse/{SITE}"
+    listed = floor.shown(f"/warehouse/{SITE}")
     assert [word for word in ("web-1", "frozen", "waiting") if word not in listed] == []
     assert f"Go to {BULK}" in floor.shown(HERE)
     taken = floor.client.get(HERE, params={"scan": f"]C100{PALLET}"})
     assert 'placeholder="10"' in taken.text
     assert floor.send(f"{HERE}/pick", sscc=PALLET, qty="", short="").headers["location"] == HERE
     assert "All that is here for this order is picked." in floor.shown(HERE)
-    assert "picked: dispatch it" in floor.shown(f"/work/{SITE}")
-    assert floor.send(f"{HERE}/dispatch").headers["location"] == f"/work/{SITE}"
+    assert "picked: dispatch it" in floor.shown(f"/warehouse/{SITE}")
+    assert floor.send(f"{HERE}/dispatch").headers["location"] == f"/warehouse/{SITE}"
     assert floor.qty() == 30
-    assert "Nothing to pick" in floor.shown(f"/work/{SITE}")
+    assert "Nothing to pick" in floor.shown(f"/warehouse/{SITE}")
 
 
 def test_a_lot_or_the_end_of_a_label_may_be_typed(floor: Floor) -> None:
@@ -156,7 +156,7 @@ def test_a_quantity_that_is_wrong_comes_back_beside_its_field_with_what_was_type
 def test_a_cancelled_order_asks_for_what_was_picked_to_be_put_back(floor: Floor) -> None:
     floor.send(f"{HERE}/pick", sscc=PALLET, qty="4", short="")
     floor.kernel.do(cancel())
-    assert "Put back" in floor.shown(f"/work/{SITE}")
+    assert "Put back" in floor.shown(f"/warehouse/{SITE}")
     assert "This order wants nothing from here any more." in floor.shown(HERE)
 
 
@@ -170,14 +170,14 @@ def test_what_is_short_is_told_with_its_reason_and_blocks_the_unit(floor: Floor)
     assert "For sale again" not in floor.shown(shown)
     floor.be("supervisor")
     assert "For sale again" in floor.shown(shown)
-    there = f"/work/{SITE}/units/{PALLET}/available"
+    there = f"/warehouse/{SITE}/units/{PALLET}/available"
     assert floor.send(there, reason="counted 37").headers["location"] == shown
     with floor.kernel.database.reader() as connection:
         assert get_unit(Reads(connection), SITE, PALLET).sellable
 
 
 def test_a_pallet_is_taken_in_by_its_labels_its_place_and_its_temperature(floor: Floor) -> None:
-    here, values = f"/work/{SITE}/receive", {"tlc_source": "Dairy 7", "probe_id": "P-3"}
+    here, values = f"/warehouse/{SITE}/receive", {"tlc_source": "Dairy 7", "probe_id": "P-3"}
     label, number = "(02)09521000000018(37)48(17)261130(10)L-NEW", f"(00){sscc(50)}"
     for text in (label, number, BULK.lower()):
         answer = floor.client.get(here, params={**values, "scan": text})
@@ -202,9 +202,9 @@ def test_a_pallet_is_taken_in_by_its_labels_its_place_and_its_temperature(floor:
 def test_only_who_works_with_goods_at_the_site_sees_its_work(floor: Floor) -> None:
     for role in ("quality", "planner", "auditor", "customer_care"):
         floor.be(role)
-        for path in ("/work", f"/work/{SITE}", HERE, f"/work/{SITE}/receive"):
+        for path in ("/warehouse", f"/warehouse/{SITE}", HERE, f"/warehouse/{SITE}/receive"):
             assert floor.client.get(path).status_code == 403
-        assert '"/work"' not in floor.client.get("/stock").text
+        assert '"/warehouse"' not in floor.client.get("/stock").text
     floor.be("operator")
-    assert floor.client.get("/work/CLT1").status_code == 403
-    assert '"/work"' in floor.client.get("/stock").text
+    assert floor.client.get("/warehouse/CLT1").status_code == 403
+    assert '"/warehouse"' in floor.client.get("/stock").text

@@ -33,7 +33,7 @@ from coldgrid.webkit.visitors import Db, may, visitor_of
 
 Req = Request[Any, Any, Any]
 PICK = {"action": "stock.dispatch_goods"}
-WORK = "/work"
+WORK = "/warehouse"
 SHORTS = (("missing", "Missing: fewer than the books say"), ("damaged", "Damaged"))
 
 register_nav(
@@ -59,7 +59,7 @@ def work_page(request: Req, db: Db) -> Response[Any]:
     return page(request, "warehouse/sites.html", db, title="Work", nav=WORK, sites=own)
 
 
-@get("/work/{site_id:str}", opt=PICK, include_in_schema=False, sync_to_thread=True)
+@get("/warehouse/{site_id:str}", opt=PICK, include_in_schema=False, sync_to_thread=True)
 def site_page(request: Req, db: Db, site_id: FromPath[str]) -> Response[str]:
     """Show what there is to do at a site: the next to leave first."""
     site = get_site(db, site_id)
@@ -80,7 +80,7 @@ def site_page(request: Req, db: Db, site_id: FromPath[str]) -> Response[str]:
 # --- One order ------------------------------------------------------------------
 
 
-@get("/work/{site_id:str}/orders/{order_id:str}", opt=PICK, include_in_schema=False, sync_to_thread=True)
+@get("/warehouse/{site_id:str}/orders/{order_id:str}", opt=PICK, include_in_schema=False, sync_to_thread=True)
 def order_page(
     request: Req, db: Db, site_id: FromPath[str], order_id: FromPath[str], scan: FromQuery[str] = ""
 ) -> Response[str]:
@@ -138,7 +138,7 @@ def _address(site_id: str, order_id: str) -> str:
     return f"{WORK}/{site_id}/orders/{quote(order_id, safe='')}"
 
 
-@post("/work/{site_id:str}/orders/{order_id:str}/pick", include_in_schema=False)
+@post("/warehouse/{site_id:str}/orders/{order_id:str}/pick", include_in_schema=False)
 async def pick(request: Req, db: Db, site_id: FromPath[str], order_id: FromPath[str]) -> Response[Any]:
     """Take goods from a unit, or put them back. Enter alone takes all that is wanted."""
     sent = await request.form()
@@ -170,7 +170,7 @@ def _told(result: Any) -> str:
     return f"{result.qty} from …{result.sscc[-6:]} picked{', and it is short' if result.short else ''}."
 
 
-@post("/work/{site_id:str}/orders/{order_id:str}/dispatch", include_in_schema=False)
+@post("/warehouse/{site_id:str}/orders/{order_id:str}/dispatch", include_in_schema=False)
 async def dispatch(request: Req, db: Db, site_id: FromPath[str], order_id: FromPath[str]) -> Response[Any]:
     """Let what is picked leave."""
     key = str((await request.form()).get("_key", ""))
@@ -211,7 +211,7 @@ def _inspect_panel(c: PanelContext) -> Markup | None:
     return c.render("warehouse/_inspect.html", unit=unit)
 
 
-@post("/work/{site_id:str}/units/{sscc:str}/available", include_in_schema=False)
+@post("/warehouse/{site_id:str}/units/{sscc:str}/available", include_in_schema=False)
 async def available(request: Req, site_id: FromPath[str], sscc: FromPath[str]) -> Response[Any]:
     """Let goods be sold again after somebody looked at them."""
     return await submit_form(

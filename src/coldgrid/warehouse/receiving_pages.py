@@ -94,7 +94,7 @@ def _product(db: Reader, gtin: str) -> Product | None:
         return None
 
 
-@get("/work/{site_id:str}/receive", opt=RECEIVE, include_in_schema=False, sync_to_thread=True)
+@get("/warehouse/{site_id:str}/receive", opt=RECEIVE, include_in_schema=False, sync_to_thread=True)
 def receive_page(request: Req, db: Db, site_id: FromPath[str]) -> Response[str]:
     """Show what is known of a unit that arrived; with a scan, what it adds."""
     query = request.query_params
@@ -133,7 +133,7 @@ def _receive(
     )
 
 
-@post("/work/{site_id:str}/receive", include_in_schema=False)
+@post("/warehouse/{site_id:str}/receive", include_in_schema=False)
 async def receive(request: Req, db: Db, site_id: FromPath[str]) -> Response[Any]:
     """Take the unit in; the next one of the delivery keeps its note, its source and the probe."""
     sent = await request.form()
