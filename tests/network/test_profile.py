@@ -7,10 +7,12 @@ import pytest
 
 from coldgrid.kernel.rejections import Invalid
 from coldgrid.network.profile import (
+    BeginSetUp,
     FinishSetUp,
     NameNetwork,
     NetworkNamed,
     NetworkNotNamed,
+    SetUpBegun,
     SetUpFinished,
     SetUpOver,
     SetUpStep,
@@ -56,6 +58,21 @@ class TestSetUp:
             kernel.do(NameNetwork(name="North"))
         assert profile_of(kernel.reader()) is None
 
+    def test_what_it_puts_in_force_before_the_network_has_its_name_does_not_end_it(
+        self, kernel: Kernel
+    ) -> None:
+        for _ in range(2):
+            kernel.do(BeginSetUp())
+        put_in_force(kernel, group())
+        assert set_up_open(kernel.reader())
+        kernel.do(NameNetwork(name="North"))
+        kernel.do(FinishSetUp())
+        with pytest.raises(SetUpOver):
+            kernel.do(BeginSetUp())
+        told = [type(event) for stream, event in kernel.events() if stream == "profile/network"]
+        assert told == [SetUpBegun, NetworkNamed, SetUpFinished]
+        kernel.rebuild()
+
     def test_it_cannot_end_before_it_began_and_a_blank_name_is_none(self, kernel: Kernel) -> None:
         with pytest.raises(NetworkNotNamed):
             kernel.do(FinishSetUp())
@@ -68,6 +85,7 @@ STORED = [
     (b'{"type":"network.named","name":"North","unit":"f"}', NetworkNamed),
     (b'{"type":"network.set_up_step_skipped","step":"products"}', SetUpStepSkipped),
     (b'{"type":"network.set_up_finished"}', SetUpFinished),
+    (b'{"type":"network.set_up_begun"}', SetUpBegun),
 ]
 
 

@@ -71,6 +71,7 @@ AUDIENCES: dict[str, Told] = {
     "network.change_approved": Told.NOBODY,
     "network.change_rejected": Told.NOBODY,
     "network.named": Told.EVERYONE,  # every page shows temperatures in its unit
+    "network.set_up_begun": Told.NOBODY,
     "network.set_up_step_skipped": Told.NOBODY,
     "network.set_up_finished": Told.NOBODY,
     "network.site_defined": Told.SITE,
@@ -84,6 +85,8 @@ AUDIENCES: dict[str, Told] = {
     "telemetry.sensor_defined": Told.SITE,
     "telemetry.defrost_planned": Told.SITE,
     "telemetry.gateway_defined": Told.SITE,
+    "telemetry.readings_lost": Told.SITE,
+    "telemetry.lost_readings_found": Told.SITE,
     # orders and promises: the sites that hold the goods, and of customers only those that serve them
     "orders.placed": Told.NOBODY,
     "orders.resourced": Told.NOBODY,

@@ -3,7 +3,8 @@
 Invariants
     U1  A network is set up once: on a database without a change of master data, or where its set-up was begun
         here and not ended. Ended, it does not begin again.
-    U2  Naming, leaving a step for later and ending are facts with their actor, like everything else.
+    U2  Beginning, naming, leaving a step for later and ending are facts with their actor.
+    U3  Its steps are taken in any order: what the first of them puts in force is no reason to end it.
 
 The set-up itself is a wizard of the tower (`tower.first_run`); what it puts in force are changes like any
 other.
@@ -68,6 +69,10 @@ class NetworkNamed(Event, frozen=True, tag="network.named"):
     unit: ShownUnit
 
 
+class SetUpBegun(Event, frozen=True, tag="network.set_up_begun"):
+    """The set-up began, with something else than the network's name."""
+
+
 class SetUpStepSkipped(Event, frozen=True, tag="network.set_up_step_skipped"):
     """A step of the set-up was left for later."""
 
@@ -111,8 +116,16 @@ network_skipped = sa.Table(
     sa.Column("skipped_at", Instant, nullable=False),
     info={"origin": "network"},
 )
+network_begun = sa.Table(
+    "network_begun",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("begun_at", Instant, nullable=False),
+    info={"origin": "network"},
+)
 _NAME = Statement(upsert(network_profile, keys=["stream"], set_=["name", "unit"]))
 _SKIP = Statement(upsert(network_skipped, keys=["step"], set_=["skipped_at"]))
+_BEGIN = Statement(upsert(network_begun, keys=["stream"], set_=["begun_at"]))
 _FINISH = Statement(
     network_profile.update()
     .where(network_profile.c.stream == sa.bindparam("which"))
@@ -123,6 +136,11 @@ _FINISH = Statement(
 @projects(NetworkNamed)
 def _keep_name(tx: Tx, event: NetworkNamed) -> None:
     tx.write(_NAME, stream=STREAM, name=event.name, unit=event.unit, finished_at=None)
+
+
+@projects(SetUpBegun)
+def _keep_beginning(tx: Tx, event: SetUpBegun) -> None:
+    tx.write(_BEGIN, stream=STREAM, begun_at=tx.now)
 
 
 @projects(SetUpStepSkipped)
@@ -145,6 +163,10 @@ class NameNetwork(Command, frozen=True, tag="network.name_network"):
     unit: ShownUnit = ShownUnit.CELSIUS
 
 
+class BeginSetUp(Command, frozen=True, tag="network.begin_set_up"):
+    """Begin the set-up with a step that puts something in force; begun, nothing happens."""
+
+
 class SkipSetUpStep(Command, frozen=True, tag="network.skip_set_up_step"):
     """Leave a step of the set-up for later."""
 
@@ -165,6 +187,14 @@ def name_network(tx: Tx, command: NameNetwork) -> None:
     known = profile_of(tx)
     if known is None or (known.name, known.unit) != (name, command.unit):
         tx.record(STREAM, NetworkNamed(name=name, unit=command.unit))
+
+
+@handles(BeginSetUp, action="network.set_up", owner=Owner.NETWORK)
+def begin_set_up(tx: Tx, command: BeginSetUp) -> None:
+    """Note that what is put in force from now on is the set-up's own (U3)."""
+    _must_be_open(tx)
+    if not set_up_begun(tx):
+        tx.record(STREAM, SetUpBegun())
 
 
 @handles(SkipSetUpStep, action="network.set_up", owner=Owner.NETWORK)
@@ -197,6 +227,7 @@ _PROFILE = Statement(
     ),
     into=Profile,
 )
+_BEGUN = Statement(sa.select(network_begun.c.begun_at).where(network_begun.c.stream == sa.bindparam("which")))
 _SKIPPED = Statement(sa.select(network_skipped.c.step).order_by(network_skipped.c.step))
 
 
@@ -208,7 +239,14 @@ def profile_of(db: Reader) -> Profile | None:
 def set_up_open(db: Reader) -> bool:
     """Tell whether the network may still be set up by the wizard (U1)."""
     known = profile_of(db)
-    return known.finished_at is None if known is not None else not count_changes(db)
+    if known is not None:
+        return known.finished_at is None
+    return set_up_begun(db) or not count_changes(db)
+
+
+def set_up_begun(db: Reader) -> bool:
+    """Tell whether the set-up was begun here, by its name or by another step."""
+    return profile_of(db) is not None or db.one(_BEGUN, which=STREAM) is not None
 
 
 def skipped_steps(db: Reader) -> set[str]:

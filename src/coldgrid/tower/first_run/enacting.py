@@ -21,6 +21,7 @@ from coldgrid.network.change_rules import (
     WithdrawChange,
 )
 from coldgrid.network.changes import get_change, items_of
+from coldgrid.network.profile import BeginSetUp, set_up_begun
 from coldgrid.network.uploads import change_id_for
 from coldgrid.webkit.commands import KEY_LENGTH_MAX, run
 
@@ -65,6 +66,8 @@ async def put_in_force(request: Req, db: Reader, filled: Filled, *, new: Sequenc
         Rejected: see `DraftChange` and `ApproveChange`.
     """
     change_id = change_id_for(request, db, filled.key or None, encode(list(filled.items)))
+    if not set_up_begun(db):
+        await run(request, BeginSetUp())
     draft = DraftChange(change_id=change_id, items=list(filled.items), reason=filled.reason)
     try:
         await run(request, draft, filled.key or None)

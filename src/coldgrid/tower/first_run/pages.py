@@ -11,7 +11,15 @@ from markupsafe import Markup
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.network.groups import has_network_group
-from coldgrid.network.profile import FinishSetUp, NameNetwork, SetUpStep, SkipSetUpStep, set_up_open
+from coldgrid.network.profile import (
+    FinishSetUp,
+    NameNetwork,
+    SetUpOver,
+    SetUpStep,
+    SkipSetUpStep,
+    profile_of,
+    set_up_open,
+)
 from coldgrid.network.sites import get_site
 from coldgrid.network.zones import zones_of
 from coldgrid.tower.first_run import people_pages, product_pages, sensor_pages, site_pages
@@ -121,6 +129,10 @@ async def finish(request: Req, db: Db) -> Response[Any]:
     values = await form_values(request)
     try:
         await run(request, FinishSetUp())
+    except SetUpOver:
+        if profile_of(db) is None:
+            raise
+        return see_other("/")  # it was pressed before, here or in another window
     except Rejected as rejected:
         return _summary(request, db, refused(rejected, values))
     return see_other("/", "Your network is set up. What is left is under Network, People and API tokens.")
