@@ -13,7 +13,7 @@ import pytest
 from coldgrid.kernel import log, postgres_lease
 from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Call, Decider
-from coldgrid.kernel.driver import DatabaseLost, DriverError, EndUnknown
+from coldgrid.kernel.driver import DatabaseLost, EndUnknown, OtherEncoding
 from coldgrid.kernel.events import tag_of
 from coldgrid.kernel.postgres import PostgresConnection, PostgresDatabase
 from tests.conftest import HandClock, Kernel, postgres_kernel, postgres_url
@@ -158,7 +158,7 @@ def test_a_database_in_another_encoding_is_refused_with_what_to_do() -> None:
         server.execute(made.encode())
         try:
             url = urlsplit(postgres_url())._replace(path=f"/{name}", query="").geturl()
-            with pytest.raises(DriverError, match=f"{name} is in SQL_ASCII.*ENCODING 'UTF8'"):
+            with pytest.raises(OtherEncoding, match=f"{name} is in SQL_ASCII, and must be in UTF8"):
                 PostgresConnection(url)
         finally:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -319,9 +319,10 @@ def main() -> None:
         print_rejection(rejected)
         sys.exit(1)
     except Exception as error:
-        from coldgrid.kernel.driver import DatabaseUnread, DriverError
+        from coldgrid.kernel.driver import DatabaseUnfit, DatabaseUnread, DriverError
 
         if not isinstance(error, DriverError):
             raise
-        print_rejection(DatabaseUnread(found=str(error)))
+        told = {"found": str(error)}
+        print_rejection(DatabaseUnfit(**told, do=error.todo) if error.todo else DatabaseUnread(**told))
         sys.exit(1)

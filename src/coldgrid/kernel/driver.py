@@ -7,6 +7,7 @@ facts only.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -21,7 +22,42 @@ Row = tuple[Any, ...]
 
 
 class DriverError(Exception):
-    """The driver refused: the group it happened in is rolled back whole."""
+    """The driver refused: the group it happened in is rolled back whole. `todo`: the fix, where known."""
+
+    means = "The database cannot be opened."
+    todo = ""
+
+
+class NotReached(DriverError):
+    """The server did not let us in."""
+
+    means = "Nothing can be read or decided. What is stored at the server is as it was."
+
+    def __init__(self, why: str, name: str, place: str) -> None:
+        super().__init__(f"cannot connect: {why}")
+        self.todo = (
+            f"Look whether PostgreSQL runs at {place}, whether it has the database {name} (if not: "
+            f"createdb --encoding=UTF8 --template=template0 {name}), and whether it takes the login in "
+            "COLDGRID_DATABASE."
+        )
+
+
+class OtherEncoding(DriverError):
+    """The server's database is not in UTF8: names and notes would come back as bytes, or not at all."""
+
+    means = "Nothing is stored in it: names would not come back as they were written."
+
+    def __init__(self, name: str, encoding: str, owner: str, reach: str) -> None:
+        super().__init__(f"the database {name} is in {encoding}, and must be in UTF8")
+        new = shlex.quote(f"{name}_utf8")
+        old = shlex.quote(name)
+        form = "--encoding=UTF8 --locale=C --template=template0"
+        make = f"createdb {reach} {form} --owner={shlex.quote(owner)} {new}"
+        take = f"pg_dump {reach} --encoding=UTF8 {old} | psql {reach} -v ON_ERROR_STOP=1 -q {new}"
+        self.todo = (
+            f"An encoding is not changed: make another database, `{make}`. Take along what is in it, "
+            f"if anything: `{take}`. Then put {new} in place of {old} in COLDGRID_DATABASE."
+        )
 
 
 class ConnectionLost(DriverError):
@@ -47,6 +83,10 @@ class AlreadyThere(Conflict):
     """Something that this would make is there already; nothing was stored."""
 
     todo = "Choose another id, or look at what is there."
+
+
+class DatabaseUnfit(Unavailable):
+    """The database cannot be used as it is; nothing was done."""
 
 
 class DatabaseUnread(Unavailable):

@@ -13,10 +13,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import DiagnosticField, ExecStatus
 
 from coldgrid.kernel import postgres_lease
-from coldgrid.kernel.driver import Connection, ConnectionLost, DatabaseInUse, DriverError, Row
+from coldgrid.kernel.driver import (
+    Connection,
+    ConnectionLost,
+    DatabaseInUse,
+    DriverError,
+    NotReached,
+    OtherEncoding,
+    Row,
+)
 from coldgrid.kernel.statements import POSTGRESQL, Statement
 
 LEASE_TRIES = 6
@@ -40,17 +49,20 @@ class PostgresConnection:
         try:
             self.driver = psycopg.connect(url, autocommit=True, prepare_threshold=2, **PATIENCE)
         except psycopg.Error as error:
-            raise DriverError(f"cannot connect: {error}") from error
-        encoding = self.driver.info.parameter_status("server_encoding")
-        if encoding != "UTF8":
-            name = self.driver.info.dbname
-            self.driver.close()
-            raise DriverError(
-                f"the database {name} is in {encoding}; make it with ENCODING 'UTF8' TEMPLATE template0"
-            )
+            raise _not_reached(url, error) from error
+        self._check_encoding()
         self.driver.prepared_max = 1000
         self._cursor = self.driver.cursor()
         self.term = 0  # of the lease, on the decider's connection
+
+    def _check_encoding(self) -> None:
+        info = self.driver.info
+        encoding = info.parameter_status("server_encoding") or "an unknown encoding"
+        if encoding != "UTF8":
+            reach = f"-h {info.host or info.hostaddr} -p {info.port}"
+            refusal = OtherEncoding(info.dbname, encoding, info.user, reach)
+            self.driver.close()
+            raise refusal
 
     def query(self, statement: Statement[Any], params: Row) -> list[Row]:
         """Run a read."""
@@ -111,6 +123,15 @@ class PostgresConnection:
     def close(self) -> None:
         """Close."""
         self.driver.close()
+
+
+def _not_reached(url: str, error: psycopg.Error) -> DriverError:
+    try:
+        told = conninfo_to_dict(url)
+    except psycopg.Error:
+        return DriverError(f"cannot connect: {error}")
+    place = f"{told.get('host') or 'the usual socket'}:{told.get('port') or 5432}"
+    return NotReached(str(error), str(told.get("dbname") or told.get("user") or "postgres"), place)
 
 
 class PostgresDatabase:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ from typing import Literal
 import msgspec
 
 from coldgrid.kernel.database import open_database
+from coldgrid.kernel.driver import DriverError
+from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.settings import Settings
 from coldgrid.kernel.sqlite import SqliteDatabase
 from coldgrid.node import errands
@@ -53,6 +56,21 @@ class Patient(msgspec.Struct, frozen=True, kw_only=True):
         """The database's file; None where it is on a server."""
         opened = open_database(self.settings.database)
         return opened.path if isinstance(opened, SqliteDatabase) else None
+
+
+@contextmanager
+def database_of(patient: Patient) -> Iterator[Reader]:
+    """Read the host's database, and leave no connection behind.
+
+    Raises:
+        DriverError: it cannot be read.
+    """
+    database = open_database(patient.settings.database)
+    try:
+        with database.reader() as connection:
+            yield Reads(connection)
+    finally:
+        database.close()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +132,9 @@ def examine(patient: Patient, checks: Sequence[Check]) -> Report:
         name = check.__name__.removeprefix("check_")
         try:
             findings += check(patient)
+        except DriverError:
+            means = "It needs the database, of which more is said here."
+            findings.append(warn(name, "could not be looked at", means, "Mend the database, look again."))
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             told = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"

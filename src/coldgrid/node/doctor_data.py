@@ -19,7 +19,7 @@ from coldgrid.kernel.driver import DriverError
 from coldgrid.kernel.reading import Reads
 from coldgrid.kernel.sqlite_copy import quick_check, snapshot
 from coldgrid.node.backup import signers_of
-from coldgrid.node.doctor import Finding, Patient, fail, ok, warn
+from coldgrid.node.doctor import Finding, Patient, database_of, fail, ok, warn
 from coldgrid.node.restore import mark_of
 from coldgrid.node.upgrade import look
 from coldgrid.sync import authority as ca
@@ -48,11 +48,11 @@ def check_database(patient: Patient) -> Iterator[Finding]:
         )
         return
     try:
-        with open_database(patient.settings.database).reader() as connection:
-            Reads(connection)
+        with database_of(patient):
             yield _release(patient)
     except (DriverError, OSError) as error:
-        yield fail("database", str(error), "The database cannot be opened.", DAMAGED)
+        told = error if isinstance(error, DriverError) else DriverError(str(error))
+        yield fail("database", str(told), told.means, told.todo or DAMAGED)
         if path is not None:
             yield from _whole(path, patient)
         return
@@ -179,8 +179,8 @@ def check_readings(patient: Patient) -> Iterator[Finding]:
     if patient.role == "node" or (path is not None and not path.is_file()):
         return
     try:
-        with open_database(patient.settings.database).reader() as connection:
-            found = losses(Reads(connection))
+        with database_of(patient) as db:
+            found = losses(db)
     except (DriverError, OSError):  # damaged, or of another release: the check of the database says so
         return
     if not found:
@@ -228,8 +228,8 @@ def _matches(patient: Patient, keys: Sequence[VerifierKey]) -> Finding:
     home = "" if patient.role == "tower" else _site_of(patient)
     if patient.database is not None and not patient.database.is_file():
         return ok("signing key", "there, and private")
-    with open_database(patient.settings.database).reader() as connection:
-        heads = [one for one in tiles.heads(Reads(connection)) if not home or one.origin == home]
+    with database_of(patient) as db:
+        heads = [one for one in tiles.heads(db) if not home or one.origin == home]
     if not heads:
         return ok("signing key", "there, and private; nothing was signed yet")
     newest = max(heads, key=lambda one: one.made_at)

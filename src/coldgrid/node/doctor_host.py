@@ -19,8 +19,7 @@ from pathlib import Path
 from coldgrid.kernel import clock, log
 from coldgrid.kernel.database import database_size_bytes, open_database
 from coldgrid.kernel.events import tag_of
-from coldgrid.kernel.reading import Reads
-from coldgrid.node.doctor import Finding, Patient, fail, ok, warn
+from coldgrid.node.doctor import Finding, Patient, database_of, fail, ok, warn
 from coldgrid.node.parts import VERSION
 
 OFFSET_WARN_S, OFFSET_FAIL_S = 5.0, 60.0
@@ -100,8 +99,7 @@ def _against_log(patient: Patient) -> Iterator[Finding]:
     path = patient.database
     if path is not None and not path.is_file():
         return
-    with open_database(patient.settings.database).reader() as connection:
-        db = Reads(connection)
+    with database_of(patient) as db:
         last = log.read(db, log.last_position(db) - 1, 1)
         accepted = log.read(db, -1, 1_000, [tag_of(clock.ClockAccepted)])
     if last and last[0].recorded_at > patient.now + AHEAD_OF_LOG:

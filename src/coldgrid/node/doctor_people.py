@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coldgrid.kernel.database import open_database
 from coldgrid.kernel.driver import DriverError
-from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.reading import Reader
 from coldgrid.network.groups import NETWORK_GROUP, get_group, has_network_group
 from coldgrid.network.rotas import at_instant
 from coldgrid.network.sites import site_labels
-from coldgrid.node.doctor import Finding, Patient, ok, warn
+from coldgrid.node.doctor import Finding, Patient, database_of, ok, warn
 
 NAME = "on call for the network"
 MEANS = "A log that forked or a node that was copied opens an incident of the network, and nobody is woken."
@@ -21,8 +20,8 @@ def check_on_call(patient: Patient) -> Iterator[Finding]:
     if patient.role != "tower" or (patient.database is not None and not patient.database.is_file()):
         return
     try:
-        with open_database(patient.settings.database).reader() as connection:
-            yield _on_call(Reads(connection), patient)
+        with database_of(patient) as db:
+            yield _on_call(db, patient)
     except (DriverError, OSError):
         return  # the look at the database says so
 
