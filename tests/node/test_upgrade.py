@@ -118,6 +118,25 @@ def test_a_projection_that_an_older_release_did_not_have_is_filled(present: Path
     assert zones > 0
 
 
+def test_a_database_of_another_build_of_this_very_release_says_which_tables_and_not_from_it_to_itself(
+    present: Path,
+) -> None:
+    change(
+        present,
+        'UPDATE kernel_schema SET told = replace(told, \'"network_lane":"\', \'"network_lane":"0\')',
+    )
+    said: list[str] = []
+    assert bring_up(str(present), T0, said.append) is not None
+    assert said[0] == (
+        f"The database is of another build of release {schema.RELEASE}, which made 1 table otherwise"
+        " (network_lane); it is made as this one makes it"
+    )
+    change(present, "UPDATE kernel_schema SET told = replace(told, '0.1.0', '0.0.9')")
+    said.clear()
+    assert bring_up(str(present), T0, said.append) is not None
+    assert said[0] == f"The database is of release 0.0.9; it is brought up to {schema.RELEASE}"
+
+
 def test_a_projection_whose_columns_changed_is_made_anew(present: Path) -> None:
     change(
         present,

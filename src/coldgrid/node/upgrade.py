@@ -27,11 +27,12 @@ from coldgrid.node.host import LiveHost
 
 COPY = ".before-"
 TELL_EVERY = 50_000
+NAMED_MAX = 6
 Say = Callable[[str], None]
 
 
 class CopyItFirst(Conflict):
-    """This server's database was made by an older release, and nobody said that it was copied."""
+    """This server's database is not as this release makes it, and nobody said that it was copied."""
 
     todo = "Copy it (docs/backup.md, «PostgreSQL»), then run `coldgrid upgrade --copied`, then serve."
 
@@ -74,7 +75,7 @@ def bring_up(database_url: str, now: datetime, say: Say, *, copied: bool = False
     need = look(database_url)
     if need is None:
         return None
-    say(f"The database is of {_release(need)}; it is brought up to {schema.RELEASE}")
+    say(f"The database is of {_what_is_done(need)}")
     database = open_database(database_url)
     try:
         writer = database.writer()
@@ -93,6 +94,18 @@ def bring_up(database_url: str, now: datetime, say: Say, *, copied: bool = False
         entries=entries,
         tables_changed=len(need.changed),
         tables_made_anew=sorted(found),
+    )
+
+
+def _what_is_done(need: Needed) -> str:
+    if need.made_by != schema.RELEASE:
+        return f"{_release(need)}; it is brought up to {schema.RELEASE}"
+    names = sorted({*need.changed, *(gap.table for gap in need.gaps)})
+    tables = f"{len(names)} table{'s' * (len(names) != 1)}"
+    named = ", ".join(names[:NAMED_MAX]) + (" …" if len(names) > NAMED_MAX else "")
+    return (
+        f"another build of {_release(need)}, which made {tables} otherwise ({named});"
+        " it is made as this one makes it"
     )
 
 
