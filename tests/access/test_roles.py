@@ -206,6 +206,7 @@ SYSTEMS_OWN = {
     "sync.take_up_certificate",
     "telemetry.seal_blocks",
     "telemetry.look_after_devices",
+    "telemetry.tell_losses",
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coldgrid.evidence import chart
-from coldgrid.evidence.parts import PackLimit, PackSeries
+from coldgrid.evidence.parts import PackGap, PackLimit, PackSeries
 
 START_S = datetime(2026, 3, 8, 4, 0, tzinfo=UTC).timestamp()
 
@@ -43,6 +43,17 @@ def test_a_gap_is_drawn_as_a_gap_and_never_bridged() -> None:
     late = line([-20.0] * 5)
     broken = PackSeries("T1", "°C", "air", [*late.at_s[:4], late.at_s[4] + 3600], late.values)
     assert paths(drawn(broken))[0].count("M") == 2
+
+
+def test_a_gap_that_has_a_name_is_shaded_within_the_chart_and_named_once() -> None:
+    at = [datetime.fromtimestamp(START_S + minute * 60, UTC) for minute in (-60, 2, 4, 500, 600)]
+    known = line([-20.0, -20.0, -20.0, -20.0, -20.0, -19.0])
+    gaps = [PackGap("lost", *span) for span in ((at[0], at[1]), (at[0], at[2]), (at[3], at[4]))]
+    picture = str(chart.draw([known], [], UTC, gaps))
+    [shade] = re.findall(r'<rect class="gap" x="([0-9.]+)" y="16" width="([0-9.]+)"', picture)
+    assert float(shade[0]) == chart.LEFT
+    assert float(shade[1]) == pytest.approx((chart.WIDTH - chart.LEFT - chart.RIGHT) * 0.8)
+    assert picture.count("readings lost") == 1
 
 
 def test_an_estimate_may_be_drawn_with_few_points() -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from coldgrid.cli.verify import verify_pack_file
 from coldgrid.evidence import verify
 from coldgrid.evidence.archive import open_zip, pack_zip
 from coldgrid.evidence.checkpoints import Notary
 from coldgrid.evidence.packs import PackRequest, pack_now
 from coldgrid.evidence.parts import PackSubject, preparations
 from coldgrid.orchestration.incidents import OpenIncident, Severity
+from coldgrid.telemetry.losses import asset_of
 from tests.conftest import Kernel
 from tests.evidence.conftest import TOWER
 from tests.stock import world
-from tests.telemetry.cold_room import AIR, AIR_2, cold_room, feed, steady
+from tests.telemetry.cold_room import AIR, AIR_2, cold_room, feed, micros, steady
+from tests.telemetry.losing import lose
 
 INCIDENT = PackSubject("incident", "incident-1")
 
@@ -92,3 +97,55 @@ def test_a_units_and_a_lots_history_is_proven(kernel: Kernel, notary: Notary, ki
 def test_what_is_not_known_adds_nothing(kernel: Kernel) -> None:
     for subject in (PackSubject("incident", "none"), PackSubject("unit", "none"), PackSubject("lot", "none")):
         assert preparations(kernel.reader(), subject) == []
+
+
+def test_a_pack_says_what_of_its_time_is_lost_and_is_none_the_less_sound(
+    kernel: Kernel, notary: Notary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_warm_hour(kernel)
+    feed(kernel, steady(165, 10, -12.0))
+    lose(kernel.decider, "ATL1", AIR_2, micros(130), 20)
+    lose(kernel.decider, "ATL1", AIR_2, micros(-60 * 24), 20)  # the day before is not in the pack
+    pack = packed(kernel, notary, INCIDENT)
+    report = verify.verify_pack(pack, [TOWER.key])
+    assert report.ok
+    [gap] = report.gaps
+    told = f"Readings of {AIR_2} are lost, 2026-03-01 10:10 to 2026-03-01 10:29 UTC: 20 of them"
+    assert str(gap) == told
+    files = open_zip(pack).files
+    page = files["report.html"].decode()
+    assert f"Gap: {told}." in page
+    assert '<rect class="gap"' in page
+    assert "Readings of ATL1-FRZ1 that are lost" in page
+    assert gap.entry_id in {one["entry"] for one in entries_of(files)}
+    (tmp_path / "pack.zip").write_bytes(pack)
+    assert verify_pack_file(tmp_path / "pack.zip") == 0
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
+def entries_of(files: dict[str, bytes]) -> list[dict[str, str]]:
+    found = []
+    for path, body in files.items():
+        if path.startswith("entries/"):
+            for line in body.splitlines():
+                one = msgspec.json.decode(line)
+                found.append({"entry": f"{one['origin']}/{one['epoch']}/{one['seq']}", "type": one["type"]})
+    return found
+
+
+def test_the_pack_of_a_loss_names_all_that_is_lost_of_its_site(kernel: Kernel, notary: Notary) -> None:
+    a_warm_hour(kernel)
+    lose(kernel.decider, "ATL1", AIR_2, micros(-30), 20)
+    lose(kernel.decider, "ATL1", AIR, micros(-60 * 24), 20)
+    opening = OpenIncident(
+        site_id="ATL1",
+        incident_id="incident-2",
+        asset_id=asset_of("ATL1"),
+        severity=Severity.OPERATOR_ACTIONABLE,
+        title="Sealed readings of ATL1 are lost",
+    )
+    kernel.do(opening)
+    pack = packed(kernel, notary, PackSubject("incident", "incident-2"))
+    report = verify.verify_pack(pack, [TOWER.key])
+    assert report.ok
+    assert [gap.title for gap in report.gaps] == [f"Readings of {one} are lost" for one in (AIR, AIR_2)]

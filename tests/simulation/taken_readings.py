@@ -116,7 +116,7 @@ class Taken:
 
     def _vouched(self, db: Reads, site_id: str) -> None:
         """T4."""
-        missing = arriving.missing_blocks(db, site_id, 1_000_000)
+        missing = arriving.missing_blocks(db, site_id)
         wanted = {block.hash for block in missing}
         gone = sorted(block.sensor_id for block in missing if block.lost_at is not None)
         self.laws.demand(

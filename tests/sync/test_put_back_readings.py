@@ -6,33 +6,26 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from coldgrid.evidence import forks
 from coldgrid.kernel.database import open_database
-from coldgrid.network.zones import get_zone
-from coldgrid.node.carrier import Talk
-from coldgrid.quality.zone_air import GRACE_LEAST_MIN, ZoneAir
 from coldgrid.sync import readings
 from coldgrid.sync.abiding import abide
-from coldgrid.sync.messages import Blocks, Code
+from coldgrid.sync.messages import Code
 from coldgrid.sync.receiving import forget_link
-from coldgrid.telemetry import archive, arriving, parcels
-from coldgrid.telemetry.blocks import DAY_US
-from coldgrid.telemetry.losses import losses
+from coldgrid.telemetry import parcels
 from coldgrid.telemetry.seal import SealBlocks
 from coldgrid.tower.recovery import recover
-from tests.conftest import Kernel, sqlite_kernel
+from tests.conftest import Kernel
 from tests.sync.pair import Node, Tower, own_log
 from tests.sync.test_choosing import ask_of, choose, restarted, told_to_choose
 from tests.sync.test_readings import same, shown
 from tests.sync.test_refusals import send
-from tests.telemetry.cold_room import AIR, AIR_2, at, feed, micros, steady
+from tests.telemetry.cold_room import AIR, AIR_2, feed, steady
 
 
 @pytest.fixture
@@ -190,158 +183,3 @@ def test_a_tower_that_was_put_back_is_sent_again_what_it_lost(kernel: Kernel, tm
     same(tower, node)
     assert counted(tower) == 45
     tower.kernel.close()
-
-
-def test_a_block_that_is_lost_holds_up_no_fresh_readings(kernel: Kernel) -> None:
-    tower = Tower(kernel)
-    tower.lets_go_of("ATL1")
-    with sqlite_kernel() as own:
-        node = Node(tower, own)
-        node.talk()
-        feed(node.kernel, steady(0, 10))
-        node.kernel.do(SealBlocks(site_id="ATL1", cause_id="inc-1", sensor_ids=(AIR,)))
-        for name in ("telemetry_block", "telemetry_block_body"):
-            own.decider.connection.command(f"DELETE FROM {name}")  # a disk that lost them
-        node.talk()
-        assert arriving.missing(tower.kernel.reader(), "ATL1") == (1, 10)
-        for start in (20, 30, 40):
-            feed(node.kernel, steady(start, 10))
-            node.talk()
-            assert counted(tower) == start, "at once, not after a minute each"
-        link: Any = None
-        talk = Talk("ATL1", node.desk, node.carrier, link, 60.0, lambda: False)
-        assert talk.told() == "1 sealed blocks of readings that the tower lacks are not on this disk"
-
-
-@pytest.fixture
-def lossy(kernel: Kernel) -> Iterator[tuple[Tower, Node]]:
-    """A node sealed three blocks before the tower heard of them, and its disk lost the first two."""
-    tower = Tower(kernel)
-    tower.lets_go_of("ATL1")
-    with sqlite_kernel() as own:
-        node = Node(tower, own)
-        node.talk()
-        for start, cause_id in ((0, "inc-1"), (20, "inc-2"), (40, "inc-3")):
-            feed(own, steady(start, 10))
-            own.do(SealBlocks(site_id="ATL1", cause_id=cause_id, sensor_ids=(AIR,)))
-        own.decider.connection.command("DELETE FROM telemetry_parcel")  # it has them in blocks alone
-        yield tower, node
-
-
-def loses(node: Node, *block_nos: int) -> dict[str, bytes]:
-    """Take blocks off a node's disk; return their bytes by name."""
-    rows = archive.block_rows(node.kernel.reader(), AIR, 0, 2**30)
-    gone = {row.hash: bytes(row.body) for row in rows if row.block_no in block_nos}
-    for name in gone:
-        node.kernel.decider.connection.command(f"DELETE FROM telemetry_block_body WHERE hash = '{name}'")
-    return gone
-
-
-def test_blocks_that_a_node_has_no_more_make_room_for_the_next_ones(
-    lossy: tuple[Tower, Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tower, node = lossy
-    monkeypatch.setattr(arriving, "wanted", partial(arriving.wanted, limit=2))
-    gone = loses(node, 0, 1)
-    assert len(gone) == 2
-    node.talk()
-    node.talk()
-    db = tower.kernel.reader()
-    assert arriving.missing(db, "ATL1") == (2, 20)
-    assert {one.hash for one in arriving.missing_blocks(db, "ATL1", 9) if one.lost_at} == set(gone)
-    assert arriving.wanted(db, "ATL1") == []
-    assert counted(tower) == 10, "the third one came though two are named before it"
-    assert node.carrier.state.missing == 2
-    tower.kernel.rebuild()
-
-
-def test_what_was_given_up_is_asked_for_again_when_another_disk_may_have_it(
-    lossy: tuple[Tower, Node],
-) -> None:
-    tower, node = lossy
-    gone = loses(node, 0, 1)
-    node.talk()
-    node.talk()
-    for name, body in gone.items():
-        node.kernel.decider.connection.command(
-            f"INSERT INTO telemetry_block_body (hash, body) VALUES ('{name}', x'{body.hex()}')"
-        )
-    node.wake()
-    node.talk()
-    assert arriving.count_lost(tower.kernel.reader(), "ATL1") == 2, "not with each greeting"
-    for one in (tower.kernel, node.kernel):
-        one.advance(60 * 25)
-    node.wake()
-    node.talk()
-    node.talk()
-    assert arriving.missing(tower.kernel.reader(), "ATL1") == (0, 0)
-    assert counted(tower) == 30
-
-
-def test_a_block_whose_bytes_the_disk_changed_holds_up_nothing(lossy: tuple[Tower, Node]) -> None:
-    tower, node = lossy
-    [name] = loses(node, 1)
-    node.kernel.decider.connection.command(
-        f"INSERT INTO telemetry_block_body (hash, body) VALUES ('{name}', x'00')"
-    )
-    node.talk()
-    node.talk()
-    assert arriving.count_lost(tower.kernel.reader(), "ATL1") == 1
-    assert counted(tower) == 20
-
-
-def test_a_node_of_the_release_before_that_cannot_say_so_is_served_as_before(
-    lossy: tuple[Tower, Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tower, node = lossy
-    loses(node, 0, 1)
-    honest = readings.blocks_to_send
-    monkeypatch.setattr(readings, "blocks_to_send", lambda db, hashes: Blocks(honest(db, hashes).blocks))
-    node.talk()
-    node.talk()
-    assert counted(tower) == 10
-    assert arriving.count_lost(tower.kernel.reader(), "ATL1") == 0
-    assert len(node.carrier.state.lost) == 2
-
-
-def test_air_of_a_lost_block_is_unknown(lossy: tuple[Tower, Node]) -> None:
-    tower, node = lossy
-    loses(node, 1)
-    node.talk()
-    node.talk()
-    zone = get_zone(tower.kernel.reader(), "ATL1-FRZ1")
-    air = ZoneAir(tower.kernel.reader(), zone, at(0), at(50)).air("", GRACE_LEAST_MIN)
-    there = air.known[np.searchsorted(air.at_us, [micros(5), micros(25), micros(45)], side="right") - 1]
-    assert there.tolist() == [True, False, True]
-
-
-def test_a_loss_is_told_with_its_sensor_its_time_and_its_readings(lossy: tuple[Tower, Node]) -> None:
-    tower, node = lossy
-    db = tower.kernel.reader()
-    assert losses(db) == []
-    loses(node, 1)
-    node.talk()
-    node.talk()
-    [loss] = losses(db, "ATL1")
-    assert (loss.zone_id, loss.sensor_id, loss.readings) == ("ATL1-FRZ1", AIR, 10)
-    assert (loss.from_at, loss.to_at) == (at(20), at(29))
-    assert losses(db, "SEA1") == []
-    day = micros(0) // DAY_US
-    assert losses(db, None, day, day) == [loss]
-    assert losses(db, None, day + 1, day + 1) == []
-
-
-def test_readings_that_came_before_their_block_was_lost_are_no_loss(kernel: Kernel) -> None:
-    tower = Tower(kernel)
-    tower.lets_go_of("ATL1")
-    with sqlite_kernel() as own:
-        node = Node(tower, own)
-        node.talk()
-        feed(own, steady(0, 10))
-        node.talk()
-        own.do(SealBlocks(site_id="ATL1", cause_id="inc-1", sensor_ids=(AIR,)))
-        loses(node, 0)
-        node.talk()
-        node.talk()
-        assert arriving.count_lost(tower.kernel.reader(), "ATL1") == 1
-        assert losses(tower.kernel.reader()) == []

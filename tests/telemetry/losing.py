@@ -6,6 +6,7 @@ from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry import arriving
 from coldgrid.telemetry.blocks import DAY_US
+from coldgrid.telemetry.losses import TellLosses
 from coldgrid.telemetry.manifests import BlocksManifested, ManifestedBlock, Why
 
 
@@ -31,3 +32,4 @@ def lose(decider: Decider, site_id: str, sensor_id: str, first_us: int, readings
         arriving.give_up(tx, site_id, [name])
 
     decider.take(site_id, work, "test")
+    decider.do(TellLosses(site_id=site_id))

@@ -233,6 +233,10 @@ WIRE = [
     b'"flaw":"battery","zone_id":"ATL1-FRZ1","sensors":["ATL1-FRZ1-T1"],"value":12.0}',
     b'{"type":"telemetry.flaw_ended","flaw_id":"flaw-abcdefghijklmnop","site_id":"ATL1","subject":"ATL1-GW1/R1",'
     b'"flaw":"battery"}',
+    b'{"type":"telemetry.readings_lost","site_id":"ATL1","blocks":[{"zone_id":"ATL1-FRZ1",'
+    b'"sensor_id":"ATL1-FRZ1-T1","from_at":"2026-03-01T08:00:00Z","to_at":"2026-03-01T08:09:00Z","readings":10,'
+    b'"hash":"0f"}]}',
+    b'{"type":"telemetry.lost_readings_found","site_id":"ATL1","hashes":["0f"]}',
     b'{"type":"telemetry.defrost_planned","site_id":"ATL1","zone_id":"ATL1-FRZ1","plan":'
     b'{"zone_id":"ATL1-FRZ1","site_id":"ATL1","times":["04:00"],"days":["mon"],"lasts_min":30.0,'
     b'"active":true},"timezone":"America/New_York"}',

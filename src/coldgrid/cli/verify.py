@@ -80,6 +80,8 @@ def _tell(pack: Path, report: Report) -> None:
     for log in report.logs:
         witnesses = ", ".join(name for name, _ in log.witnesses) or "no known witness"
         out.table(["", ""], [("log", f"{log.name}: {log.proven} of {log.entries} proven, {witnesses}")])
+    for gap in report.gaps:
+        out.table(["", ""], [("gap", str(gap))])
     for finding in report.findings:
         out.table(["", ""], [("finding", f"{finding.file}: {finding.problem}")])
     if results().is_terminal or not report.ok:

@@ -13,13 +13,14 @@ from itertools import pairwise
 import msgspec
 from markupsafe import Markup, escape
 
-from coldgrid.evidence.parts import PackLimit, PackSeries
+from coldgrid.evidence.parts import PackGap, PackLimit, PackSeries
 
 WIDTH, HEIGHT = 960, 380
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 40
 SHOWN_MAX = {"product": 2, "probe": 2, "air": 3, "other": 2}  # more lines than these say less
 LEVELS_MAX = 4
 LABEL_HEIGHT = 13.0
+GAP_NAME_WIDTH = 80.0
 SPAN_MIN = 1.0  # of the value axis, in the series' unit
 COLUMNS_MAX = 400
 GAP_FACTOR = 4.0  # a step this many times the usual one is a gap, and the line breaks there
@@ -68,22 +69,50 @@ def _peak(series: PackSeries) -> float:
     return max(value for value in series.values if value is not None)
 
 
-def draw(series: Sequence[PackSeries], limits: Sequence[PackLimit], zone: tzinfo = UTC) -> Markup | None:
-    """Return the chart, or None where there is nothing to show."""
+def draw(
+    series: Sequence[PackSeries],
+    limits: Sequence[PackLimit],
+    zone: tzinfo = UTC,
+    gaps: Sequence[PackGap] = (),
+) -> Markup | None:
+    """Return the chart, or None where there is nothing to show. A gap is shaded and named."""
     lines = shown(series)
     if not lines:
         return None
     levels = _levels(limits, lines)
     frame = _frame(lines, [level for level, _ in levels])
     parts = [_time_axis(frame, zone), _value_axis(frame, lines[0].unit)]
+    parts += [_gap(frame, *span) for span in _spans(gaps, frame)]
     parts += [_limit(frame, level) for level, _ in levels]
     parts += [_series(frame, one, number) for one, number in reversed(numbered(lines))]
     parts += _limit_names(frame, levels)
-    label = escape("; ".join(f"{one.title}: {_told(one)}" for one in lines))
+    label = escape("; ".join([*(f"{one.title}: {_told(one)}" for one in lines), *map(str, gaps)]))
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def _spans(gaps: Sequence[PackGap], frame: Frame) -> list[tuple[float, float]]:
+    """Return the stretches of the frame that gaps touch, joined where they overlap."""
+    found: list[tuple[float, float]] = []
+    for gap in sorted(gaps, key=lambda gap: gap.from_at):
+        from_s = max(gap.from_at.timestamp(), frame.from_s)
+        until_s = min(gap.until_at.timestamp(), frame.until_s)
+        if from_s > until_s:
+            continue
+        if found and from_s <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], until_s))
+        else:
+            found.append((from_s, until_s))
+    return found
+
+
+def _gap(frame: Frame, from_s: float, until_s: float) -> str:
+    x, width = frame.x(from_s), max(2.0, frame.x(until_s) - frame.x(from_s))
+    shade = f'<rect class="gap" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - TOP - BOTTOM}"/>'
+    middle = min(max(x + width / 2, LEFT + GAP_NAME_WIDTH / 2), WIDTH - RIGHT - GAP_NAME_WIDTH / 2)
+    return shade + _text("gap-name", middle, HEIGHT - BOTTOM - 8, "middle", "readings lost")
 
 
 def _levels(limits: Sequence[PackLimit], lines: Sequence[PackSeries]) -> list[tuple[float, str]]:

@@ -21,7 +21,7 @@ from hashlib import sha256
 import msgspec
 
 from coldgrid.evidence.notes import BadNote
-from coldgrid.evidence.parts import PackSubject
+from coldgrid.evidence.parts import PackGap, PackSubject
 
 FORMAT = "coldgrid-pack/1"
 MANIFEST, MANIFEST_NOTE, KEYS = "manifest.json", "manifest.note", "keys.txt"
@@ -55,8 +55,8 @@ class PackedLog(msgspec.Struct, frozen=True, kw_only=True):
         return log_stem(self.origin, self.epoch)
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pack holds. `disclosed`: the persons whose data it shows in clear."""
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a pack holds. `disclosed`: the persons whose data it shows in clear; `gaps`: what is unknown."""
 
     format: str
     subject: PackSubject
@@ -66,6 +66,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     disclosed: list[str]
     logs: list[PackedLog]
     files: list[PackedFile]
+    gaps: list[PackGap] = []
 
 
 class ProofLine(msgspec.Struct, frozen=True):

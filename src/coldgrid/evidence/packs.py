@@ -32,6 +32,7 @@ from coldgrid.evidence.pack_form import (
     manifest_text,
 )
 from coldgrid.evidence.parts import (
+    PackGap,
     PackLimit,
     PackMoment,
     PackSeries,
@@ -77,6 +78,12 @@ class _Gathered(msgspec.Struct, frozen=True):
     entries: Sequence[Entry]
     heads: dict[LogId, KeptHead]
 
+    @property
+    def gaps(self) -> list[PackGap]:
+        """Of what time nobody knows what was measured, oldest first."""
+        found = [part for _, part in self.parts if isinstance(part, PackGap)]
+        return sorted(found, key=lambda gap: (gap.from_at, gap.title))
+
 
 def make_pack(db: Reader, notary: Notary, request: PackRequest) -> bytes:
     """Return the pack as a zip. It shows what the latest checkpoints cover: sign what is new first.
@@ -98,7 +105,7 @@ def make_pack(db: Reader, notary: Notary, request: PackRequest) -> bytes:
     add_parts(files, gathered.parts)
     report = _report(db, notary, request, gathered, logs)
     _add_report(files, msgspec.structs.replace(report, disclosed=disclosed))
-    manifest = encode(_manifest(notary, request, files, logs, disclosed))
+    manifest = encode(_manifest(notary, request, files, logs, disclosed, gathered.gaps))
     note = notary.signer.sign(manifest_text(manifest, notary.network_name, str(request.subject)))
     return archive.pack_zip({**files.bodies, MANIFEST: manifest, MANIFEST_NOTE: note.encode().encode()})
 
@@ -137,6 +144,7 @@ def _manifest(
     files: Files,
     logs: list[PackedLog],
     disclosed: Sequence[DisclosedText],
+    gaps: list[PackGap],
 ) -> Manifest:
     return Manifest(
         format=FORMAT,
@@ -147,6 +155,7 @@ def _manifest(
         disclosed=sorted({one.subject for one in disclosed}),
         logs=logs,
         files=files.listed(),
+        gaps=gaps,
     )
 
 
@@ -168,6 +177,7 @@ def _report(
         series=[part for part in parts if isinstance(part, PackSeries)],
         limits=[part for part in parts if isinstance(part, PackLimit)],
         tables=[part for part in parts if isinstance(part, PackTable)],
+        gaps=gathered.gaps,
         disclosed=[],
         fahrenheit=_reads_fahrenheit(db),
     )

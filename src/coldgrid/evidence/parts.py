@@ -95,7 +95,24 @@ class PackMoment(msgspec.Struct, frozen=True):
     entry_id: str = ""
 
 
-Part = PackFile | PackStreams | PackSeries | PackLimit | PackTable | PackMoment
+class PackGap(msgspec.Struct, frozen=True):
+    """A stretch of time of which nobody knows what was measured, both ends included.
+
+    `entry_id`: the entry that says so. The manifest names it, so that whoever checks the pack is told.
+    """
+
+    title: str
+    from_at: datetime
+    until_at: datetime
+    detail: str = ""
+    entry_id: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.title}, {self.from_at:%Y-%m-%d %H:%M} to {self.until_at:%Y-%m-%d %H:%M} UTC"
+        return f"{told}: {self.detail}" if self.detail else told
+
+
+Part = PackFile | PackStreams | PackSeries | PackLimit | PackTable | PackMoment | PackGap
 Contributor = Callable[[Reader, PackSubject], Sequence[Part]]
 
 Preparation = Callable[[Reader, PackSubject], Sequence[Command]]

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from coldgrid.evidence import chart
 from coldgrid.evidence.notes import parse_note
 from coldgrid.evidence.pack_form import DisclosedText, PackedLog
-from coldgrid.evidence.parts import PackLimit, PackMoment, PackSeries, PackSubject, PackTable
+from coldgrid.evidence.parts import PackGap, PackLimit, PackMoment, PackSeries, PackSubject, PackTable
 from coldgrid.evidence.tiles import KeptHead
 from coldgrid.kernel.events import Entry
 from coldgrid.webkit.formats import in_unit, true_minus, with_fahrenheit
@@ -28,6 +28,7 @@ from coldgrid.webkit.formats import in_unit, true_minus, with_fahrenheit
 Say = Callable[[str], str]
 # A verdict or an outcome as the files have it: `within_limits`. The page says it in words.
 _WIRE_NAME = re.compile(r"[a-z]+(_[a-z]+)+")
+GAPS_NOTED_MAX = 5
 LISTED_MAX = 300  # entries listed on the page; all of them are in the files
 
 KINDS = {"incident": "Incident", "unit": "Handling unit", "lot": "Lot"}
@@ -55,12 +56,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     limits: Sequence[PackLimit]
     tables: Sequence[PackTable]
     disclosed: Sequence[DisclosedText]
+    gaps: Sequence[PackGap] = ()
     fahrenheit: bool = False
 
 
 def render_html(report: Report) -> bytes:
     """Return the page."""
-    picture = chart.draw(report.series, report.limits, report.zone)
+    picture = chart.draw(report.series, report.limits, report.zone, report.gaps)
     return _environment().get_template("pack.html").render(view(report), chart=picture).encode()
 
 
@@ -70,7 +72,7 @@ def render_pdf(report: Report) -> bytes | None:
         import typst  # noqa: PLC0415 (an extra: only when used)
     except ImportError:
         return None
-    picture = chart.draw(report.series, report.limits, report.zone)
+    picture = chart.draw(report.series, report.limits, report.zone, report.gaps)
     templates = files("coldgrid.evidence") / "templates"
     sources = {
         "main.typ": (templates / "pack.typ").read_bytes(),
@@ -100,7 +102,7 @@ def view(report: Report) -> dict[str, Any]:
         "made_by": report.made_by,
         "key": report.key,
         "lines": [_line(one, number, say) for one, number in chart.numbered(chart.shown(report.series))],
-        "notes": list(dict.fromkeys(one.note for one in chart.shown(report.series) if one.note)),
+        "notes": _notes(report),
         "series_more": len(report.series) - len(chart.shown(report.series)),
         "limits": [_limit(one, say) for one in report.limits],
         "tables": tables_of(report.tables, report.zone, say),
@@ -111,6 +113,14 @@ def view(report: Report) -> dict[str, Any]:
         "entries_more": max(0, len(report.entries) - LISTED_MAX),
         "disclosed": [[one.subject, one.field, one.text] for one in report.disclosed],
     }
+
+
+def _notes(report: Report) -> list[str]:
+    """Return what stands under the chart: what its lines say of themselves, then what is missing in it."""
+    notes = list(dict.fromkeys(one.note for one in chart.shown(report.series) if one.note))
+    notes += [f"Gap: {gap}." for gap in report.gaps[:GAPS_NOTED_MAX]]
+    more = len(report.gaps) - GAPS_NOTED_MAX
+    return [*notes, f"{more} more gaps are in the table."] if more > 0 else notes
 
 
 def say_units(*, fahrenheit: bool) -> str:

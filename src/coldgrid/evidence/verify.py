@@ -43,6 +43,7 @@ from coldgrid.evidence.pack_form import (
     manifest_text,
     parse_manifest,
 )
+from coldgrid.evidence.parts import PackGap
 from coldgrid.kernel.events import Envelope, leaf_hash
 
 SELF_SIGNED, TRUSTED, NONE = "self-signed", "trusted", "none"
@@ -68,7 +69,10 @@ class CheckedLog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `trust`: `trusted`, `self-signed` (V2) or `none` where nothing sound was signed."""
+    """What was found. `trust`: `trusted`, `self-signed` (V2) or `none` where nothing sound was signed.
+
+    `gaps`: of what time nobody knows what was measured. A pack that says so is none the less sound.
+    """
 
     ok: bool
     trust: str
@@ -81,6 +85,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     logs: list[CheckedLog]
     findings: list[Finding]
+    gaps: list[PackGap]
 
 
 class _Pack:
@@ -154,6 +159,7 @@ def verify_pack(data: bytes, trusted: Sequence[VerifierKey] = ()) -> Report:
         entries=sum(log.proven for log in logs),
         logs=logs,
         findings=findings,
+        gaps=manifest.gaps if manifest else [],
     )
 
 

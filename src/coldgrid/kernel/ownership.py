@@ -50,6 +50,7 @@ STREAM_OWNERS: dict[str, Owner] = {
     "product": Owner.NETWORK,
     "limit": Owner.NETWORK,
     "defrost": Owner.NETWORK,
+    "loss": Owner.NETWORK,  # who receives a site's readings knows that no host has them
     "order": Owner.NETWORK,
     "shortfall": Owner.NETWORK,
     "notice": Owner.NETWORK,

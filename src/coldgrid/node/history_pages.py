@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from coldgrid.kernel.settings import Settings
 from coldgrid.node.history import open_store
 from coldgrid.telemetry import history
 from coldgrid.telemetry.history_files import date_of, day_of
-from coldgrid.telemetry.losses import losses
+from coldgrid.telemetry.losses import losses_between
 from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, visitor_of
@@ -118,7 +118,8 @@ def day_page(
     asked = date.fromisoformat(found.date)
     older, newer = _neighbours(days, day_of(asked))
     allowed = visitor_of(request).principal.sites
-    lost = losses(db, None, day_of(asked), day_of(asked))
+    began = datetime.combine(asked, time(), UTC)
+    lost = losses_between(db, began, began + timedelta(days=1))
     return page(
         request,
         "node/history.html",

@@ -16,6 +16,7 @@ from coldgrid.quality.zone_air import GRACE_LEAST_MIN, ZoneAir
 from coldgrid.stock.inventory import units_in_zone
 from coldgrid.telemetry.alarm_rules import Alarm, AlarmState
 from coldgrid.telemetry.alarms import open_alarms_of_zone
+from coldgrid.telemetry.losses import losses_of_zone
 from coldgrid.telemetry.rules import Role, Rule
 from coldgrid.webkit.charts import Forecast, Mark, ZoneFrame
 from coldgrid.webkit.formats import temperature
@@ -25,6 +26,7 @@ POINTS_MAX = 360
 AHEAD_MIN = 60
 TREND_MIN = 20.0
 MARKS_MAX = 3
+LOST = "readings lost"
 RULE_WORDS = {
     Rule.BAND_HIGH: "above band",
     Rule.BAND_LOW: "below band",
@@ -62,7 +64,7 @@ def zone_frame(db: Reader, zone: Zone, now: datetime, *, unit: str, timezone: st
         t=[float(at) for at in air.at_us[shown] / 1e6],
         probe=_probe(known, air.at_us[shown]),
         forecast=_forecast(air, product),
-        marks=_marks(open_alarms_of_zone(db, zone.zone_id), now),
+        marks=[*_lost(db, zone.zone_id, now), *_marks(open_alarms_of_zone(db, zone.zone_id), now)],
         **columns,
     )
 
@@ -80,6 +82,22 @@ def _marks(alarms: Sequence[Alarm], now: datetime) -> list[Mark]:
             state="warn" if alarm.state is AlarmState.SUPPRESSED else "crit",
         )
         for alarm in earliest
+    ]
+
+
+def _lost(db: Reader, zone_id: str, now: datetime) -> list[Mark]:
+    """Where each stretch of lost readings begins and ends, so that a hole in the line has a name."""
+    spans: list[tuple[float, float]] = []
+    for one in sorted(losses_of_zone(db, zone_id, now - BACK, now), key=lambda one: one.from_at):
+        began, ended = max(one.from_at, now - BACK).timestamp(), one.to_at.timestamp()
+        if spans and began <= spans[-1][1]:  # another sensor of the zone
+            spans[-1] = (spans[-1][0], max(spans[-1][1], ended))
+        else:
+            spans.append((began, ended))
+    return [
+        mark
+        for began, ended in spans[-MARKS_MAX:]
+        for mark in (Mark(t=began, label=LOST, state="warn"), Mark(t=ended, label="", state="warn"))
     ]
 
 
@@ -105,14 +123,15 @@ def told(frame: ZoneFrame, zone: Zone, site_name: str) -> str:
     """Say in words what the chart shows, for those who do not see it."""
     air = next((value for value in reversed(frame.air) if value is not None), None)
     product = next((value for value in reversed(frame.product) if value is not None), None)
+    lost = ". Some of its readings are lost" if any(mark.label == LOST for mark in frame.marks) else ""
     if air is None or product is None:
-        return f"Temperature of {zone.name} at {site_name} over six hours: not known now"
+        return f"Temperature of {zone.name} at {site_name} over six hours: not known now{lost}"
     air_told, product_told, high_told = (
         temperature(each, frame.unit) for each in (air, product, zone.high_c)
     )
     return (
         f"Temperature of {zone.name} at {site_name} over six hours: air now {air_told}, "
-        f"product estimated at {product_told}, band up to {high_told}"
+        f"product estimated at {product_told}, band up to {high_told}{lost}"
     )
 
 

@@ -39,6 +39,8 @@ from coldgrid.sync.messages import Code, Place
 from coldgrid.sync.node_words import CallBackSite, SiteCalledBack
 from coldgrid.sync.receiving import forget_link, place_of
 from coldgrid.sync.wire import Refusal
+from coldgrid.telemetry import arriving
+from coldgrid.telemetry.losses import TellLosses
 
 T = TypeVar("T")
 CAUSE = "sync.handover"
@@ -326,6 +328,9 @@ def take_back(decider: Decider, site_id: str, *, lost: bool) -> bool:
     decider.take(site_id, lambda tx: _come_home(tx, site_id), CAUSE)
     decider.reopen(site_id)
     decider.reload()
+    if lost:
+        decider.take(site_id, lambda tx: arriving.give_up_all(tx, site_id), CAUSE)
+        decider.do(TellLosses(site_id=site_id))
     return True
 
 

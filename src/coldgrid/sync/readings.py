@@ -21,6 +21,7 @@ from coldgrid.sync.wire import Refusal
 from coldgrid.telemetry import archive, arriving, chunks, landing, parcels, resending
 from coldgrid.telemetry.arriving import Arrived, ForeignSensor
 from coldgrid.telemetry.blocks import DAY_US, BlockDamaged, block_hash
+from coldgrid.telemetry.losses import TellLosses, losses_of_site
 from coldgrid.telemetry.manifests import BlocksManifested
 from coldgrid.telemetry.parcel_form import ParcelDamaged
 from coldgrid.telemetry.parcel_marks import is_again, mark_of
@@ -54,7 +55,7 @@ def lost(db: Reader, site_id: str) -> int:
 
 
 def take_blocks(desk: Desk, site_id: str, blocks: Blocks) -> int:
-    """Store wanted blocks, and note which of them the node has not; return how many were stored.
+    """Store wanted blocks, and tell which of them the node has not; return how many were stored.
 
     Raises:
         Refusal: malformed: a block is not the one that was vouched for (D2).
@@ -72,6 +73,10 @@ def take_blocks(desk: Desk, site_id: str, blocks: Blocks) -> int:
         taken: int = desk.do(lambda decider: decider.take(site_id, work, CAUSE))
     except BlockDamaged as error:
         raise Refusal(Code.MALFORMED, str(error)) from None
+    with desk.reader() as db:
+        is_news = gone or any(one.hash in bodies for one in losses_of_site(db, site_id))
+    if is_news:
+        desk.do(lambda decider: decider.do(TellLosses(site_id=site_id)))
     return taken
 
 

@@ -114,6 +114,11 @@ _ASK_AGAIN = Statement(
     )
     .values(lost_at=sa.null())
 )
+_GIVE_UP_ALL = Statement(
+    telemetry_wanted.update()
+    .where(telemetry_wanted.c.site_id == sa.bindparam("whose"), telemetry_wanted.c.lost_at.is_(None))
+    .values(lost_at=sa.bindparam("at", type_=Instant))
+)
 _COUNT_LOST = Statement(
     sa.select(sa.func.count()).where(
         telemetry_wanted.c.site_id == sa.bindparam("site_id"), telemetry_wanted.c.lost_at.is_not(None)
@@ -125,17 +130,6 @@ _MISSING = Statement(
     .order_by(telemetry_wanted.c.day.desc(), telemetry_wanted.c.sensor_id, telemetry_wanted.c.block_no)
     .limit(sa.bindparam("count", type_=sa.Integer)),
     into=MissingBlock,
-)
-_LOST = Statement(
-    sa.select(
-        telemetry_wanted.c.site_id, *(telemetry_wanted.c[name] for name in MissingBlock.__struct_fields__)
-    )
-    .where(
-        telemetry_wanted.c.lost_at.is_not(None),
-        telemetry_wanted.c.day >= sa.bindparam("from_day"),
-        telemetry_wanted.c.day <= sa.bindparam("to_day"),
-    )
-    .order_by(telemetry_wanted.c.day.desc(), telemetry_wanted.c.sensor_id, telemetry_wanted.c.block_no)
 )
 _HOW_MANY = Statement(
     sa.select(sa.func.count(), sa.func.sum(telemetry_wanted.c.readings)).where(
@@ -177,6 +171,11 @@ def give_up(tx: Tx, site_id: str, hashes: Sequence[str]) -> None:
         tx.write(_GIVE_UP, whose=site_id, name=name, at=tx.now)
 
 
+def give_up_all(tx: Tx, site_id: str) -> None:
+    """Ask no more for any block of a site: its node never comes back."""
+    tx.write(_GIVE_UP_ALL, whose=site_id, at=tx.now)
+
+
 def ask_again(tx: Tx, site_id: str, upto: datetime) -> None:
     """Ask again for the blocks that were given up until then: another disk may have them."""
     if count_lost(tx, site_id):
@@ -188,16 +187,9 @@ def count_lost(db: Reader, site_id: str) -> int:
     return int(db.value(_COUNT_LOST, site_id=site_id) or 0)
 
 
-def missing_blocks(db: Reader, site_id: str, limit: int) -> list[MissingBlock]:
+def missing_blocks(db: Reader, site_id: str, limit: int = 1_000_000) -> list[MissingBlock]:
     """Return the blocks of a site that are vouched for and not here, the newest days first."""
     return db.all(_MISSING, site_id=site_id, count=limit)
-
-
-def lost_blocks(db: Reader, from_day: int = 0, to_day: int = 2**31) -> list[tuple[str, MissingBlock]]:
-    """Return (site, block) of the blocks that were given up, the newest days first, both days included."""
-    return [
-        (site_id, MissingBlock(*rest)) for site_id, *rest in db.all(_LOST, from_day=from_day, to_day=to_day)
-    ]
 
 
 def missing(db: Reader, site_id: str) -> tuple[int, int]:

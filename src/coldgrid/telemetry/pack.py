@@ -13,6 +13,7 @@ import numpy as np
 
 from coldgrid.evidence.parts import (
     PackFile,
+    PackGap,
     PackSeries,
     PackStreams,
     PackSubject,
@@ -28,6 +29,7 @@ from coldgrid.orchestration.incidents import Incident, IncidentNotFound, get_inc
 from coldgrid.telemetry.alarms import alarms_of_sensor
 from coldgrid.telemetry.archive import block_rows
 from coldgrid.telemetry.blocks import DAY_US
+from coldgrid.telemetry.losses import Loss, asset_of, losses_of_site, losses_of_zone
 from coldgrid.telemetry.quantities import Quantity
 from coldgrid.telemetry.reading_times import BESIDE, beside, is_beside
 from coldgrid.telemetry.rules import Role
@@ -47,6 +49,7 @@ def zone_parts(db: Reader, zone_id: str, from_at: datetime, until_at: datetime) 
     for sensor in sensors:
         parts += _readings(db, sensor, from_at, until_at)
         parts += _blocks(db, sensor, from_at, until_at)
+    parts += _losses(zone_id, losses_of_zone(db, zone_id, from_at, until_at))
     alarms = [alarm for one in sensors for alarm in alarms_of_sensor(db, one.sensor_id, from_at, until_at)]
     parts.append(PackStreams(streams=[f"alarm/{alarm.alarm_id}" for alarm in alarms]))
     if sensors:
@@ -83,6 +86,26 @@ def _blocks(db: Reader, sensor: Sensor, from_at: datetime, until_at: datetime) -
                 yield PackFile(path, row.body, f"{what} of {sensor.sensor_id}", row.entry_id)
 
 
+def _losses(whose: str, found: Sequence[Loss]) -> Iterable[Part]:
+    """Yield what is known of readings that are lost: nobody takes a hole for a quiet night."""
+    for one in found:
+        yield PackGap(
+            f"Readings of {one.sensor_id} are lost",
+            one.from_at,
+            one.to_at,
+            f"{one.readings:,} of them",
+            one.entry_id,
+        )
+    if found:
+        yield PackStreams(entry_ids=sorted({one.entry_id for one in found}))
+        yield PackTable(
+            f"Readings of {whose} that are lost",
+            ["Sensor", "From", "To", "Readings", "Known since", "Block"],
+            [[one.sensor_id, one.from_at, one.to_at, one.readings, one.found_at, one.hash] for one in found],
+            "They were sealed and vouched for, and no disk has them any more. That time counts as unknown.",
+        )
+
+
 def _calibrations(zone_id: str, sensors: Sequence[Sensor]) -> PackTable:
     rows = [[one.sensor_id, _words(one.role), *_certificate(one.calibration)] for one in sensors]
     return PackTable(
@@ -111,13 +134,17 @@ def _incident(db: Reader, subject: PackSubject) -> Incident | None:
         incident = get_incident(db, subject.id)
     except IncidentNotFound:
         return None
-    return incident if incident.zone_id else None
+    return incident
 
 
 def contribute(db: Reader, subject: PackSubject) -> Sequence[Part]:
-    """Return the readings of an incident's zone; nothing for other subjects."""
+    """Return the readings of an incident's zone, or what is lost of its site; nothing for other subjects."""
     incident = _incident(db, subject)
     if incident is None:
+        return []
+    if incident.asset_id == asset_of(incident.site_id):
+        return list(_losses(incident.site_id, losses_of_site(db, incident.site_id)))
+    if not incident.zone_id:
         return []
     until_at = (incident.closed_at or incident.changed_at) + AFTER
     parts = zone_parts(db, incident.zone_id, incident.opened_at - BEFORE, until_at)
@@ -127,7 +154,7 @@ def contribute(db: Reader, subject: PackSubject) -> Sequence[Part]:
 def prepare(db: Reader, subject: PackSubject) -> Sequence[Command]:
     """Seal what the zone's sensors said, so that the log vouches for it before it is packed."""
     incident = _incident(db, subject)
-    if incident is None or not sensors_of_zone(db, incident.zone_id):
+    if incident is None or not incident.zone_id or not sensors_of_zone(db, incident.zone_id):
         return []
     return [SealBlocks(site_id=incident.site_id, cause_id=incident.incident_id, zone_id=incident.zone_id)]
 

@@ -1,12 +1,14 @@
-"""What telemetry shows on other rooms' pages: a zone's defrost plan, and readings of a site that are lost."""
+"""What telemetry shows on other rooms' pages: a zone's defrost plan, and readings that are lost."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from litestar.types import ControllerRouterHandler
 from markupsafe import Markup
 
 from coldgrid.telemetry.defrosts import plan_of_zone
-from coldgrid.telemetry.losses import losses
+from coldgrid.telemetry.losses import Loss, losses_of_site, losses_of_zone
 from coldgrid.webkit.shell import PanelContext, register_panel
 
 LOSSES_SHOWN = 10
@@ -19,7 +21,15 @@ def _defrost(c: PanelContext) -> Markup:
 
 def _losses(c: PanelContext) -> Markup | None:
     """Show a site's lost readings; of what is whole it says nothing."""
-    found = losses(c.db, c.about["site"].site_id)
+    return _shown(c, losses_of_site(c.db, c.about["site"].site_id))
+
+
+def _zone_losses(c: PanelContext) -> Markup | None:
+    """Show a zone's lost readings, whenever they were measured."""
+    return _shown(c, losses_of_zone(c.db, c.about["zone"].zone_id))
+
+
+def _shown(c: PanelContext, found: Sequence[Loss]) -> Markup | None:
     if not found:
         return None
     more = max(0, len(found) - LOSSES_SHOWN)
@@ -27,5 +37,6 @@ def _losses(c: PanelContext) -> Markup | None:
 
 
 register_panel("site", "main", _losses, order=30)
+register_panel("network_zone", "main", _zone_losses, order=30)
 register_panel("network_zone", "side", _defrost, order=40)
 handlers: list[ControllerRouterHandler] = []
