@@ -349,8 +349,7 @@ class TestOnTheLog:
 
     def test_goods_rescued_to_another_site_are_freed_there(self, kernel: Kernel) -> None:
         named(kernel)
-        kernel.do(ShipTransfer(site_id=SITE, transfer_id="t-1", to_site_id=OTHER, sscc=(PALLET,)))
-        kernel.do(ReceiveTransfer(site_id=OTHER, transfer_id="t-1", location_id=AWAY))
+        send(kernel, "sam")
         assert open_holds_of(kernel.reader(), OTHER, [PALLET])
         kernel.do(signing(), actor="quinn", roles=QUALITY)
         kernel.decider.settle()
@@ -367,6 +366,13 @@ class TestOnTheLog:
         with pytest.raises(ApproverInvolved):
             approve(kernel, "ap-2", incident_id, "quinn")
 
+    def test_who_sent_the_goods_away_under_hold_does_not_sign_for_them(self, kernel: Kernel) -> None:
+        named(kernel)
+        send(kernel, "sam")
+        with pytest.raises(SignerInvolved, match="authorised the rescue"):
+            kernel.do(signing(), actor="sam", roles=QUALITY)
+        kernel.do(signing(), actor="quinn", roles=QUALITY)
+
     def test_each_signature_says_what_it_rests_on(self, kernel: Kernel) -> None:
         named(kernel)
         kernel.do(signing(evidence=("reading-1",)), actor="quinn", roles=QUALITY)
@@ -377,6 +383,12 @@ class TestOnTheLog:
             "core was cold",
         )
         assert minutes_now(kernel) == 31
+
+
+def send(kernel: Kernel, supervisor: str) -> None:
+    ship = ShipTransfer(site_id=SITE, transfer_id="t-1", to_site_id=OTHER, sscc=(PALLET,))
+    kernel.do(ship, actor=supervisor, roles={"supervisor"})
+    kernel.do(ReceiveTransfer(site_id=OTHER, transfer_id="t-1", location_id=AWAY))
 
 
 def approve(kernel: Kernel, approval_id: str, incident_id: str, person: str) -> None:

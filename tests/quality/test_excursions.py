@@ -75,7 +75,8 @@ class TestOpening:
         open_freezer(kernel)
         tell(kernel, steady, 0, 30)
         kernel.do(dispatch("d-1", (PALLET, 40)), at=30)
-        kernel.do(ShipTransfer(site_id=SITE, transfer_id="t-1", to_site_id=OTHER, sscc=(SECOND,)), at=31)
+        ship = ShipTransfer(site_id=SITE, transfer_id="t-1", to_site_id=OTHER, sscc=(SECOND,))
+        kernel.do(ship, roles={"supervisor"}, at=31)
         kernel.do(opening(from_min=20), at=36)
         assert units(kernel) == {PALLET: Verdict.WITHIN_LIMITS, THIRD: Verdict.WITHIN_LIMITS}
         gone = shipped_units(kernel.reader(), "x1")
@@ -272,7 +273,8 @@ class TestWhatComesAndGoes:
         open_freezer(kernel)
         tell(kernel, steady, 0, 30)
         kernel.do(opening(from_min=20), at=31)
-        kernel.do(ShipTransfer(site_id=SITE, transfer_id="t-1", to_site_id=OTHER, sscc=(SECOND,)), at=32)
+        ship = ShipTransfer(site_id=SITE, transfer_id="t-1", to_site_id=OTHER, sscc=(SECOND,))
+        kernel.do(ship, roles={"supervisor"}, at=32)
         kernel.do(UpdateExcursion(site_id=SITE, excursion_id="x1"), at=33)
         numbers = {row.numbers.sscc: row.numbers for row in exposed_units(kernel.reader(), "x1")}
         assert numbers[SECOND].left_at == T0 + timedelta(minutes=32)

@@ -6,12 +6,23 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from coldgrid.catalog.lots import RegisterLot
 from coldgrid.kernel.rejections import Invalid
 from coldgrid.network.sites import ChangeSiteMode, SiteMode
-from coldgrid.stock import conditions, hold_joins, holds, pauses, promises, splits, transfers, units
+from coldgrid.stock import (
+    conditions,
+    hold_joins,
+    holds,
+    pauses,
+    promises,
+    splits,
+    transfer_book,
+    transfers,
+    units,
+)
 from coldgrid.stock.authority import PersonNeeded, SignedForAnother
 from coldgrid.stock.conditions import NestUnit, SetUnitStatus
 from coldgrid.stock.counts import AdjustUnit, CountNeedsSupervisor, counts_of
@@ -44,6 +55,7 @@ from tests.stock.world import (
     FREEZER,
     ICE,
     LATER,
+    MILK,
     OTHER,
     PALLET,
     PICK,
@@ -66,6 +78,8 @@ from tests.stock.world import (
     release,
     sscc,
 )
+
+SUPERVISOR = {"supervisor"}
 
 
 @pytest.fixture
@@ -332,7 +346,8 @@ class TestHolds:
 
 class TestTransfers:
     def ship(self, kernel: Kernel, *codes: str) -> None:
-        kernel.do(ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id=OTHER, sscc=codes, reason="rescue"))
+        ship = ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id=OTHER, sscc=codes, reason="rescue")
+        kernel.do(ship, "sam", SUPERVISOR)
 
     def arrive(self, kernel: Kernel, *codes: str) -> None:
         kernel.do(ReceiveTransfer(site_id=OTHER, transfer_id="t1", location_id=AWAY, sscc=codes))
@@ -377,10 +392,74 @@ class TestTransfers:
         self.ship(world, PALLET)
         self.arrive(world)
         back = ShipTransfer(site_id=OTHER, transfer_id="t2", to_site_id=SITE, sscc=(PALLET,))
-        world.do(back)
+        world.do(back, "sam", SUPERVISOR)
         world.do(ReceiveTransfer(site_id=SITE, transfer_id="t2", location_id=BULK))
         assert [h.hold_id for h in open_holds_of(world.reader(), SITE, [PALLET])] == ["h1"]
         assert get_unit(world.reader(), SITE, PALLET).open_holds == 1
+
+    def test_held_goods_leave_by_a_supervisor_or_by_what_was_approved_and_free_ones_by_anybody(
+        self, world: Kernel
+    ) -> None:
+        for code in (PALLET, SECOND, THIRD):
+            world.do(receive(code))
+        world.do(hold("h1", PALLET, SECOND))
+        held = ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id=OTHER, sscc=(PALLET, THIRD))
+        with pytest.raises(transfers.HeldTransferNeedsSupervisor, match=PALLET):
+            world.do(held, roles={"operator"})
+        assert transfers.sent_units(world.reader(), "t1") == []
+        world.do(held, "sam", SUPERVISOR)
+        world.do(msgspec.structs.replace(held, transfer_id="t2", sscc=(SECOND,)), "system:timer:rescue")
+        world.do(ReceiveTransfer(site_id=OTHER, transfer_id="t1", location_id=AWAY, sscc=(THIRD,)))
+        free = ShipTransfer(site_id=OTHER, transfer_id="t3", to_site_id=SITE, sscc=(THIRD,))
+        assert world.do(free, roles={"operator"}).to_site_id == SITE
+
+    def test_goods_go_only_where_their_class_is_kept_unless_it_is_said_that_they_must(
+        self, world: Kernel
+    ) -> None:
+        milk = {"product_id": MILK, "lot_id": "L-M1", "location_id": COOL}
+        world.do(receive())
+        world.do(receive(SECOND, **milk))
+        master.put_in_force(world, master.lane(), change_id="lane")
+        ship = ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id=OTHER, sscc=(PALLET, SECOND))
+        with pytest.raises(Invalid) as refused:
+            world.do(ship)
+        assert [(one.field, one.message) for one in refused.value.problems] == [
+            ("to_site_id", "no lane to CLT1 keeps chilled and frozen together: what is kept is frozen")
+        ]
+        assert not world.do(msgspec.structs.replace(ship, sscc=(PALLET,))).other_class
+        warm = msgspec.structs.replace(ship, transfer_id="t2", sscc=(SECOND,), other_class=True)
+        assert world.do(warm).other_class
+
+    def test_a_site_that_has_no_place_or_takes_nothing_in_is_sent_nothing(self, world: Kernel) -> None:
+        world.do(receive())
+        far = {"city": "Charlotte", "region": "NC", "lat": 35.2, "lon": -80.8}
+        small = master.site("SAV1", capacity={"chilled": 5}, **far)
+        master.put_in_force(world, small, change_id="small")
+        ship = ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id="SAV1", sscc=(PALLET,))
+        with pytest.raises(Invalid, match="SAV1 has no place for frozen goods"):
+            world.do(ship)
+        shut = ChangeSiteMode(site_id=OTHER, mode=SiteMode.CLOSED, reason="flood")
+        world.do(shut)
+        closed = msgspec.structs.replace(ship, to_site_id=OTHER, other_class=True)
+        with pytest.raises(Invalid, match="takes no goods in: it is closed, because: flood"):
+            world.do(closed)
+        assert world.do(closed, "system:timer:rescue").to_site_id == OTHER
+
+    def test_what_is_under_way_is_listed_until_all_of_it_arrived(self, world: Kernel) -> None:
+        for code in (PALLET, SECOND):
+            world.do(receive(code))
+        self.ship(world, PALLET, SECOND)
+        self.arrive(world, SECOND)
+        for sites in (None, {SITE}, {OTHER}):
+            found = transfer_book.under_way(world.reader(), sites, 10)
+            assert [(one.transfer_id, one.missing, one.units) for one in found] == [("t1", 1, 2)]
+        assert transfer_book.under_way(world.reader(), {"SAV1"}, 10) == []
+        self.arrive(world)
+        assert transfer_book.under_way(world.reader(), None, 10) == []
+        for site_id in (SITE, OTHER):
+            newest = transfer_book.newest_sent(world.reader(), site_id, 10)
+            assert {one.sscc for one in newest if one.arrived_at} == {PALLET, SECOND}
+        world.rebuild()
 
 
 class TestPromises:

@@ -56,14 +56,14 @@ def live(kernel: Kernel) -> None:
     kernel.do(Ask(order_id="o2", allocations=[goods(30)]))
     kernel.do(hold("h1", PALLET))
     ship = ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id=OTHER, sscc=(PALLET,))
-    kernel.do(ship)
+    kernel.do(ship, roles={"supervisor"})
     kernel.do(dispatch("d1", (THIRD, 35)))
     pause = PauseReason.PRE_ALARM
     kernel.do(PauseZone(site_id=SITE, zone_id=FREEZER, pause_id="p1", reason=pause, cause_id="a1"))
     kernel.do(ReceiveTransfer(site_id=OTHER, transfer_id="t1", location_id=AWAY))
     kernel.do(release("h1", site_id=OTHER), "ben", QUALITY)
     back = ShipTransfer(site_id=OTHER, transfer_id="t2", to_site_id=SITE, sscc=(SECOND,))
-    kernel.do(back)
+    kernel.do(back, roles={"supervisor"})
     kernel.do(ReceiveTransfer(site_id=SITE, transfer_id="t2", location_id=BULK))
     kernel.do(MoveUnit(site_id=SITE, sscc=SECOND, to_location_id=COOL, other_class=True))
 

@@ -149,8 +149,9 @@ class SignDisposition(Command, frozen=True, kw_only=True, tag="quality.sign_disp
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What a signature is judged by, beside the unit itself.
 
-    `placed_by`: who placed its holds; `authorised_by`: who approved anything in its incident; `exposed`:
-    whether it still stands in air that is out of its band; `expires_on`: None where the unit is gone.
+    `placed_by`: who placed its holds; `authorised_by`: who approved anything in its incident, or sent the
+    unit to another site under hold; `exposed`: whether it still stands in air that is out of its band;
+    `expires_on`: None where the unit is gone.
     """
 
     actor: str

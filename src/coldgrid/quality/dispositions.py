@@ -46,6 +46,7 @@ from coldgrid.quality.zone_now import zone_now
 from coldgrid.stock.hold_book import holds_of_unit
 from coldgrid.stock.hold_facts import Disposition as Outcome
 from coldgrid.stock.inventory import units_by_sscc
+from coldgrid.stock.transfer_book import sent_under_hold
 
 __all__ = [
     "Disposition",
@@ -148,13 +149,15 @@ def _rest(unit: ExposedUnit, signed: Iterable[Disposition], named: Collection[st
 def _standing(tx: Tx, excursion: Excursion, unit: ExposedUnit) -> Standing:
     here = next((one for one in units_by_sscc(tx, unit.sscc) if one.present), None)
     holds = [hold for hold in holds_of_unit(tx, unit.sscc) if hold.cause_id == excursion.excursion_id]
+    approved_by = approvers_of(tx, excursion.incident_id) if excursion.incident_id else set()
+    sent_by = sent_under_hold(tx, unit.sscc, excursion.excursion_id)
     stands_there = here is not None and here.zone_id == excursion.zone_id
     return Standing(
         actor=tx.actor,
         roles=tx.roles,
         pharma=get_product(tx, unit.product_id).regime is Regime.PHARMA,
         placed_by=frozenset(hold.placed_by for hold in holds),
-        authorised_by=frozenset(approvers_of(tx, excursion.incident_id) if excursion.incident_id else ()),
+        authorised_by=frozenset(approved_by | sent_by),
         exposed=stands_there and zone_now(tx, excursion.zone_id, tx.now).in_range is not True,
         today=tx.now.date(),
         expires_on=here.expires_on if here is not None else None,

@@ -5,6 +5,8 @@ Invariants
         open holds.
     T2  A unit is received once, at the site it was sent to; what is missing stays in transit.
     T3  Open holds leave the sender with the goods and are open at the receiver with the same reason and role.
+    T4  Goods under hold leave for another site by a supervisor, or by what somebody approved (a rescue): that
+        person authorised the transfer. Within the site whoever moves goods may move them.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from coldgrid.catalog.lots import Lot, get_lot
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.registry import handles
-from coldgrid.kernel.rejections import Conflict, NotFound, Problem
+from coldgrid.kernel.rejections import Conflict, Forbidden, NotFound, Problem
 from coldgrid.kernel.tx import Tx
-from coldgrid.network.lanes import lanes_from
-from coldgrid.network.sites import get_site
+from coldgrid.stock.authority import is_system
+from coldgrid.stock.counts import SUPERVISOR
+from coldgrid.stock.destinations import Destination, classes_of, destination
 from coldgrid.stock.hold_book import UnitHold, open_holds_of
 from coldgrid.stock.hold_facts import CarriedHold
 from coldgrid.stock.hold_joins import carry_hold, join_holds
@@ -75,17 +78,34 @@ class NotOnTransfer(Conflict):
     todo = "Scan the unit: its page says where it stands, and which transfer brings it."
 
 
+class HeldTransferNeedsSupervisor(Forbidden):
+    """Goods under hold are sent to another site by a supervisor (T4)."""
+
+    todo = "Leave the held units out, or ask a supervisor of the site to send them."
+
+
 # --- Decisions (pure) -----------------------------------------------------------
 
 
 class ShipTransfer(Command, frozen=True, tag="stock.ship_transfer"):
-    """Ask to send units, with all that nests in them, to another site. Held ones go and stay held."""
+    """Ask to send units, with all that nests in them, to another site. Held ones go and stay held.
+
+    `other_class`: by a lane or to a site of another temperature class than the goods' all the same.
+    """
 
     site_id: str
     transfer_id: str
     to_site_id: str
     sscc: tuple[str, ...]
     reason: str = ""
+    other_class: bool = False
+
+
+class Authority(msgspec.Struct, frozen=True):
+    """By what right goods are sent: a supervisor's, or `approved` by somebody before (the program's)."""
+
+    supervised: bool
+    approved: bool
 
 
 class ReceiveTransfer(Command, frozen=True, tag="stock.receive_transfer"):
@@ -101,8 +121,22 @@ class ReceiveTransfer(Command, frozen=True, tag="stock.receive_transfer"):
     other_class: bool = False
 
 
+def require_sendable(
+    command: ShipTransfer, to: Destination, holds: Sequence[UnitHold], authority: Authority
+) -> None:
+    """Reject goods that are not to go to a site (destinations, D1 and D2), or not by who sends them (T4)."""
+    if not authority.approved:
+        require([*to.closed, *([] if command.other_class else to.misfits)])
+    if holds and not (authority.supervised or authority.approved):
+        raise HeldTransferNeedsSupervisor(held=", ".join(sorted({hold.sscc for hold in holds})))
+
+
 def decide_ship(
-    command: ShipTransfer, units: Sequence[Unit], holds: Sequence[UnitHold], lots: Sequence[Lot] = ()
+    command: ShipTransfer,
+    units: Sequence[Unit],
+    holds: Sequence[UnitHold],
+    lots: Sequence[Lot] = (),
+    other_class: bool = False,
 ) -> TransferShipped:
     """Return the event that sends units (T1). `units`: the named ones and all that nests in them."""
     here = {unit.sscc for unit in units}
@@ -125,6 +159,7 @@ def decide_ship(
         units=sent,
         reason=command.reason,
         lots=list(lots),
+        other_class=other_class,
     )
 
 
@@ -187,16 +222,17 @@ def ship_transfer(tx: Tx, command: ShipTransfer) -> TransferShipped:
         require([Problem(field="sscc", message="name at least one unit")])
     if command.to_site_id == command.site_id:
         require([Problem(field="to_site_id", message="is where the goods are", fix="move them instead")])
-    # A site's node knows no other site than those that a lane leads to.
-    if all(lane.to_site != command.to_site_id for lane in lanes_from(tx, command.site_id)):
-        get_site(tx, command.to_site_id)
     if sent_units(tx, command.transfer_id):
         raise TransferAlreadyShipped(transfer_id=command.transfer_id)
     named = get_units(tx, command.site_id, list(dict.fromkeys(command.sscc)))
     units = with_nested(tx, named)
+    to = destination(
+        tx, command.site_id, command.to_site_id, classes_of(tx, {one.product_id for one in units})
+    )
     holds = open_holds_of(tx, command.site_id, [unit.sscc for unit in units])
+    require_sendable(command, to, holds, Authority(SUPERVISOR in tx.roles, is_system(tx.actor)))
     lots = [get_lot(tx, lot_id) for lot_id in sorted({unit.lot_id for unit in units} - {""})]
-    event = decide_ship(command, units, holds, lots)
+    event = decide_ship(command, units, holds, lots, bool(to.misfits))
     tx.record(f"transfer/{command.transfer_id}", event, audience=(command.to_site_id,))
     return event
 
