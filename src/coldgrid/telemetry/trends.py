@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from coldgrid.telemetry.flush import Grouped, stable_order
+from coldgrid.telemetry.flush import Grouped
 from coldgrid.telemetry.memory import CELLS, Draft, Memory
 from coldgrid.telemetry.quantities import Flags, Ints
 from coldgrid.telemetry.rules import (
@@ -35,6 +35,8 @@ SPANS = (
 )
 HORIZON = ("horizon_us", "horizon_slow_us")
 NO_RATE = np.iinfo(np.int64).min
+# A cell's number in time takes no more: cells of five minutes last for ten thousand years.
+NUMBER_BITS = 32
 
 
 class Closings(msgspec.Struct, frozen=True):
@@ -61,18 +63,42 @@ class _Cells(msgspec.Struct, frozen=True):
 
 def close_cells(memory: Memory, draft: Draft, readings: Grouped, scale: int) -> Closings:
     """Average the flush into cells, draft the open one and the closed ones, and judge each that closed."""
-    cells = _cut(readings, scale)
-    follow = _Follow(memory, readings, scale)
-    if len(cells.head) == len(readings.rows):
-        if bool((cells.number == follow.cell).all()):
-            follow.go_on(cells)
-        else:
-            follow.take(cells, np.arange(len(cells.head)))
-    else:
-        order = stable_order(cells.ordinal)
-        for turn in np.split(order, np.cumsum(np.bincount(cells.ordinal))[:-1]):
-            follow.take(cells, turn)
-    return follow.finish(draft)
+    rows, cells = readings.rows, _cut(readings, scale)
+    where = (rows, scale)
+    was, was_total, was_count = memory.cell[where], memory.cell_sum[where], memory.cell_count[where]
+    alone = len(cells.head) == len(rows)
+    if alone and bool((cells.number == was).all()):
+        draft.put("cell_sum", where, was_total + cells.total)
+        draft.put("cell_count", where, was_count + cells.count)
+        return NONE_CLOSED
+    first = np.arange(len(rows)) if alone else np.flatnonzero(cells.ordinal == 0)
+    last = np.append(first[1:], len(cells.head)) - 1
+    goes_on = cells.number[first] == was
+    cells.total[first] += np.where(goes_on, was_total, 0)
+    cells.count[first] += np.where(goes_on, was_count, 0)
+    draft.put("cell", where, cells.number[last])
+    draft.put("cell_sum", where, cells.total[last])
+    draft.put("cell_count", where, cells.count[last])
+    left = np.flatnonzero(~goes_on & (was_count > 0))
+    # The cell that was open closes at the first reading of the flush, each other one where the next begins.
+    inner = np.ones(len(cells.head), dtype=np.bool_)
+    inner[last] = False
+    passed = np.flatnonzero(inner)
+    if not len(left) + len(passed):
+        return NONE_CLOSED
+    index = np.concatenate([cells.head[first[left]], cells.head[passed + 1]])
+    order = np.argsort(index)
+    total = np.concatenate([was_total[left], cells.total[passed]])[order]
+    closed = _Closed(
+        memory,
+        rows,
+        scale,
+        group=np.concatenate([left, cells.group[passed]])[order],
+        number=np.concatenate([was[left], cells.number[passed]])[order],
+        mean_e4=total // np.concatenate([was_count[left], cells.count[passed]])[order],
+    )
+    closed.keep(draft)
+    return Closings(index[order], *closed.judge())
 
 
 def rates_now(memory: Memory, rows: Ints) -> Ints:
@@ -114,89 +140,52 @@ def _cut(readings: Grouped, scale: int) -> _Cells:
     )
 
 
-class _Follow:
-    """Follows each sensor from cell to cell, all sensors at once."""
+class _Closed:
+    """The cells that a flush closed, group by group in the order of time, before the means of older ones."""
 
-    def __init__(self, memory: Memory, readings: Grouped, scale: int) -> None:
-        self.memory, self.rows, self.scale = memory, readings.rows, scale
-        self.cell = memory.cell[self.rows, scale]
-        self.total = memory.cell_sum[self.rows, scale]
-        self.count = memory.cell_count[self.rows, scale]
-        self.mean_e4, self.mean_cell = memory.mean_e4[:0, scale], memory.mean_cell[:0, scale]
-        self.closed = np.zeros(len(self.rows), dtype=np.bool_)
-        self.found: list[Closings] = []
+    def __init__(
+        self, memory: Memory, rows: Ints, scale: int, *, group: Ints, number: Ints, mean_e4: Ints
+    ) -> None:
+        self.memory, self.scale = memory, scale
+        self.group, self.number, self.mean_e4 = group, number, mean_e4
+        self.row = rows[group]
+        # Increasing, so that the cell so many before is found by bisection.
+        self.key = (group << NUMBER_BITS) + number
 
-    def go_on(self, cells: _Cells) -> None:
-        """Take the only cell of each group, which is the open one."""
-        self.total += cells.total
-        self.count += cells.count
-
-    def take(self, cells: _Cells, turn: Ints) -> None:
-        """Take the next cell of each group that has one."""
-        group = cells.group[turn]
-        same = cells.number[turn] == self.cell[group]
-        goes_on = turn[same]
-        self.total[cells.group[goes_on]] += cells.total[goes_on]
-        self.count[cells.group[goes_on]] += cells.count[goes_on]
-        other, group = turn[~same], group[~same]
-        closing = self.count[group] > 0
-        if closing.any():
-            self.close(group[closing], cells.head[other[closing]])
-        self.cell[group] = cells.number[other]
-        self.total[group] = cells.total[other]
-        self.count[group] = cells.count[other]
-
-    def close(self, group: Ints, index: Ints) -> None:
-        """Close the open cell of some groups and judge the trend up to it."""
-        if not self.closed.any():
-            self.mean_e4 = self.memory.mean_e4[self.rows, self.scale]
-            self.mean_cell = self.memory.mean_cell[self.rows, self.scale]
-        self.closed[group] = True
-        number = self.cell[group]
-        mean_e4 = self.total[group] // self.count[group]
-        on, rate = self.judge(group, number, mean_e4)
-        self.found.append(Closings(index, on, rate))
-        self.mean_e4[group, number % CELLS] = mean_e4
-        self.mean_cell[group, number % CELLS] = number
-
-    def judge(self, group: Ints, number: Ints, mean_e4: Ints) -> tuple[Flags, Ints]:
-        """Tell whether the trend counts at this cell, and the rate over the shortest span (or NO_RATE)."""
-        known, before_e4 = self.back(group, number, 1)
-        rising = known & (mean_e4 >= before_e4)
-        left_e4 = self.memory.tuned["high_e4"][self.rows[group]] - mean_e4
-        horizon_us = self.memory.tuned[HORIZON[self.scale]][self.rows[group]]
-        on = np.zeros(len(group), dtype=np.bool_)
-        rate = np.full(len(group), NO_RATE)
+    def judge(self) -> tuple[Flags, Ints]:
+        """Tell of each cell whether the trend counts there, and the rate over the short span (or NO_RATE)."""
+        tuned, row = self.memory.tuned, self.row
+        known, before_e4 = self.back(1)
+        rising = known & (self.mean_e4 >= before_e4)
+        left_e4 = tuned["high_e4"][row] - self.mean_e4
+        horizon_us = tuned[HORIZON[self.scale]][row]
+        on = np.zeros(len(row), dtype=np.bool_)
+        rate = np.full(len(row), NO_RATE)
         for span, least in SPANS[self.scale]:
-            known, before_e4 = self.back(group, number, span)
-            rise_e4 = mean_e4 - before_e4
+            known, before_e4 = self.back(span)
+            rise_e4 = self.mean_e4 - before_e4
             in_time = left_e4 * (span * CELL_US[self.scale]) <= rise_e4 * horizon_us
-            enough = (rise_e4 > 0) & (rise_e4 >= self.memory.tuned[least][self.rows[group]])
+            enough = (rise_e4 > 0) & (rise_e4 >= tuned[least][row])
             on |= rising & known & enough & in_time
             if span == SPANS[self.scale][0][0]:
                 rate = np.where(known, _per_hour(rise_e4, span, self.scale), NO_RATE)
         return on, rate
 
-    def back(self, group: Ints, number: Ints, cells: int) -> tuple[Flags, Ints]:
-        """Return the mean so many cells before, and whether it is known."""
-        place = (number - cells) % CELLS
-        return self.mean_cell[group, place] == number - cells, self.mean_e4[group, place].astype(np.int64)
+    def back(self, cells: int) -> tuple[Flags, Ints]:
+        """Return the mean so many cells before, and whether it is known: closed just now, or remembered."""
+        wanted = self.key - cells
+        found = np.searchsorted(self.key, wanted)
+        now = self.key[found] == wanted
+        place = (self.number - cells) % CELLS
+        where = (self.row, self.scale, place)
+        remembered = self.memory.mean_cell[where] == self.number - cells
+        return now | remembered, np.where(now, self.mean_e4[found], self.memory.mean_e4[where])
 
-    def finish(self, draft: Draft) -> Closings:
-        """Draft where the cells stand and return all closings in the order of their readings."""
-        where = (self.rows, self.scale)
-        draft.put("cell", where, self.cell)
-        draft.put("cell_sum", where, self.total)
-        draft.put("cell_count", where, self.count)
-        if not self.found:
-            return NONE_CLOSED
-        rows = (self.rows[self.closed], self.scale)
-        draft.put("mean_e4", rows, self.mean_e4[self.closed])
-        draft.put("mean_cell", rows, self.mean_cell[self.closed])
-        index = np.concatenate([found.index for found in self.found])
-        order = np.argsort(index)
-        return Closings(
-            index[order],
-            np.concatenate([found.on for found in self.found])[order],
-            np.concatenate([found.rate_e4_per_h for found in self.found])[order],
-        )
+    def keep(self, draft: Draft) -> None:
+        """Draft the means that are remembered: of each sensor the newest so many."""
+        of, group = np.unique(self.row, return_inverse=True)
+        where, place = (of, self.scale), (group, self.number % CELLS)
+        mean_e4, mean_cell = self.memory.mean_e4[where], self.memory.mean_cell[where]
+        mean_e4[place], mean_cell[place] = self.mean_e4, self.number
+        draft.put("mean_e4", where, mean_e4)
+        draft.put("mean_cell", where, mean_cell)
