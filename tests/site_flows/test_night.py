@@ -251,8 +251,10 @@ class TestTheNight:
             roles={"supervisor"},
         )
         assert _zone_of(kernel, LOBSTER) == ZONE
+        assert get_incident(kernel.reader(), incident_id).picture.next_step == f"move to {cold}, under hold"
         kernel.advance(21)
         assert _zone_of(kernel, LOBSTER) == cold
+        assert get_incident(kernel.reader(), incident_id).picture.next_step == f"Follow the repair of {ZONE}"
         assert open_holds_of(kernel.reader(), SITE, [LOBSTER])
         assert parked_events(kernel.reader()) == []
 

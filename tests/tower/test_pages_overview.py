@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from coldgrid.kernel.tables import to_micros
 from coldgrid.network.sites import Site, TemperatureClass
 from coldgrid.network.zones import Zone
 from coldgrid.node.overview import AIR, Picture, Point, SiteState, zone_state
+from coldgrid.orchestration.incidents import Incident, Severity, Status
 from coldgrid.telemetry.newest import Newest, ZoneReading, warmest_by_zone
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor
@@ -61,6 +63,42 @@ def test_a_freezer_that_is_colder_than_its_band_is_in_range_and_a_chiller_is_not
         lag_min=75.0,
     )
     assert zone_state(chiller, ZoneReading(0.5, T0), None, None).state == "warn"
+
+
+def an_incident(**facts: Any) -> Incident:
+    return Incident(
+        incident_id="incident-1",
+        site_id="ATL1",
+        zone_id=ZONE.zone_id,
+        asset_id="",
+        severity=Severity.EXCURSION_RISK,
+        status=Status.MITIGATED,
+        title="Freezer is too warm",
+        facts=facts,
+        cause_id="alarm-1",
+        playbook="freezer-excursion",
+        owner=None,
+        opened_at=T0,
+        seen_at=None,
+        changed_at=T0,
+        closed_at=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("air", "facts", "state"),
+    [
+        (ZoneReading(-18.0, T0), {}, "crit"),
+        (None, {}, "crit"),
+        (ZoneReading(-20.9, T0), {"limit_at": T0.isoformat()}, "crit"),
+        (ZoneReading(-24.9, T0), {"limit_at": None}, "warn"),
+    ],
+    ids=["air too warm", "air unknown", "goods warm up", "cold again"],
+)
+def test_a_zone_at_risk_is_critical_until_its_air_is_in_its_band_and_its_goods_are_safe(
+    air: ZoneReading | None, facts: dict[str, Any], state: str
+) -> None:
+    assert zone_state(ZONE, air, None, an_incident(**facts)).state == state
 
 
 @pytest.mark.parametrize(("unit", "figure", "told"), [("c", "−18.4°", "−18.4 °C"), ("f", "−1.1°", "−1.1 °F")])

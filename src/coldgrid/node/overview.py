@@ -94,11 +94,12 @@ def zone_state(
     zone: Zone, air: ZoneReading | None, probe: ZoneReading | None, incident: Incident | None
 ) -> ZoneState:
     """Judge a zone by its newest readings: unknown where there is none, never good by default."""
-    if incident is not None and incident.severity is Severity.EXCURSION_RISK:
+    in_band = air is not None and not _outside(zone, air.value_c)
+    if incident is not None and _is_critical(incident, in_band=in_band):
         state = "crit"
     elif air is None:
         state = "off"
-    elif incident is not None or _outside(zone, air.value_c):
+    elif incident is not None or not in_band:
         # Beyond the band is not yet an alarm: a defrost or a door may explain it, or it has not lasted.
         state = "warn"
     else:
@@ -111,6 +112,16 @@ def zone_state(
         state=state,
         incident=incident,
     )
+
+
+def _is_critical(incident: Incident, *, in_band: bool) -> bool:
+    """Whether goods are in danger now; an incident stays open long after the air is cold again.
+
+    In air that is in its band they still are while a time to their limit, before or after it, is told.
+    """
+    if incident.severity is not Severity.EXCURSION_RISK:
+        return False
+    return not in_band or incident.picture.limit_at is not None
 
 
 def _outside(zone: Zone, air_c: float) -> bool:

@@ -39,20 +39,24 @@ ROUTINE = frozenset({_PAGED_TEXT, *_CHANNEL_TEXTS.values()})
 
 
 def _opened(event: IncidentOpened) -> Line:
-    return Line(
-        text="Incident opened: {title}",
-        facts={"title": event.title, "severity": event.severity.value},
-        tone=Tone.ALARM,
-        incident_id=event.incident_id,
-    )
+    facts = {"title": event.title, "severity": event.severity.value}
+    alarm = _alarm(event)
+    text = "Incident opened: {title}. {sensor}: {fault}" if "sensor" in alarm else "Incident opened: {title}"
+    return Line(text=text, facts=facts | alarm, tone=Tone.ALARM, incident_id=event.incident_id)
+
+
+def _alarm(event: IncidentOpened | IncidentJoined) -> dict[str, str]:
+    """What an alarm saw, by which sensor; another cause has none."""
+    told = {"fault": event.facts.get("alarm") or event.facts.get("fault") or event.title}
+    sensor_id = event.facts.get("sensor_id") if event.facts.get("alarm") else None
+    return told | ({"sensor": sensor_id} if sensor_id else {})
 
 
 def _joined(event: IncidentJoined) -> Line:
-    text = (
-        "Another alarm, the incident is open again: {fault}" if event.relapsed else "Another alarm: {fault}"
-    )
-    facts = {"fault": event.facts.get("fault") or event.title}
-    return Line(text=text, facts=facts, tone=Tone.ALARM, incident_id=event.incident_id)
+    alarm = _alarm(event)
+    text = "Another alarm, the incident is open again" if event.relapsed else "Another alarm"
+    text += ", {sensor}: {fault}" if "sensor" in alarm else ": {fault}"
+    return Line(text=text, facts=alarm, tone=Tone.ALARM, incident_id=event.incident_id)
 
 
 def _updated(event: IncidentUpdated) -> Line | None:

@@ -185,23 +185,40 @@ def next_step(incident: Incident, approvals: Sequence[Approval], tasks: Sequence
     if opened:
         return opened[0].title
     undecided = incident.picture.undecided_units
-    if incident.status is Status.DISPOSITION_PENDING and undecided:
+    if incident.status in OVER_FOR_NOW:
         # What the rooms advised belongs to the first minutes: the zone is cold again.
-        return f"Decide what becomes of {undecided} unit{'s' if undecided > 1 else ''}"
+        many = "s" if undecided and undecided > 1 else ""
+        return f"Decide what becomes of {undecided} unit{many}" if undecided else "Watch"
     return incident.picture.next_step or ("" if incident.status is Status.CLOSED else "Watch")
 
 
 def joined(lines: Sequence[TimelineLine]) -> list[TimelineLine]:
-    """Lines in which one call by several channels is one line."""
+    """Lines in which one call by several channels is one line, and so is what several sensors saw at once."""
     found: list[TimelineLine] = []
     for line in lines:
-        last = found[-1] if found else None
-        if last is None or not _same_call(last, line):
+        place = _said_before(found, line)
+        if place is None:
             found.append(line)
             continue
-        channel = f"{last.facts['channel']}, {line.facts['channel']}"
-        found[-1] = msgspec.structs.replace(last, facts={**last.facts, "channel": channel})
+        last, name = found[place], "channel" if "channel" in line.facts else "sensor"
+        told = f"{last.facts[name]}, {line.facts[name]}"
+        found[place] = msgspec.structs.replace(last, facts={**last.facts, name: told})
     return found
+
+
+def _said_before(found: Sequence[TimelineLine], line: TimelineLine) -> int | None:
+    """The place of the line that says the same; a call is joined only to the one right before it."""
+    if "sensor" in line.facts:
+        for place in range(len(found) - 1, -1, -1):
+            if found[place].at != line.at:
+                return None
+            if _same_alarm(found[place], line):
+                return place
+    return len(found) - 1 if found and _same_call(found[-1], line) else None
+
+
+def _same_alarm(one: TimelineLine, other: TimelineLine) -> bool:
+    return (one.text, one.facts.get("fault")) == (other.text, other.facts.get("fault"))
 
 
 def _same_call(one: TimelineLine, other: TimelineLine) -> bool:

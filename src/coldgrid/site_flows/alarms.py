@@ -16,6 +16,7 @@ paged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from coldgrid.kernel.registry import on_timer, reacts
 from coldgrid.kernel.timers import Timer
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.zones import Zone, get_zone
-from coldgrid.orchestration.incidents import OpenIncident, UpdateIncident, open_incident_of
+from coldgrid.orchestration.incidents import Incident, OpenIncident, UpdateIncident, open_incident_of
 from coldgrid.orchestration.playbooks import SignalRuns
 from coldgrid.orchestration.severity import Severity, goods_at, severity_of
 from coldgrid.orchestration.severity import Stage as Seriousness
@@ -39,6 +40,8 @@ from coldgrid.site_flows.situation import (
     bridges,
     goods_at_stake,
     situation,
+    told_of_alarm,
+    wants_first_moves,
 )
 from coldgrid.site_flows.watch import watch_zone
 from coldgrid.stock.pauses import PauseReason
@@ -81,9 +84,10 @@ def look_at_blind(tx: Tx, timer: Timer) -> None:
 
 
 def _open_or_join(tx: Tx, event: AlarmRaised) -> None:
-    zone = get_zone(tx, event.zone_id)
-    facts, severity = _first_look(tx, event, zone) if is_urgent(event) else _whole_look(tx, event, zone)
-    facts |= {"fault": event.why, "alarm_id": event.alarm_id, "sensor_id": event.sensor_id}
+    zone, current = get_zone(tx, event.zone_id), open_incident_of(tx, event.site_id, event.zone_id)
+    look = _first_look if is_urgent(event) else _whole_look
+    facts, severity = look(tx, event, zone, current)
+    facts |= told_of_alarm(event.why, current, sensor_id=event.sensor_id) | {"alarm_id": event.alarm_id}
     opened = tx.run(
         OpenIncident(
             site_id=event.site_id,
@@ -94,9 +98,11 @@ def _open_or_join(tx: Tx, event: AlarmRaised) -> None:
             asset_id=zone.asset_id,
             facts=facts,
             cause_id=event.alarm_id,
-            playbook=_playbook(tx, event, zone),
+            playbook=_playbook(event, zone, current),
         )
     )
+    if opened.joined and event.stage in WARM:
+        _retitle(tx, zone, event.site_id, {over: now for now, over in _OVER.items()})
     watch_zone(tx, event.site_id, event.zone_id, opened.incident_id)
 
 
@@ -105,6 +111,22 @@ _TITLES = {
     Stage.EXCURSION: "{zone} is too warm",
     Stage.FAULT: "{sensor} cannot be trusted",
 }
+# What an incident is called once its zone is cold again.
+_OVER = {
+    _TITLES[Stage.PRE_ALARM]: "{zone} warmed up",
+    _TITLES[Stage.EXCURSION]: "{zone} was too warm",
+}
+
+
+def _retitle(tx: Tx, zone: Zone, site_id: str, titles: Mapping[str, str]) -> None:
+    """Call a zone's incident by what is true now; a title that a person or another cause gave stays."""
+    current = open_incident_of(tx, site_id, zone.zone_id)
+    if current is None:
+        return
+    named = {before.format(zone=zone.name): after.format(zone=zone.name) for before, after in titles.items()}
+    if current.title in named:
+        update = UpdateIncident(site_id=site_id, incident_id=current.incident_id, title=named[current.title])
+        tx.run(update)
 
 
 def is_urgent(event: AlarmRaised) -> bool:
@@ -112,21 +134,27 @@ def is_urgent(event: AlarmRaised) -> bool:
     return event.stage is Stage.EXCURSION and not event.backfilled
 
 
-def _first_look(tx: Tx, event: AlarmRaised, zone: Zone) -> tuple[dict[str, Any], Severity]:
+def _first_look(
+    tx: Tx, event: AlarmRaised, zone: Zone, current: Incident | None
+) -> tuple[dict[str, Any], Severity]:
     """What an urgent alarm and the stock say, without the zone's history; `tell_picture` adds the rest."""
-    facts = goods_at_stake(tx, zone.zone_id)
+    facts = goods_at_stake(tx, zone.zone_id, current.incident_id if current else "")
     facts |= {"value_c": event.value_c, "temperature_known": True, "zone_released": False}
     facts |= {"trend_c_per_h": event.rate_c_per_h, "last_good_at": event.last_good_at}
-    facts["next_step"] = _first_moves(zone)
+    if wants_first_moves(current):
+        facts["next_step"] = _first_moves(zone)
     # How much time is left does not matter any more: in an excursion goods are at risk, where there are any.
     goods = goods_at(facts["units"], None, RESPONSE_MIN)
     return facts, severity_of(Seriousness.EXCURSION, goods)
 
 
-def _whole_look(tx: Tx, event: AlarmRaised, zone: Zone) -> tuple[dict[str, Any], Severity]:
-    seen = situation(tx, zone, tx.now)
+def _whole_look(
+    tx: Tx, event: AlarmRaised, zone: Zone, current: Incident | None
+) -> tuple[dict[str, Any], Severity]:
+    seen = situation(tx, zone, tx.now, current.incident_id if current else "")
     facts, fault = seen.facts(), event.stage is Stage.FAULT
-    facts["next_step"] = _check_sensor(tx, event, seen) if fault else _first_moves(zone)
+    if wants_first_moves(current):
+        facts["next_step"] = _check_sensor(tx, event, seen) if fault else _first_moves(zone)
     if not fault:
         facts["trend_c_per_h"] = facts["trend_c_per_h"] or event.rate_c_per_h
     if not fault or not seen.known:
@@ -134,11 +162,10 @@ def _whole_look(tx: Tx, event: AlarmRaised, zone: Zone) -> tuple[dict[str, Any],
     return facts, seen.severity(Seriousness(event.stage.value))
 
 
-def _playbook(tx: Tx, event: AlarmRaised, zone: Zone) -> str:
+def _playbook(event: AlarmRaised, zone: Zone, current: Incident | None) -> str:
     """A fault in a zone that somebody looks after already needs no response of its own."""
     if event.stage is not Stage.FAULT:
         return PLAYBOOKS[zone.temperature_class]
-    current = open_incident_of(tx, event.site_id, event.zone_id)
     return FAULT_PLAYBOOK if current is None else ""
 
 
@@ -201,7 +228,7 @@ def tell_picture(tx: Tx, event: AlarmRaised) -> None:
         return
     incident = open_incident_of(tx, event.site_id, event.zone_id)
     if incident is not None:
-        facts, _ = _whole_look(tx, event, get_zone(tx, event.zone_id))
+        facts, _ = _whole_look(tx, event, get_zone(tx, event.zone_id), incident)
         update = UpdateIncident(site_id=event.site_id, incident_id=incident.incident_id, facts=facts)
         tx.run(update)
 
@@ -212,6 +239,7 @@ def tell_returned(tx: Tx, event: AlarmReturned) -> None:
     if event.stage not in WARM:
         return
     if not _standing(tx, event.zone_id, WARM, besides=event.alarm_id):
+        _retitle(tx, get_zone(tx, event.zone_id), event.site_id, _OVER)
         _signal(tx, event, "alarm_returned", {"alarm_id": event.alarm_id, "value_c": event.value_c})
 
 

@@ -29,6 +29,7 @@ from coldgrid.quality.dispositions import (
 )
 from coldgrid.quality.excursions import CloseExcursion, get_excursion
 from coldgrid.site_flows.closing import zone_released
+from coldgrid.site_flows.situation import goods_at_stake
 from coldgrid.stock.dispatch import RemoveGoods
 from coldgrid.stock.hold_book import open_holds_of
 from coldgrid.stock.holds import ReleaseHold
@@ -145,7 +146,7 @@ def tell_decided(tx: Tx, event: DispositionSigned) -> None:
     if not incident_id or get_incident(tx, incident_id).status is Status.CLOSED:
         return
     left = len(undecided_units_of_incident(tx, incident_id))
-    facts = {"undecided_units": left}
+    facts = {"undecided_units": left, **goods_at_stake(tx, event.zone_id, incident_id)}
     tx.run(UpdateIncident(site_id=event.site_id, incident_id=incident_id, facts=facts))
     if left:
         return

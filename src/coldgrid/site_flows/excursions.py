@@ -17,7 +17,13 @@ from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.registry import reacts
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.zones import get_zone
-from coldgrid.orchestration.incidents import OpenIncident, Status, UpdateIncident, get_incident
+from coldgrid.orchestration.incidents import (
+    OpenIncident,
+    Status,
+    UpdateIncident,
+    get_incident,
+    open_incident_of,
+)
 from coldgrid.orchestration.playbooks import SignalRuns
 from coldgrid.orchestration.severity import Severity
 from coldgrid.quality.dispositions import dispositions_of, undecided_units_of_incident
@@ -38,7 +44,7 @@ from coldgrid.quality.journeys import JourneyRecorded
 from coldgrid.quality.zone_air import is_out_of_band
 from coldgrid.quality.zone_now import zone_now
 from coldgrid.site_flows.pausing import pause
-from coldgrid.site_flows.situation import PLAYBOOKS
+from coldgrid.site_flows.situation import PLAYBOOKS, goods_at_stake, told_of_alarm
 from coldgrid.site_flows.watch import watch_zone
 from coldgrid.stock.hold_facts import HoldExtended, HoldReason
 from coldgrid.stock.holds import HoldAlreadyOpen, NothingToHold, PlaceHold
@@ -110,6 +116,8 @@ def tell_excursion(tx: Tx, event: ExcursionOpened) -> None:
         "undecided_units": exposed,
     }
     incident_id = event.incident_id
+    if incident_id:
+        facts |= goods_at_stake(tx, event.zone_id, incident_id)
     if not incident_id:
         incident_id = _incident(tx, event, facts)
     else:
@@ -159,7 +167,9 @@ def _incident(tx: Tx, event: ExcursionOpened, facts: dict[str, object]) -> str:
             title=f"Goods of {zone.name} may be harmed",
             zone_id=event.zone_id,
             asset_id=zone.asset_id,
-            facts={**facts, "fault": event.why, "next_step": "Quality decides what becomes of the goods"},
+            facts=facts
+            | told_of_alarm(event.why, open_incident_of(tx, event.site_id, event.zone_id))
+            | {"next_step": "Quality decides what becomes of the goods"},
             cause_id=event.excursion_id,
             # What is over needs signatures, nobody at the doors.
             playbook="" if event.over else PLAYBOOKS[zone.temperature_class],
@@ -214,21 +224,21 @@ def _arrived(tx: Tx, zone_id: str) -> None:
 @reacts(ExcursionUpdated, name="site_flows.tell_update")
 def tell_update(tx: Tx, event: ExcursionUpdated) -> None:
     """Keep the incident's numbers in step."""
-    _tell_numbers(tx, event, event.at_stake_cents)
+    _tell_numbers(tx, event)
 
 
 @reacts(ExcursionClosed, name="site_flows.tell_closed")
 def tell_closed(tx: Tx, event: ExcursionClosed) -> None:
     """Put an excursion's last numbers into the incident."""
-    _tell_numbers(tx, event, event.at_stake_cents)
+    _tell_numbers(tx, event)
 
 
-def _tell_numbers(tx: Tx, event: ExcursionUpdated | ExcursionClosed, at_stake_cents: int) -> None:
+def _tell_numbers(tx: Tx, event: ExcursionUpdated | ExcursionClosed) -> None:
     incident_id = get_excursion(tx, event.excursion_id).incident_id
     if not incident_id or get_incident(tx, incident_id).status is Status.CLOSED:
         return
     facts = {
-        "at_stake_cents": at_stake_cents,
+        **goods_at_stake(tx, event.zone_id, incident_id),
         "exposed_units": len(exposed_units(tx, event.excursion_id)),
         "shipped_units": len(shipped_units(tx, event.excursion_id)),
         "undecided_units": len(undecided_units_of_incident(tx, incident_id)),

@@ -22,7 +22,7 @@ from coldgrid.kernel.tx import Tx
 from coldgrid.network.zones import LocationKind, locations_of_zone
 from coldgrid.orchestration.approvals import get_approval
 from coldgrid.orchestration.decisions import alternatives_of
-from coldgrid.orchestration.incidents import UpdateIncident, get_incident
+from coldgrid.orchestration.incidents import Status, UpdateIncident, get_incident
 from coldgrid.orchestration.playbooks import register_action
 from coldgrid.orchestration.runs import Run
 from coldgrid.orchestration.tasks import Task, tasks_of
@@ -159,6 +159,7 @@ def carry_out(tx: Tx, timer: Timer) -> None:
     units = _most_valuable(tx, told["zone_id"])[: max(int(told["pallets"]), 0)]
     if not units:
         return
+    _tell_moved(tx, told["incident_id"])
     if told["to_site_id"] != told["site_id"]:
         tx.run(
             ShipTransfer(
@@ -181,6 +182,14 @@ def carry_out(tx: Tx, timer: Timer) -> None:
                 other_class=True,  # a person agreed to this zone for all that stands here
             )
         )
+
+
+def _tell_moved(tx: Tx, incident_id: str) -> None:
+    """The order to move was carried out: what is left is the repair."""
+    incident = get_incident(tx, incident_id)
+    if incident.status is not Status.CLOSED:
+        facts = {"next_step": f"Follow the repair of {incident.asset_id or incident.zone_id}"}
+        tx.run(UpdateIncident(site_id=incident.site_id, incident_id=incident_id, facts=facts))
 
 
 def _most_valuable(tx: Tx, zone_id: str) -> list[Unit]:

@@ -59,7 +59,7 @@ def look_again(tx: Tx, timer: Timer) -> None:
     if incident.status is Status.CLOSED:
         return
     watch_zone(tx, told["site_id"], told["zone_id"], told["incident_id"])
-    seen = situation(tx, get_zone(tx, incident.zone_id), tx.now)
+    seen = situation(tx, get_zone(tx, incident.zone_id), tx.now, incident.incident_id)
     _tell(tx, incident, seen)
     excursion = open_excursion_of(tx, incident.zone_id)
     if excursion is not None:
