@@ -266,9 +266,9 @@ def test_sealed_readings_that_are_lost_warn_and_are_counted(host: Path) -> None:
     assert look(host).level("readings") == "ok"
     change(
         host,
-        "INSERT INTO telemetry_wanted"
-        " (hash, sensor_id, day, block_no, site_id, readings, first_us, last_us, lost_at)"
-        " VALUES ('aa', 'ATL1-FRZ1-T1', 9, 0, 'ATL1', 60, 777600000000, 781140000000, 1)",
+        "INSERT INTO telemetry_loss"
+        " (site_id, hash, sensor_id, from_at, to_at, zone_id, readings, found_at, entry_id)"
+        " VALUES ('ATL1', 'aa', 'ATL1-FRZ1-T1', 777600000000, 781140000000, 'ATL1-FRZ1', 60, 1, '')",
     )
     finding = look(host).findings["readings"]
     assert (finding["level"], finding["found"]) == ("warn", "60 in 1 sealed blocks of ATL1 are lost")

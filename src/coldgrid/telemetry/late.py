@@ -1,10 +1,12 @@
 """Late readings: told from repeated ones, stored, and still evaluated, so that a backfilled alarm fires.
 
-A reading is late when its sensor already sent a newer one. Rules cannot go back, so a while later all that
-came late of a sensor is evaluated in one go: the stored readings around it run through the same rules
-from a fresh memory, and what they raise is raised now, marked `backfilled`, unless an alarm of that
-sensor and rule stood at the time anyway. Faults of the sensor are not raised in hindsight: but where a site
-goes on with another copy of its log, all that this log does not tell of is raised, holes too (`look_again`).
+A reading is late when its sensor already sent a newer one. Rules cannot go back, so a while after the last of
+them all that came late of a sensor is evaluated in one go: the stored readings around it run through the same
+rules from a fresh memory, and what they raise is raised now, marked `backfilled`, unless an alarm of that
+sensor and rule stood at the time anyway. Each sensor waits for itself: one whose readings come late without
+end is evaluated all the same, and keeps no other waiting. Faults of the sensor are not raised in hindsight:
+but where a site goes on with another copy of its log, all that this log does not tell of is raised, holes too
+(`look_again`).
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ from coldgrid.telemetry.watch import Watch
 BEFORE_US = 6 * HOUR_US
 AFTER_US = HOUR_US
 WAIT = timedelta(seconds=5)
+LONGEST = timedelta(minutes=10)
+
+WAIT_US, LONGEST_US = (span // timedelta(microseconds=1) for span in (WAIT, LONGEST))
 
 telemetry_late = sa.Table(
     "telemetry_late",
@@ -45,9 +50,12 @@ telemetry_late = sa.Table(
     sa.Column("site_id", sa.Text, nullable=False, index=True),
     sa.Column("from_us", sa.BigInteger, nullable=False),
     sa.Column("to_us", sa.BigInteger, nullable=False),
+    # Since when it waits, and until when. A row of the release before, which had neither, is due at once.
+    sa.Column("since_us", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("due_us", sa.BigInteger, nullable=False, server_default="0"),
     info={"service": True, "carried_by": "site_id"},
 )
-_PUT = Statement(upsert(telemetry_late, keys=["sensor_id"], set_=["from_us", "to_us"]))
+_PUT = Statement(upsert(telemetry_late, keys=["sensor_id"], set_=["from_us", "to_us", "since_us", "due_us"]))
 _DROP = Statement(telemetry_late.delete().where(telemetry_late.c.sensor_id == sa.bindparam("whose")))
 
 
@@ -57,13 +65,15 @@ class Waiting(msgspec.Struct, frozen=True):
     sensor_id: str
     from_us: int
     to_us: int
+    since_us: int = 0
+    due_us: int = 0
 
 
 _COLUMNS = sa.select(*(telemetry_late.c[name] for name in Waiting.__struct_fields__))
 _GET = Statement(_COLUMNS.where(telemetry_late.c.sensor_id == sa.bindparam("sensor_id")), into=Waiting)
 _NEXT = Statement(
     _COLUMNS.where(telemetry_late.c.site_id == sa.bindparam("site_id"))
-    .order_by(telemetry_late.c.from_us, telemetry_late.c.sensor_id)
+    .order_by(telemetry_late.c.due_us, telemetry_late.c.since_us, telemetry_late.c.sensor_id)
     .limit(sa.bindparam("most")),
     into=Waiting,
 )
@@ -104,15 +114,18 @@ def tell_apart(tx: Tx, screened: Screened, counts: Counter[tuple[str, Fate]]) ->
 
 def evaluate_later(tx: Tx, late: Grouped) -> None:
     """Remember the range of each sensor's late readings and set the timer that evaluates them."""
-    watch = tx.hot(Watch)
+    watch, now_us = tx.hot(Watch), to_micros(tx.now)
     for group, row in enumerate(late.rows.tolist()):
         at_us = late.at_us[int(late.starts[group]) : int(late.ends[group]) + 1]
         sensor_id, first_us, last_us = watch.memory.sensor_ids[row], int(at_us.min()), int(at_us.max())
-        known = tx.one(_GET, sensor_id=sensor_id)
+        since_us, known = now_us, tx.one(_GET, sensor_id=sensor_id)
         if known is not None:
             first_us, last_us = min(first_us, known.from_us), max(last_us, known.to_us)
-        tx.write(_PUT, sensor_id=sensor_id, site_id=tx.origin, from_us=first_us, to_us=last_us)
-    tx.set_timer(f"telemetry.late/{tx.origin}", "telemetry.late", tx.now + WAIT, {})
+            since_us = known.since_us
+        due_us = min(now_us + WAIT_US, since_us + LONGEST_US)
+        range_us = {"from_us": first_us, "to_us": last_us}
+        tx.write(_PUT, sensor_id=sensor_id, site_id=tx.origin, since_us=since_us, due_us=due_us, **range_us)
+    _wait_for(tx, tx.all(_NEXT, site_id=tx.origin, most=1))
 
 
 # --- A while later --------------------------------------------------------------
@@ -122,11 +135,18 @@ def evaluate_later(tx: Tx, late: Grouped) -> None:
 def evaluate_late(tx: Tx, timer: Timer) -> None:
     """Evaluate what came late of one sensor of the site: hours run through the rules while all else waits."""
     waiting = tx.all(_NEXT, site_id=tx.origin, most=2)
-    for one in waiting[:1]:
+    if waiting and waiting[0].due_us <= to_micros(tx.now):
+        one = waiting.pop(0)
         annunciate.record_turns(tx, _missed(tx, one), backfilled=True)
         tx.write(_DROP, whose=one.sensor_id)
-    if len(waiting) > 1:
-        tx.set_timer(f"telemetry.late/{tx.origin}", "telemetry.late", tx.now, {})
+    _wait_for(tx, waiting)
+
+
+def _wait_for(tx: Tx, waiting: Sequence[Waiting]) -> None:
+    """Set the timer to when the first of these has its turn."""
+    if waiting:
+        due_at = max(tx.now, from_micros(waiting[0].due_us))
+        tx.set_timer(f"telemetry.late/{tx.origin}", "telemetry.late", due_at, {})
 
 
 def look_again(tx: Tx, sensor_id: str, from_us: int) -> None:
