@@ -113,8 +113,9 @@ def test_facts_keep_their_order_and_timers_stand_still(system: System, way: str)
     assert "the wall clock jumped by" in page
     jumped_s = float(system.host.guard.frozen_why.split()[-2])
     assert jumped_s == pytest.approx(STEPS[way].total_seconds(), abs=60)
-    ready = system.client.get("/readyz")
-    assert (ready.status_code, ready.json()["status"]) == (503, "frozen")
+    ready, deciding = (system.client.get(path) for path in ("/readyz", "/deciding"))
+    assert (ready.status_code, ready.json()["status"]) == (200, "frozen"), "the page to accept it is reached"
+    assert (deciding.status_code, deciding.json()["status"]) == (503, "frozen")
     assert "coldgrid_timers_frozen 1.0" in system.client.get("/metrics").text
 
 
@@ -123,7 +124,7 @@ def test_a_step_as_small_as_clocks_are_put_right_by_freezes_nothing(system: Syst
     system.host.step = JUMP_MAX - timedelta(minutes=1)  # type: ignore[attr-defined]
     settled(system)
     assert not waits(system, "soon")
-    assert system.client.get("/readyz").status_code == 200
+    assert system.client.get("/deciding").status_code == 200
 
 
 def test_a_person_who_accepts_the_clock_lets_timers_fire_by_it_without_a_restart(system: System) -> None:
@@ -136,7 +137,7 @@ def test_a_person_who_accepts_the_clock_lets_timers_fire_by_it_without_a_restart
     system.tower.service.submit(command, SYSTEM).result(30)
     settled(system)
     assert not waits(system, "an-hour")
-    assert system.client.get("/readyz").status_code == 200
+    assert system.client.get("/deciding").status_code == 200
     page = system.client.get("/health", headers={"accept": "text/html"}).text
     assert "Timers stand still" not in page
     with system.tower.reader() as db:
@@ -156,4 +157,4 @@ def test_what_is_said_of_the_clock_of_another_host_moves_nothing_here(system: Sy
     with pytest.raises(Rejected):
         system.tower.service.submit(command, SYSTEM).result(30)
     settled(system)
-    assert system.client.get("/readyz").status_code == 503
+    assert system.client.get("/deciding").status_code == 503

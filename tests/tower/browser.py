@@ -18,7 +18,7 @@ from tests.webkit.browser import Visit, serving, visiting
 OF_A_KIND = 2
 # Not pages: files to download and machines' interfaces. The viewer of the API is checked with the web kit.
 NOT_PAGES = re.compile(
-    r"^/(api|static|stream|metrics|healthz|readyz|evidence/packs)\b|\.(json|zip|csv|yaml)$"
+    r"^/(api|static|stream|metrics|healthz|readyz|deciding|evidence/packs)\b|\.(json|zip|csv|yaml)$"
 )
 
 

@@ -36,7 +36,7 @@ PASSWORD = "seven quiet freezers hum"
 SPAN = "from_at=2026-01-01T00:00:00Z&to_at=2026-01-02T00:00:00Z"
 # What everybody may know: how the network is built, what it sells, who runs its nodes, and a person's own.
 OPEN_TO_ALL = re.compile(
-    r"/(network($|/changes|/edit|/new|/import)|catalog|nodes($|/)|evidence($|/logs)|health$|metrics|readyz|static|api$|"
+    r"/(network($|/changes|/edit|/new|/import)|catalog|nodes($|/)|evidence($|/logs)|health$|metrics|readyz|deciding|static|api$|"
     r"playbooks|people|tokens|account|menu|login|setup|"
     r"api/v1/(sites$|changes|evidence/(checkpoint|logs|keys)|nodes|products$|products/[^/]+(/lots)?$|lots|openapi|gtins))"
 )

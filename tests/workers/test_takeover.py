@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,9 +19,10 @@ import psycopg
 import pytest
 import structlog
 
+from tests.node.test_doctor import look
 from tests.patience import eventually
 from tests.ports import free_port
-from tests.workers.fleet import NOTE, Fleet, Ledger, Tower, fleet
+from tests.workers.fleet import ADMIN, NOTE, Fleet, Ledger, Tower, fleet
 
 TAKES_OVER_WITHIN_S = 5.0
 # What is asked of a quiet machine; others that are at work here may hold every process up.
@@ -185,6 +187,11 @@ def test_workers_that_begin_at_once_agree_on_one_leader(tmp_path: Path) -> None:
 def test_a_leader_that_is_asked_to_stop_hands_over_at_once(workers: Fleet) -> None:
     leader = workers.leader()
     others = workers.followers()
+    for tower in workers.towers:
+        assert httpx.get(f"{tower.address}/deciding").status_code == 200
+        assert "coldgrid_leaderless 0.0" in httpx.get(f"{tower.address}/metrics").text
+    looked = look(workers.folder, database=workers.url)
+    assert "3 workers serve; " in looked.findings["workers"]["found"]
     ledger = Ledger()
     ledger.call(lambda: others, 4, keyed=False)
     began_s = time.monotonic()
@@ -208,6 +215,21 @@ def test_with_nobody_to_decide_a_caller_is_told_so_and_pages_still_answer(tmp_pa
         first.kill()
         eventually(lambda: second.standing().get("status") == "leaderless", "that nobody decides")
         assert "signing key" in second.standing()["why"]
+        answers = {
+            path: httpx.get(second.address + path).status_code
+            for path in ("/healthz", "/readyz", "/deciding")
+        }
+        assert answers == {"/healthz": 200, "/readyz": 200, "/deciding": 503}, "reads go on"
+        assert "coldgrid_leaderless 1.0" in httpx.get(f"{second.address}/metrics").text
+        with second.client(60, **ADMIN) as person:
+            page = unescape(person.get("/health").text)
+        assert "Nobody decides" in page
+        assert "must not lead: its signing key is not the leader's" in page
+        assert ">checkpoints<" not in page, "the lost leader's duties are not told of as if it lived"
+        looked = look(tmp_path, database=workers.url)
+        assert looked.level("workers") == "fail"
+        assert "none may decide" in looked.findings["workers"]["found"]
+        assert "its signing key is not the leader's" in looked.findings["workers"]["found"]
         with second.client() as client:
             assert client.get("/api/v1/orders/web-1").status_code == 200
             refused: httpx.Response = client.post(NOTE, json={**note, "text": "nobody decides"})

@@ -18,10 +18,12 @@ from coldgrid.node import doctor_data, doctor_edges, doctor_host, doctor_people
 from coldgrid.node.doctor import Finding, Report, check_serving, examine, fail, patient_of
 from coldgrid.node.folder import settings_in
 from coldgrid.node.parts import system_now
+from coldgrid.tower.workers.doctor import check_workers
 
 MARKS = {"ok": "[ok]●[/]", "warn": "[warn]▲[/]", "fail": "[crit]◆[/]"}
 CHECKS = (
     check_serving,
+    check_workers,
     doctor_host.check_versions,
     doctor_edges.check_settings,
     doctor_host.check_clock,

@@ -152,4 +152,9 @@ def leave(driver: Driver, worker: str) -> None:
 def workers(driver: Driver) -> list[HeardWorker]:
     """List the workers that were heard within ten minutes, the oldest first."""
     driver.execute(_SWEEP)
+    return heard(driver)
+
+
+def heard(driver: Driver) -> list[HeardWorker]:
+    """List the workers that were heard and did not leave, the oldest first; nothing is swept."""
     return [HeardWorker(*row) for row in driver.execute(_WORKERS).fetchall()]

@@ -151,7 +151,8 @@ def examine(patient: Patient, checks: Sequence[Check]) -> Report:
 def check_serving(patient: Patient) -> Iterator[Finding]:
     """Tell whether the host serves, and how the parts of its background work are."""
     if not patient.serving:
-        yield ok("serving", "no process is the decider of this database now")
+        whose = "of this machine " if patient.database is None else ""
+        yield ok("serving", f"no process {whose}is the decider of this database now")
         return
     if patient.health is None:
         yield warn(

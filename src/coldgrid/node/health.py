@@ -1,4 +1,11 @@
-"""Health: for machines (`/healthz`, `/readyz`, `/metrics`) and for people (`/health`)."""
+"""Health: for machines (`/healthz`, `/readyz`, `/deciding`, `/metrics`) and for people (`/health`).
+
+Invariants
+    H1  `/healthz` answers while the process serves: a restart would mend nothing that the others tell.
+    H2  `/readyz` is for what shares requests out: 200 while facts can be read here, also where nobody decides
+        or timers stand still. Pages and reads go on, and the page that puts it right is one of them.
+    H3  `/deciding` is for what watches: 503 while no command can be decided, or timers stand still.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +44,18 @@ def _standing(request: Req) -> dict[str, Any]:
 
 @get("/readyz", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
 def ready(request: Req, db: Db) -> Response[dict[str, Any]]:
-    """Say whether facts can be read and are being decided; 503 where not."""
+    """Say that facts can be read here, and whether they are being decided (H2)."""
+    return Response(_told(request, db))
+
+
+@get("/deciding", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
+def deciding(request: Req, db: Db) -> Response[dict[str, Any]]:
+    """Say whether commands are decided and timers run; 503 where not (H3)."""
+    told = _told(request, db)
+    return Response(told, status_code=200 if told["status"] == "ready" else 503)
+
+
+def _told(request: Req, db: Reader) -> dict[str, Any]:
     parts = request.app.state.parts
     position = log.last_position(db)
     frozen = parts.host.guard.frozen_why
@@ -52,7 +70,7 @@ def ready(request: Req, db: Db) -> Response[dict[str, Any]]:
     standing = _standing(request)
     if standing.pop("leaderless", False):
         answer |= {"status": "leaderless", "why": standing["stands_back"] or "no worker decides"}
-    return Response(answer | standing, status_code=200 if answer["status"] == "ready" else 503)
+    return answer | standing
 
 
 @get("/metrics", opt={"public": True}, include_in_schema=False, sync_to_thread=True)
@@ -68,7 +86,7 @@ def health_page(request: Req, db: Db) -> Response[str]:
 
 
 def _shown(request: Req, db: Reader, form: Form = NO_FORM) -> Response[str]:
-    parts = request.app.state.parts
+    parts, standing = request.app.state.parts, _standing(request)
     return page(
         request,
         "node/health.html",
@@ -76,6 +94,7 @@ def _shown(request: Req, db: Reader, form: Form = NO_FORM) -> Response[str]:
         title="Health",
         nav="/health",
         parts=request.app.state.background.health(),
+        leaderless=standing["stands_back"] if standing.get("leaderless") else None,
         counts=sorted(outbox.effect_counts(db).items()),
         waiting=[e for e in outbox.effects_of_status(db, EffectStatus.PENDING) if e.attempts],
         dead=outbox.effects_of_status(db, EffectStatus.DEAD),
@@ -130,4 +149,4 @@ async def accept_clock(request: Req, db: Db) -> Response[Any]:
 
 
 register_nav(NavItem(group="Set up", label="Health", href="/health", icon="pulse", order=90))
-handlers = [alive, ready, metrics, health_page, revive, retry, accept_clock]
+handlers = [alive, ready, deciding, metrics, health_page, revive, retry, accept_clock]

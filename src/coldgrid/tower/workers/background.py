@@ -59,6 +59,8 @@ class WorkerBackground:
         worker = self._worker
         tenure = worker.tenure
         duties = worker.lookout.leader.parts if tenure is None else tenure.health()
+        if worker.leaderless:  # what the last leader said of its duties is no longer so
+            duties = [Health("decisions", False, "no worker decides", None)]
         return [*self.workers(), *duties, *(loop.health() for loop in self.loops)]
 
     def told(self) -> list[tuple[str, bool, str]]:
@@ -75,9 +77,9 @@ class WorkerBackground:
                 does = f"leads by term {told.term}; {len(told.followers)} follow"
             else:
                 does = "follows" if told.reached else "follows, and does not reach the leader"
-            if own and worker.why_not:
-                does = f"must not lead: {worker.why_not}"
-            ok = lives and (told.role == "leader" or told.reached) and not (own and worker.why_not)
+            if told.stands_back:
+                does = f"must not lead: {told.stands_back}"
+            ok = lives and (told.role == "leader" or told.reached) and not told.stands_back
             detail = does if lives else f"silent for {heard.silent_s:.0f} s"
             name = f"worker {told.serves} {heard.worker}" + (" (this one)" if own else "")
             found.append((not own, Health(name, ok, detail, heard.silent_s)))

@@ -23,7 +23,8 @@ logger = structlog.get_logger("coldgrid.workers")
 class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a worker says of itself. `serves`: where its pages are; `reached`: a follower reaches the leader.
 
-    Of a leader: its keys, why its timers stand still, who follows, and how each of its duties is.
+    Of a follower: why it must not lead. Of a leader: its keys, why its timers stand still, who follows, and
+    how each of its duties is.
     """
 
     role: str = ""
@@ -31,6 +32,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pid: int = 0
     serves: str = ""
     reached: bool = False
+    stands_back: str = ""
     keys: list[str] = []
     frozen_why: str = ""
     followers: list[str] = []
@@ -78,7 +80,8 @@ class Lookout:
         if lease.certificate and (lease.silent_s or 0) <= self.lease_s:
             self.led_s = self.looked_s
         figures.TERM.set(lease.term)
-        figures.SILENT.set(lease.silent_s or 0)
+        unheard_s = self.looked_s - self.led_s  # by this worker's own clock: the holder said that it ended
+        figures.SILENT.set(unheard_s if lease.silent_s is None else lease.silent_s)
         figures.WORKERS.set(sum(one.silent_s < self.lease_s for one in self.workers))
         return lease
 

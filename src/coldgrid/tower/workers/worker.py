@@ -320,8 +320,15 @@ class Worker:
         """What this worker says of itself."""
         tenure, port = self.tenure, self._port
         figures.WAITING.set(self.office.waiting)
+        figures.LEADERLESS.set(self.leaderless)
         if tenure is None:
-            return Told(role="follower", pid=os.getpid(), serves=self._serves(), reached=self.link.connected)
+            return Told(
+                role="follower",
+                pid=os.getpid(),
+                serves=self._serves(),
+                reached=self.link.connected,
+                stands_back=self.why_not or self._failed,
+            )
         return Told(
             role="leader",
             term=tenure.term,
@@ -341,8 +348,7 @@ class Worker:
 
     def standing(self) -> dict[str, Any]:
         """Say for machines what this worker is, whether anybody decides, and why it must not, if so."""
-        seen, lease = self.lookout, self.lookout.lease
-        silent = time.monotonic() - seen.led_s > LEADERLESS_S and not self.office.leads
+        seen, lease, silent = self.lookout, self.lookout.lease, self.leaderless
         return {
             "worker": self.name,
             "role": "leader" if self.office.leads else "follower",
@@ -351,6 +357,11 @@ class Worker:
             "leaderless": silent,
             "stands_back": self.why_not or seen.why or self._failed,
         }
+
+    @property
+    def leaderless(self) -> bool:
+        """Whether nobody has decided for longer than a change of leaders takes."""
+        return not self.office.leads and time.monotonic() - self.lookout.led_s > LEADERLESS_S
 
     def _serves(self) -> str:
         return f"{self.settings.host}:{self.settings.port}"
