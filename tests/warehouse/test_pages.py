@@ -35,8 +35,8 @@ class Floor:
     def __init__(self, kernel: Kernel, guide: Guide, client: TestClient[Any]) -> None:
         self.kernel, self.guide, self.client = kernel, guide, client
 
-    def be(self, role: str) -> None:
-        principal = Principal("olga", frozenset({role}), frozenset({SITE}))
+    def be(self, role: str, *sites: str) -> None:
+        principal = Principal("olga", frozenset({role}), frozenset(sites or {SITE}))
         self.guide.visitor = msgspec.structs.replace(self.guide.visitor, principal=principal)
 
     def send(self, path: str, **fields: Any) -> Any:
@@ -197,6 +197,17 @@ def test_a_pallet_is_taken_in_by_its_labels_its_place_and_its_temperature(floor:
         assert get_unit(Reads(connection), SITE, sscc(50)).open_holds == 1
     again = floor.send(here, **values, value_c="-20")
     assert "A handling unit with this SSCC is in the building already" in said(again)
+
+
+def test_who_works_at_several_sites_chooses_among_those_alone(floor: Floor) -> None:
+    others = [master.site(site_id) for site_id in ("MIA1", "ORL1")]
+    master.put_in_force(floor.kernel, *others, change_id="change-others")
+    floor.be("operator", SITE, "MIA1")
+    listed = floor.client.get("/warehouse").text
+    assert set(re.findall(r'"/warehouse/(\w+)"', listed)) == {SITE, "MIA1"}
+    assert floor.client.get("/warehouse/ORL1").status_code == 403
+    floor.be("operator", "ABQ1")
+    assert "You work at no site" in floor.client.get("/warehouse").text
 
 
 def test_only_who_works_with_goods_at_the_site_sees_its_work(floor: Floor) -> None:
