@@ -280,7 +280,7 @@ class TestPlaybooks:
         assert found
         assert "operator: shut, cannot" in client.get(found[1]).text
         run_id = office.read(lambda db: tasks_of(db, "incident-1"))[0].run_id
-        assert "Approve move" in client.get(f"/runs/{run_id}").text
+        assert "Approve the rescue transfer" in client.get(f"/runs/{run_id}").text
 
     def test_a_broken_one_is_shown_again_with_every_line_and_a_good_one_takes_over(
         self, client: Client, office: Office

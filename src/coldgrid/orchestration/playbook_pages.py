@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import site_labels
+from coldgrid.orchestration import playbook_words
 from coldgrid.orchestration.playbook_library import current_playbook, playbook_of, playbooks_in_use, source_of
 from coldgrid.orchestration.playbook_model import Step
 from coldgrid.orchestration.playbook_state import StepState
@@ -70,7 +71,8 @@ def playbook_page(request: Req, db: Db, hash_: FromPath[str]) -> Response[str]:
         title=playbook.title,
         nav="/playbooks",
         playbook=playbook,
-        steps=[(step, _kind(step), _waits_for(step)) for step in playbook.steps],
+        steps=[(step, _kind(step)) for step in playbook.steps],
+        words=playbook_words,
         source=source_of(db, hash_),
     )
 
@@ -86,7 +88,7 @@ def run_page(request: Req, db: Db, run_id: FromPath[str]) -> Response[str]:
 
 def _run(request: Req, db: Reader, run_id: str, form: Form) -> Response[str]:
     run = get_run(db, run_id)
-    incident_for(visitor_of(request), db, run.incident_id)
+    incident = incident_for(visitor_of(request), db, run.incident_id)
     playbook = playbook_of(db, run.hash)
     current = current_playbook(db, run.site_id, run.playbook)
     newer = current if current is not None and current.version > run.version else None
@@ -95,11 +97,13 @@ def _run(request: Req, db: Reader, run_id: str, form: Form) -> Response[str]:
         "orchestration/run.html",
         db,
         title=playbook.title,
-        nav="/playbooks",
+        nav="/incidents",
         timezone=timezone_of(db, run.site_id),
         run=run,
+        incident=incident,
         playbook=playbook,
         steps=[(step, _kind(step), run.state.steps.get(step.id, StepState())) for step in playbook.steps],
+        words=playbook_words,
         newer=newer if run.ended_at is None else None,
         may_move=may(request, "orchestration.move_run", run.site_id),
         form=form,
@@ -131,17 +135,6 @@ def _kind(step: Step) -> str:
         (step.choose, "choice"),
     )
     return next((name for told, name in kinds if told), "action")
-
-
-def _waits_for(step: Step) -> str:
-    """Who or what a step is about, in a few words."""
-    if step.ask is not None:
-        return f"{step.ask.role}: {', '.join(step.ask.answers)}".replace("_", " ")
-    if step.approve is not None:
-        return step.approve.role.replace("_", " ")
-    if step.choose:
-        return ", ".join(branch.outcome for branch in step.choose).replace("_", " ")
-    return ", ".join([*step.wait_for, *(act.action for act in step.do)]).replace("_", " ")
 
 
 register_nav(NavItem(group="Set up", label="Playbooks", href="/playbooks", icon="route", order=40))

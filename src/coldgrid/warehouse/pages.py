@@ -128,7 +128,7 @@ def _order(request: Req, db: Reader, at: tuple[str, str], found: PickList, shown
         before=here.before if here else None,
         why=shown.why,
         shorts=SHORTS,
-        sees_order=request.app.state.get("home") is None,
+        sees_order=not request.app.state.get("home"),
         form=shown.form,
         about=shown.about,
     )
