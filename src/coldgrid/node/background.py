@@ -41,6 +41,7 @@ from coldgrid.node.overview import Overview
 from coldgrid.node.parts import system_now, usual_unit
 from coldgrid.node.retention import EVERY_S as RETENTION_EVERY_S
 from coldgrid.node.retention import Retention
+from coldgrid.telemetry.arrivals import Arrivals
 from coldgrid.telemetry.newest import Newest, copy_newest
 from coldgrid.telemetry.watch import Watch
 
@@ -226,7 +227,7 @@ class BaseBackground:
 
     def _newest(self) -> Newest:
         fetch: Future[Newest] = self._parts.service.call(
-            lambda decider: copy_newest(decider.shared.hot[Watch])
+            lambda decider: copy_newest(decider.shared.hot[Watch], decider.shared.hot[Arrivals])
         )
         return fetch.result(REPORT_WITHIN_S)
 

@@ -22,6 +22,7 @@ from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
 from coldgrid.telemetry import archive, chunks, parcels
+from coldgrid.telemetry.arrivals import note_arrived
 from coldgrid.telemetry.blocks import DAY_US, Readings, block_hash, without
 from coldgrid.telemetry.landing import joined
 from coldgrid.telemetry.manifests import BlocksManifested, ManifestedBlock
@@ -294,6 +295,7 @@ def take_parcel(tx: Tx, site_id: str, arrived: Arrived) -> bool:
         body = pack_parcel(parts) if parts else b""
     if parts:
         parcels.put_parcel(tx, Cut(arrived.parcel_no, True), parts, body)
+        note_arrived(tx, site_id, parts)
     keep_mark(tx, site_id, arrived.parcel_no, arrived.mark)
     drop_marks(tx, site_id, arrived.parcel_no)
     parcels.move_head(tx, site_id, ParcelHead(arrived.parcel_no, head.landed_no))

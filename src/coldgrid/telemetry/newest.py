@@ -1,7 +1,8 @@
 """Newest: the last reading of every sensor, out of the rules' memory, for a look at the whole network.
 
-Reading it from the store would take a query for each sensor; here it is a copy of two columns.
-Readings that came late are not in it: they went past the rules in event time, and are never the newest.
+Reading it from the store would take a query for each sensor; here it is a copy of two columns, and of what
+arrived from hosts that read their sites themselves. Readings that came late are not in it: they went past the
+rules in event time, and are never the newest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 
 from coldgrid.kernel.tables import from_micros, to_micros
+from coldgrid.telemetry.arrivals import Arrivals
 from coldgrid.telemetry.quantities import Ints, to_value
 from coldgrid.telemetry.rules import Role
 from coldgrid.telemetry.sensors import Sensor
@@ -35,15 +37,23 @@ class Newest(msgspec.Struct, frozen=True):
     good_e4: Ints
 
 
-def copy_newest(watch: Watch) -> Newest:
+def copy_newest(watch: Watch, arrivals: Arrivals) -> Newest:
     """Copy the columns; on the decider's thread, so it only copies."""
-    count, memory = len(watch.sensors), watch.memory
-    return Newest(
+    count, memory, row_of = len(watch.sensors), watch.memory, watch.memory.row_of
+    newest = Newest(
         sensors=list(watch.sensors),
         last_us=memory.last_at[:count].copy(),
         good_us=memory.good_at[:count].copy(),
         good_e4=memory.good_e4[:count].copy(),
     )
+    told = [(row_of[name], one) for of in arrivals.of.values() for name, one in of.items() if name in row_of]
+    if told:
+        rows = np.array([row for row, _ in told])
+        arrived = np.array([msgspec.structs.astuple(one) for _, one in told], dtype=np.int64)
+        later = arrived[:, 0] > newest.last_us[rows]  # a site that came back here has newer ones of its own
+        for column, values in zip((newest.last_us, newest.good_us, newest.good_e4), arrived.T, strict=True):
+            column[rows[later]] = values[later]
+    return newest
 
 
 def warmest_by_zone(newest: Newest, roles: Collection[Role], since: datetime) -> dict[str, ZoneReading]:

@@ -7,6 +7,7 @@ from coldgrid.node.background import OVERVIEW_EVERY_S, Health, Loop
 from coldgrid.node.driving import Driving
 from coldgrid.node.live import publish_readings
 from coldgrid.node.overview import Overview
+from coldgrid.telemetry.arrivals import Arrivals
 from coldgrid.telemetry.newest import Newest, copy_newest
 from coldgrid.telemetry.watch import Watch
 from coldgrid.tower.order_counts import order_counts
@@ -89,7 +90,9 @@ class WorkerBackground:
         tenure = self._worker.tenure
         if tenure is None:
             return self._worker.asks.newest()
-        fetch = tenure.service.call(lambda decider: copy_newest(decider.shared.hot[Watch]))
+        fetch = tenure.service.call(
+            lambda decider: copy_newest(decider.shared.hot[Watch], decider.shared.hot[Arrivals])
+        )
         newest: Newest = fetch.result(NEWEST_WITHIN_S)
         return newest
 

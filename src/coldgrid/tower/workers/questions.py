@@ -23,6 +23,7 @@ from litestar.datastructures import Cookie
 from coldgrid.adapters.workers.link import Link, NobodyDecides
 from coldgrid.kernel.rejections import Unavailable
 from coldgrid.kernel.service import DeciderService
+from coldgrid.telemetry.arrivals import Arrivals
 from coldgrid.telemetry.newest import Newest, copy_newest
 from coldgrid.telemetry.sensors import Sensor
 from coldgrid.telemetry.watch import Watch
@@ -121,7 +122,7 @@ class Replies:
 
 
 def _copy(decider: Any) -> Newest:
-    return copy_newest(decider.shared.hot[Watch])
+    return copy_newest(decider.shared.hot[Watch], decider.shared.hot[Arrivals])
 
 
 async def _run(app: App, asked: _Asked) -> _Page:
