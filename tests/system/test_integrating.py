@@ -141,6 +141,34 @@ def test_a_word_that_a_parameter_does_not_know_is_refused_with_those_that_it_kno
     assert word in problem["fix"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "fix"),
+    [
+        ("GET", "/api/v1/orders?state=open", ["state"], "did you mean status? one of: limit, status, un"),
+        ("GET", "/api/v1/events?after=-1&type=orders.placed", ["type"], "did you mean types? one of: "),
+        ("GET", "/api/v1/sites/ATL1/sensors?limit=1&x=2", ["limit", "x"], "this address takes none"),
+        ("GET", "/api/v1/me?=1", ["(empty)"], "this address takes none"),
+        ("GET", f"/api/v1/incidents?{'y' * 500}=1", ["y" * 60], "one of: limit, status"),
+        ("POST", "/api/v1/orders?dry_run=true", ["dry_run"], "this address takes none"),
+        ("POST", "/api/v1/commands/orders.place_order?key=k", ["key"], "this address takes none"),
+    ],
+)
+def test_a_parameter_that_an_address_does_not_have_is_refused_with_those_that_it_has(
+    system: System, method: str, path: str, fields: list[str], fix: str
+) -> None:
+    answer = system.client.request(method, path)
+    assert answer.status_code == 400, answer.text
+    problems = check_refusal(answer)["problems"]
+    assert [one["field"] for one in problems] == fields
+    assert {one["message"] for one in problems} == {"is no parameter of this address"}
+    assert fix in problems[0]["fix"]
+
+
+def test_a_page_passes_over_what_decorated_its_link(system: System) -> None:
+    person = {"accept": "text/html"}
+    assert system.client.get("/orders?utm_source=mail&fbclid=x", headers=person).status_code == 200
+
+
 def test_a_stream_of_types_that_nobody_knows_is_refused_before_it_begins(system: System) -> None:
     answer = system.client.get("/api/v1/events?types=no.such", headers={"accept": "text/event-stream"})
     assert answer.status_code == 400

@@ -22,7 +22,7 @@ from coldgrid.telemetry.heard import Device
 from coldgrid.telemetry.reading_times import ReadingTime, times_of
 from coldgrid.telemetry.registering import RegisterPoint, suggest
 from coldgrid.telemetry.sensors import get_sensor
-from coldgrid.webkit.choices import check_word
+from coldgrid.webkit.choices import ANY_NAMES, check_word
 from coldgrid.webkit.commands import submit
 from coldgrid.webkit.leading import AT_LEADER
 from coldgrid.webkit.visitors import Db, admit_at, visitor_of
@@ -108,7 +108,7 @@ def _span(from_at: datetime, to_at: datetime) -> tuple[datetime, datetime]:
 
 @post(
     "/api/v1/gateways/{gateway_id:str}/uplinks",
-    opt={"takes": {"application/json": Any, "*/*": bytes}, **AT_LEADER},
+    opt={"takes": {"application/json": Any, "*/*": bytes}, **AT_LEADER, **ANY_NAMES},
     tags=TAGS,
     status_code=200,
     request_max_body_size=PAYLOAD_BYTES_MAX + 1,

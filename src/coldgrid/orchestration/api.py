@@ -27,6 +27,7 @@ from coldgrid.orchestration.runs import Run, runs_of
 from coldgrid.orchestration.tasks import Task, open_tasks, tasks_of
 from coldgrid.orchestration.timeline import TimelineLine, timeline_of
 from coldgrid.orchestration.visibility import incident_for, visible
+from coldgrid.webkit.choices import ANY_NAMES
 from coldgrid.webkit.visitors import Db, visitor_of
 
 Req = Request[Any, Any, Any]
@@ -145,7 +146,12 @@ def budgets(request: Req, db: Db, days: FromQuery[int] = 28) -> list[AlarmBudget
 
 @post(
     "/replies/{token:str}",
-    opt={"public": True, "by_machine": True, "takes": {JSON: dict[str, Any], FORM: dict[str, str]}},
+    opt={
+        "public": True,
+        "by_machine": True,
+        "takes": {JSON: dict[str, Any], FORM: dict[str, str]},
+        **ANY_NAMES,
+    },
     status_code=200,
     request_max_body_size=REPLY_BYTES_MAX,
     summary="A person answered a page",

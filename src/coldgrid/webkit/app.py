@@ -32,6 +32,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.webkit import docs_page, preferences
 from coldgrid.webkit.assets import static_file
+from coldgrid.webkit.choices import check_names
 from coldgrid.webkit.commands import commands_router
 from coldgrid.webkit.csrf import check_csrf
 from coldgrid.webkit.events_feed import events
@@ -128,7 +129,7 @@ def create_app(
         # handler with `sync_to_thread` does not survive being prepared twice.
         route_handlers=[Router("/", route_handlers=[*own, *route_handlers])],
         state=State(_state(services), deep_copy=False),
-        guards=[admit, check_csrf],
+        guards=[admit, check_csrf, check_names],
         dependencies={"db": Provide(provide_db)},
         exception_handlers={
             Rejected: refuse,

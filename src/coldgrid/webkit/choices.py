@@ -2,6 +2,9 @@
 
 The API refuses it with the words that it knows. A page shows everything instead, and says so: an old bookmark
 is not a reason to show nobody anything.
+
+So it is with the names of parameters: a misspelt filter of the API would filter nothing. Pages pass over
+names that they do not know: what brings people to a page decorates its address.
 """
 
 from __future__ import annotations
@@ -12,13 +15,22 @@ from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
 from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 
 from coldgrid.kernel.rejections import Problem, Rejected
 from coldgrid.webkit.notices import Notice, say_here
 
+API = "/api/v1/"
+ANY_NAMES = {"any_names": True}
 SHOWN_MAX = 60
+UNKNOWN_MAX = 20
 # Where there are more words than these, a refusal names the nearest alone.
 WORDS_MAX = 250
+
+
+Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Malformed(Rejected):
@@ -40,6 +52,45 @@ def unknown_word(name: str, value: str, words: Iterable[str]) -> Problem:
     near = [f"did you mean {one}?" for one in get_close_matches(value, known, n=1)]
     told = f"one of: {', '.join(known)}" if len(known) <= WORDS_MAX else f"one of {len(known)} that there are"
     return Problem(field=name, message=f"may not be {value[:SHOWN_MAX]!r}", fix=" ".join([*near, told]))
+
+
+def check_names(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Litestar guard: refuse parameters of the API that this address does not have, each with those it has.
+
+    One that passes on what others send it says so (`ANY_NAMES`).
+
+    Raises:
+        Malformed: with the parameters.
+    """
+    if not connection.scope["path"].startswith(API) or handler.opt.get("any_names"):
+        return
+    given = sorted({name for name, _ in connection.query_params.multi_items()})
+    known = names_of(handler) if given else []
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        rejected = Malformed(parameters=", ".join(_shown(name) for name in unknown[:UNKNOWN_MAX]))
+        rejected.problems = tuple(_no_name(name, known) for name in unknown[:UNKNOWN_MAX])
+        raise rejected
+
+
+def names_of(handler: BaseRouteHandler) -> list[str]:
+    """Return the names of the parameters that an address takes."""
+    fields = handler.parsed_fn_signature.parameters.values()
+    return sorted(
+        field.kwarg_definition.name or field.name
+        for field in fields
+        if isinstance(field.kwarg_definition, QueryParameter)
+    )
+
+
+def _no_name(name: str, known: list[str]) -> Problem:
+    near = [f"did you mean {one}?" for one in get_close_matches(name, known, n=1)]
+    told = f"one of: {', '.join(known)}" if known else "this address takes none"
+    return Problem(field=_shown(name), message="is no parameter of this address", fix=" ".join([*near, told]))
+
+
+def _shown(name: str) -> str:
+    return name[:SHOWN_MAX] or "(empty)"
 
 
 def check_word(name: str, value: str, words: Collection[str]) -> None:

@@ -18,8 +18,9 @@ from coldgrid.webkit.visitors import Db
 DESCRIPTION = (
     "Commands, queries and the event feed. Send an API token as `Authorization: Bearer …`; an admin makes "
     "one on the page *API tokens*. Every refusal is an RFC 9457 problem document: `code` is stable, "
-    "`problems` names each wrong field with its fix. Instants are RFC 3339 with an offset, temperatures °C, "
-    "money cents, quantities base units."
+    "`problems` names each wrong field with its fix. A parameter that an address does not have is refused "
+    "(400) with those that it has. Instants are RFC 3339 with an offset, temperatures °C, money cents, "
+    "quantities base units."
 )
 
 
