@@ -15,7 +15,7 @@ from coldgrid.catalog.products import get_product
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import SiteLabel, get_site, site_labels, some_sites
 from coldgrid.network.zones import get_zone, zones_of
-from coldgrid.stock import hold_pages, lot_holds, scan_pages
+from coldgrid.stock import hold_pages, lot_holds, scan_pages, transfer_pages
 from coldgrid.stock.counts import counts_of
 from coldgrid.stock.finding import find
 from coldgrid.stock.hold_book import holds_of_unit, open_holds
@@ -28,7 +28,7 @@ from coldgrid.stock.reserves import silence_of
 from coldgrid.stock.stays import stays_of
 from coldgrid.stock.summaries import StockRow, stock_rows, sum_of
 from coldgrid.stock.trace import trace_lot
-from coldgrid.stock.transfer_book import on_their_way
+from coldgrid.stock.transfer_book import on_the_way, on_their_way
 from coldgrid.stock.units import UnitNotFound, where_now
 from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import see_other
@@ -115,6 +115,7 @@ def site_page(
         pauses={one.zone_id: open_pauses(db, one.zone_id) for one in zones},
         holds=open_holds(db, site_id),
         coming=on_their_way(db, site_id),
+        may_send=may(request, "stock.ship_transfer", site_id),
     )
 
 
@@ -160,6 +161,7 @@ def zone_page(
         sum=sum_of(rows),
         pauses=open_pauses(db, zone_id),
         names=names(db),
+        may_send=may(request, "stock.ship_transfer", site_id),
         **hold_pages.zone_controls(request, site_id),
     )
 
@@ -194,6 +196,8 @@ def unit_page(request: Req, db: Db, sscc: FromPath[str]) -> Response[str]:
         came_from=came_from(db, sscc),
         went_into=went_into(db, sscc),
         names=names(db),
+        may_send=may(request, "stock.ship_transfer", unit.site_id),
+        coming=on_the_way(db, sscc),
         **hold_pages.unit_controls(request, unit.site_id),
     )
 
@@ -247,4 +251,5 @@ handlers = [
     *hold_pages.handlers,
     *lot_holds.handlers,
     *scan_pages.handlers,
+    *transfer_pages.handlers,
 ]

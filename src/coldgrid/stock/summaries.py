@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date
 
@@ -12,6 +13,7 @@ from coldgrid.kernel.money import Money
 from coldgrid.kernel.reading import Reader
 from coldgrid.stock.inventory import LotInZone, lots_in_zones
 from coldgrid.stock.promise_book import promised_in_zones
+from coldgrid.stock.units import Unit
 
 
 class StockRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,20 @@ def stock_rows(db: Reader, zone_ids: Sequence[str]) -> list[StockRow]:
         key = (lot.zone_id, lot.product_id, lot.owner, lot.lot_id, lot.expires_on)
         rows.append(_row(lot, product, promised.get(key, 0)))
     return rows
+
+
+def uncovered_without(db: Reader, units: Sequence[Unit]) -> int:
+    """Return how many base units more are promised than may be sold, once some units are gone."""
+    taken: Counter[tuple[str, str, str, date]] = Counter()
+    for unit in units:
+        if unit.sellable:
+            taken[unit.zone_id, unit.product_id, unit.lot_id, unit.expires_on] += unit.qty
+    missing = 0
+    for row in stock_rows(db, sorted({unit.zone_id for unit in units})):
+        gone = taken[row.zone_id, row.product.product_id, row.lot_id, row.expires_on]
+        left = row.for_sale_qty - gone
+        missing += max(0, min(gone, row.promised_qty - left)) if gone else 0
+    return missing
 
 
 def _row(lot: LotInZone, product: Product, promised_qty: int) -> StockRow:
