@@ -416,7 +416,7 @@ class TestTransfers:
     def test_goods_go_only_where_their_class_is_kept_unless_it_is_said_that_they_must(
         self, world: Kernel
     ) -> None:
-        milk = {"product_id": MILK, "lot_id": "L-M1", "location_id": COOL}
+        milk: dict[str, Any] = {"product_id": MILK, "lot_id": "L-M1", "location_id": COOL}
         world.do(receive())
         world.do(receive(SECOND, **milk))
         master.put_in_force(world, master.lane(), change_id="lane")

@@ -42,8 +42,10 @@ def test_a_node_sends_by_the_lanes_it_was_told_of_with_the_line_down(kernel: Ker
     master.put_in_force(kernel, master.lane(), change_id="lane")
     with sqlite_kernel() as node:
         told(kernel, node)
-        lot = {"lot_id": LOT, "product_id": ICE, "tlc": LOT, "tlc_source": "Dairy 7", "expires_on": EXPIRES}
-        node.do(RegisterLot(site_id=SITE, **lot))
+        lot = RegisterLot(
+            site_id=SITE, lot_id=LOT, product_id=ICE, tlc=LOT, tlc_source="Dairy 7", expires_on=EXPIRES
+        )
+        node.do(lot)
         node.do(receive())
         found = destinations(node.reader(), SITE, FROZEN)
         assert [(one.site_id, one.site, one.suits) for one in found] == [(OTHER, None, True)]

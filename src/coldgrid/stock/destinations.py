@@ -41,9 +41,8 @@ class Destination(msgspec.Struct, frozen=True):
 
     def lane(self, classes: Collection[TemperatureClass]) -> Lane | None:
         """Return the quickest lane that keeps the classes, else the quickest."""
-        return next(
-            (one for one in self.lanes if set(classes) <= set(one.classes)), *self.lanes[:1] or [None]
-        )
+        fit = [one for one in self.lanes if set(classes) <= set(one.classes)] or self.lanes
+        return fit[0] if fit else None
 
 
 # --- Decisions (pure) -----------------------------------------------------------
