@@ -16,17 +16,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
+from coldgrid.webkit.form_words import in_words, refusal_in_words
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 # Thousands in groups of three, apart by commas or spaces; and a comma that can only stand before decimals.
 _GROUPED = re.compile(r"-?\d{1,3}(?:(?:,\d{3})+|(?:[ \u00a0\u202f]\d{3})+)(?:\.\d+)?")
 _DECIMAL_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
+# The place of one of several that a single field holds.
+_ITEM = re.compile(r"\[\d+\].*$")
 _TRUE = {"on", "true", "yes", "1"}
 INDEX_MAX = 500
-_NUMBERS = (
-    ("int", "is no whole number", "write it like 12"),
-    ("float", "is no number", "write it like 18.5"),
-)
 HIDDEN = ("_csrf", "_key")
 
 
@@ -67,13 +66,15 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
     def error(self, name: str) -> str:
         """Return what is wrong with a field, or ""."""
-        said = [text for p in self.problems if p.field == name for text in (p.message, p.fix) if text]
-        return " ".join(_sentence(text) for text in said)
+        own = [p for p in self.problems if p.field == name] or [
+            p for p in self.problems if _ITEM.sub("", p.field) == name
+        ]
+        return " ".join(_sentence(text) for p in own for text in (p.message, p.fix) if text)
 
     def others(self, names: Iterable[str]) -> list[Problem]:
         """Return the problems of fields that the page does not show."""
         shown = set(names)
-        return [problem for problem in self.problems if problem.field not in shown]
+        return [p for p in self.problems if p.field not in shown and _ITEM.sub("", p.field) not in shown]
 
 
 NO_FORM = Form()
@@ -81,18 +82,10 @@ NO_FORM = Form()
 
 def refused_form(rejected: Rejected, values: Mapping[str, Sequence[str]], status: int) -> Form:
     """Return the form to show again after a refusal."""
-    problems = [_in_words(one) for one in rejected.problems] if isinstance(rejected, Invalid) else ()
+    problems = [in_words(one) for one in rejected.problems] if isinstance(rejected, Invalid) else ()
     kept = {name: value for name, value in values.items() if name not in HIDDEN and "password" not in name}
-    title = rejected.title if problems else str(rejected)
-    return Form(values=kept, problems=problems, title=title, todo=rejected.todo, status=status)
-
-
-def _in_words(problem: Problem) -> Problem:
-    """What the decoder says of a number, for whoever typed it."""
-    for kind, message, fix in _NUMBERS:
-        if problem.message.startswith(f"Expected `{kind}`"):
-            return msgspec.structs.replace(problem, message=message, fix=fix)
-    return problem
+    title, todo = refusal_in_words(rejected)
+    return Form(values=kept, problems=problems, title=title, todo=todo, status=status)
 
 
 def field_of(name: str, label: str, kind: str = "text", **more: Any) -> Field:
