@@ -93,7 +93,7 @@ class TestCheckImport:
         files = [SourceFile("groups.yml", yaml), SourceFile("anything.csv", b"\xef\xbb\xbf" + csv)]
         with pytest.raises(Invalid) as caught:
             imports.check_import(kernel.reader(), files)
-        assert told(caught) == [("anything.csv", 2, "calendar")]
+        assert told(caught) == [("anything.csv", 1, "calendar")]
         calendar = b"sites:\n- {site_id: ATL1, name: FP, site_kind: dc, city: FP, region: GA, lat: 33.62, "
         calendar += (
             b"lon: -84.37, timezone: America/New_York, calendar: {}, sla_tier: gold, capacity: {frozen: 1},"
@@ -247,6 +247,44 @@ class TestForm:
 )
 def test_a_quantity_in_another_unit_is_converted_in_the_fix(field: str, text: str, fix: str) -> None:
     assert unit_fix(field, text) == fix
+
+
+ZONE = "ATL1-FRZ1,ATL1,Freezer,frozen,-22,-28,-18"
+ZONE_COLUMNS = "zone_id,site_id,name,temperature_class,setpoint_c,low_c,high_c"
+
+
+def test_a_column_that_is_missing_is_told_once_and_not_at_each_of_its_rows(kernel: Kernel) -> None:
+    rows = "\n".join([ZONE_COLUMNS, *(ZONE.replace("FRZ1", f"FRZ{n}") for n in range(1, 40))])
+    with pytest.raises(Invalid) as caught:
+        imports.check_import(kernel.reader(), [SourceFile("zones.csv", rows.encode())])
+    missing = [(p.line, p.field, p.fix) for p in caught.value.problems if "column" in p.message]
+    assert missing == [
+        (1, "capacity_pallets", "add the column capacity_pallets"),
+        (1, "lag_min", "add the column lag_min"),
+    ]
+    assert told(caught)[2:] == [], "nothing else is said of rows that cannot be read yet"
+    with pytest.raises(Invalid) as caught:
+        imports.check_import(kernel.reader(), [SourceFile("sites.csv", b"site_id,name\nATL1,Forest Park\n")])
+    fixes = {p.field: p.fix for p in caught.value.problems}
+    assert fixes["calendar"] == "a cell cannot hold it: write these items as YAML"
+    assert fixes["capacity"] == "add a column for each part, named capacity.PART"
+    assert fixes["city"] == "add the column city"
+
+
+def test_an_item_that_is_there_twice_says_on_which_line_it_was_first(kernel: Kernel) -> None:
+    first, again = "locations.csv", "more.yaml"
+    csv = b"location_id,zone_id,site_id,location_kind\nATL1-FRZ1-A01-01,ATL1-FRZ1,ATL1,bulk\n"
+    yaml = (
+        b"locations:\n- location_id: ATL1-FRZ1-A01-01\n  zone_id: ATL1-FRZ1\n"
+        b"  site_id: ATL1\n  location_kind: dark\n- location_id: ATL1-FRZ1-A01-01\n"
+        b"  zone_id: ATL1-FRZ1\n  site_id: ATL1\n  location_kind: bulk\n"
+    )
+    with pytest.raises(Invalid) as caught:
+        imports.load_items([SourceFile(first, csv), SourceFile(again, yaml)])
+    messages = [(p.line, p.message) for p in caught.value.problems]
+    assert (5, "may not be 'dark'") in messages
+    twice = "location ATL1-FRZ1-A01-01 is in this change twice, first on line 2 of locations.csv"
+    assert (6, twice) in messages
 
 
 def test_a_problem_says_nothing_of_a_file_where_there_is_none() -> None:

@@ -36,10 +36,12 @@ _FIXES = (
     (r"Expected `bool", "send true or false"),
     (r"Expected `array", "send a list in [ ]"),
     (r"Expected `object", "send an object in { }"),
-    (r"Invalid enum value", "use one of the documented values"),
+    (r"^may not be", "use one of the documented values"),
     (r"Invalid RFC3339|Expected `datetime", "send an instant with its offset, as 2026-03-01T08:00:00Z"),
     (r"timezone", "add the offset from UTC, as in 2026-03-01T08:00:00Z"),
 )
+MISSING = "is missing"
+_ENUM = "Invalid enum value "
 _LENGTH = re.compile(r"Expected `\w+` of length (>=|<=) (\d+)")
 _VALUE = re.compile(r"Expected `\w+` (>=|<=|>|<) (-?[\d.]+)")
 _COMPARED = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
@@ -151,7 +153,7 @@ def _walk_struct(raw: Any, type_: type[msgspec.Struct], path: str, found: list[P
         if name in raw:
             _walk(raw[name], field.type, here, found)
         elif field.required:
-            found.append(Problem(field=here, message="is missing", fix=f"add {name}"))
+            found.append(Problem(field=here, message=MISSING, fix=f"add {name}"))
     if config.forbid_unknown_fields:
         found += [
             Problem(
@@ -192,7 +194,9 @@ def _problem(path: str, message: str) -> Problem:
 
 
 def _bound_in_words(message: str) -> str:
-    """Say a broken bound as people do; anything else as the decoder says it."""
+    """Say a broken bound or a word that is no choice as people do; anything else as the decoder says it."""
+    if message.startswith(_ENUM):
+        return f"may not be {message.removeprefix(_ENUM)}"
     if (length := _LENGTH.fullmatch(message)) is not None:
         bound, least = int(length[2]), length[1] == ">="
         return "is empty" if least and bound == 1 else f"is {'shorter' if least else 'longer'} than {bound}"

@@ -35,6 +35,17 @@ def shape_at(shape: inspect.Type | None, path: Sequence[str]) -> inspect.Type | 
     return shape
 
 
+def column_for(field: str, shape: inspect.Type | None) -> str:
+    """Say which column brings a field of this type; what has parts of its own is in no cell."""
+    shape = required(shape)
+    if isinstance(shape, inspect.DictType):
+        return f"add a column for each part, named {field}.PART"
+    item = required(shape.item_type) if isinstance(shape, inspect.ListType) else shape
+    if isinstance(item, inspect.StructType | inspect.DictType | inspect.ListType):
+        return "a cell cannot hold it: write these items as YAML"
+    return f"add the column {field}"
+
+
 def cell_value(text: str, shape: inspect.Type | None) -> Any:
     """Return a text as its type wants it; `|` or a new line separates the members of a list."""
     shape = required(shape)

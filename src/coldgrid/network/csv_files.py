@@ -42,6 +42,7 @@ def read_csv(name: str, text: str, stem: str) -> tuple[list[Placed], list[Proble
     if len(rows) - 1 > ITEMS_MAX:  # looking at each would take minutes
         return [], [too_many(len(rows) - 1)]
     placed: list[Placed] = []
+    columns = frozenset(cell.partition(".")[0] for cell in header)
     for line, cells in rows[1:]:
         if [cell.strip() for cell in cells] == header:
             fix = "leave the line out"
@@ -49,7 +50,7 @@ def read_csv(name: str, text: str, stem: str) -> tuple[list[Placed], list[Proble
         elif any(cell.strip() for cell in cells):
             item, wrong = _row(header, cells, stem, line)
             problems += wrong
-            placed += [Placed(item, name, line)] if item is not None else []
+            placed += [Placed(item, name, line, columns=columns)] if item is not None else []
     return placed, problems
 
 

@@ -15,23 +15,28 @@ empty cell leaves the field out. Comma or semicolon separate the cells.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, Problem
+from coldgrid.kernel.validation import MISSING
+from coldgrid.network.cells import column_for, shape_at
 from coldgrid.network.change_rules import ITEMS_MAX
 from coldgrid.network.changes import check_items
 from coldgrid.network.csv_files import read_csv
-from coldgrid.network.items import read_items
+from coldgrid.network.items import KIND_FIELD, item_kinds, read_items
 from coldgrid.network.placed import Placed, too_many
 from coldgrid.network.yaml_files import read_yaml
 
 SIZE_MAX_BYTES = 4 * 1024 * 1024
 PROBLEMS_MAX = 1_000
+_ITEM = re.compile(r"as items\[(\d+)\]")
 # In a file nothing is quoted and nobody knows of types: what the decoder says of a text in a number's place.
 NO_NUMBER = {
     "Expected `float`, got `str`": ("is no number", "write it as 4.5, without a unit"),
@@ -96,10 +101,22 @@ def _explained(problem: Problem, placed: Sequence[Placed]) -> Problem:
     if not bracket or not number.isdecimal() or int(number) >= len(placed):
         return problem
     item, field = placed[int(number)], rest.removeprefix(".")
+    if problem.message == MISSING and item.lacks_column(field):  # once, not at each line
+        shape = shape_at(inspect.type_info(item_kinds()[item.raw[KIND_FIELD]].struct), field.split("."))
+        message, fix = "has no column, and each row needs it", column_for(field, shape)
+        return Problem(field=field, message=message, fix=fix, line=1, file=item.file)
     message, fix = NO_NUMBER.get(problem.message, (problem.message, problem.fix))
+    message = _ITEM.sub(lambda found: _place_of(int(found[1]), placed), message)
     return msgspec.structs.replace(
         problem, message=message, fix=fix, field=field or "item", file=item.file, line=item.line_of(field)
     )
+
+
+def _place_of(number: int, placed: Sequence[Placed]) -> str:
+    """Say where another item of the change stands; a change without files knows it by its number."""
+    if number >= len(placed) or not placed[number].file:
+        return f"as items[{number}]"
+    return f"on line {placed[number].line} of {placed[number].file}"
 
 
 def in_order(problems: Sequence[Problem]) -> list[Problem]:

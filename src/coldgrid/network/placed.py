@@ -14,12 +14,20 @@ from coldgrid.network.items import item_kinds
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """A raw item with its place. `lines`: the line of each field that has one of its own, by path."""
+    """A raw item with its place. `lines`: the line of each field that has one of its own, by path.
+
+    `columns`: of a table, the fields that a column holds or reaches into; empty where there is no table.
+    """
 
     raw: dict[str, Any]
     file: str
     line: int
     lines: dict[str, int] = {}
+    columns: frozenset[str] = frozenset()
+
+    def lacks_column(self, field: str) -> bool:
+        """Tell whether a field is in no row of the table that this item is from."""
+        return bool(self.columns) and bool(field) and field.partition(".")[0] not in self.columns
 
     def line_of(self, field: str) -> int:
         """Return the line of a field, or of the nearest thing around it."""
