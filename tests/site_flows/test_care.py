@@ -95,6 +95,22 @@ def test_two_flaws_of_a_device_are_one_incident_that_ends_with_the_last(kernel: 
     kernel.rebuild()
 
 
+def test_an_incident_says_every_flaw_that_stands_and_what_to_do_about_each(kernel: Kernel) -> None:
+    open_site(kernel)
+    say(kernel, 1, battery_pct=14.0, signal_dbm=-120.0)
+    found = incident(kernel)
+    assert found is not None
+    battery, signal = "its battery is at 14 %", "it is hardly heard, at -120 dBm"
+    assert found.title == found.picture.fault == f"{SUBJECT}: {battery}; {signal}"
+    assert f"Change the battery of {SUBJECT}. Move {SUBJECT}," in found.picture.next_step
+    say(kernel, 60, battery_pct=99.0)
+    found = incident(kernel)
+    assert found is not None
+    assert found.title == found.picture.fault == f"{SUBJECT}: {signal}"
+    assert "battery" not in found.picture.next_step
+    kernel.rebuild()
+
+
 def test_a_task_that_nobody_sees_to_is_told_to_the_site_after_a_week(kernel: Kernel) -> None:
     open_site(kernel)
     say(kernel, 1, battery_pct=14.0)

@@ -150,6 +150,25 @@ def test_a_radio_that_is_hardly_heard_is_found(kernel: Kernel) -> None:
     assert (standing.flaw, standing.value) == (Flaw.SIGNAL, -121.0)
 
 
+def test_two_flaws_of_a_device_are_both_of_its_zone(kernel: Kernel) -> None:
+    small_network(kernel)
+    put_in_force(kernel, gateway(), bound(NAMES[0], "R1/air"))
+    note(kernel, devices=(device(battery_pct=12.0, signal_dbm=-121.0),))
+    assert look(kernel) == (2, 0)
+    assert {one.zone_id for one in flaws_of_site(kernel.reader(), "ATL1")} == {"ATL1-FRZ1"}
+
+
+def test_a_device_that_is_no_sensor_has_no_flaw_however_many_are_heard(kernel: Kernel) -> None:
+    """Whoever reaches the broker may name devices; a neighbour's battery is nobody's task here."""
+    small_network(kernel)
+    put_in_force(kernel, gateway(), bound(NAMES[0], "R1/air"))
+    strangers = [device(name=f"S{number}", battery_pct=3.0) for number in range(50)]
+    note(kernel, devices=(device(battery_pct=12.0), *strangers))
+    assert look(kernel) == (1, 0)
+    put_in_force(kernel, bound(NAMES[0], "R1/air", active=False), change_id="out-of-use")
+    assert look(kernel, 60) == (0, 1), "it is no sensor any more"
+
+
 def test_a_certificate_that_ends_is_found_and_a_new_one_ends_the_flaw(kernel: Kernel) -> None:
     small_network(kernel)
     due = {"lab": "Lab", "uncertainty": 0.1, "tolerance": 0.5, "as_found_error": 0.0, "as_left_error": 0.0}

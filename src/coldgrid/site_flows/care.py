@@ -7,14 +7,24 @@ looked for         → every hour while readings come, and as soon as a device s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.registry import reacts
 from coldgrid.kernel.tx import Tx
-from coldgrid.orchestration.incidents import OpenIncident, open_incident_of
+from coldgrid.orchestration.incidents import OpenIncident, UpdateIncident, open_incident_of
 from coldgrid.orchestration.playbooks import SignalRuns
 from coldgrid.orchestration.severity import Severity
 from coldgrid.telemetry.device_clocks import DeviceClockJudged
-from coldgrid.telemetry.flaws import Flaw, FlawEnded, FlawFound, LookAfterDevices, flaws_of_site
+from coldgrid.telemetry.flaws import (
+    Flaw,
+    FlawEnded,
+    FlawFound,
+    LookAfterDevices,
+    StandingFlaw,
+    flaws_of_site,
+)
 from coldgrid.telemetry.heard import DevicesTold
 from coldgrid.telemetry.manifests import BlocksManifested, Why
 from coldgrid.telemetry.sensors import SensorDefined
@@ -29,54 +39,78 @@ NEXT_STEPS = {
 }
 
 
-def told_of(event: FlawFound) -> str:
-    """Say what is wrong, in a sentence."""
-    value = event.value
-    if event.flaw is Flaw.BATTERY:
-        return f"{event.subject}: its battery is at {value:.0f} %"
-    if event.flaw is Flaw.SIGNAL:
-        return f"{event.subject}: it is hardly heard, at {value:.0f} dBm"
-    if event.flaw is Flaw.CLOCK:
-        return f"{event.subject}: its clock cannot be trusted"
-    if event.flaw is Flaw.DRIFT:
-        return f"{event.subject}: it moved {value:+.1f} °C away from the other sensors of its zone"
+def sign_of(flaw: Flaw, value: float | None) -> str:
+    """Say what is wrong with it."""
+    if flaw is Flaw.BATTERY:
+        return f"its battery is at {value:.0f} %"
+    if flaw is Flaw.SIGNAL:
+        return f"it is hardly heard, at {value:.0f} dBm"
+    if flaw is Flaw.CLOCK:
+        return "its clock cannot be trusted"
+    if flaw is Flaw.DRIFT:
+        return f"it moved {value:+.1f} °C away from the other sensors of its zone"
     assert value is not None, "a certificate has a day on which it ends"
     if value < 0:
-        return f"{event.subject}: its calibration is overdue since {-value:.0f} days"
-    return f"{event.subject}: its calibration is due in {value:.0f} days"
+        return f"its calibration is overdue since {-value:.0f} days"
+    return f"its calibration is due in {value:.0f} days"
+
+
+def told_of(subject: str, standing: Sequence[StandingFlaw]) -> str:
+    """Say everything that is wrong with a device, in a sentence."""
+    return f"{subject}: " + "; ".join(sign_of(one.flaw, one.value) for one in standing)
+
+
+def _facts(subject: str, standing: Sequence[StandingFlaw]) -> dict[str, Any]:
+    steps = [NEXT_STEPS[one.flaw].format(subject=subject) for one in standing]
+    return {"fault": told_of(subject, standing), "next_step": ". ".join(steps)}
+
+
+def _flaws_of(tx: Tx, site_id: str, subject: str) -> list[StandingFlaw]:
+    standing = [one for one in flaws_of_site(tx, site_id) if one.subject == subject]
+    return sorted(standing, key=lambda one: list(Flaw).index(one.flaw))
 
 
 @reacts(FlawFound, name="site_flows.open_care")
 def open_care(tx: Tx, event: FlawFound) -> None:
-    """Open the device's incident, or let the flaw join it."""
-    told = told_of(event)
-    facts = {
-        "fault": told,
+    """Open the device's incident, or let the flaw join it: it says all that stand."""
+    current = open_incident_of(tx, event.site_id, "", event.subject)
+    standing = _flaws_of(tx, event.site_id, event.subject)
+    facts = _facts(event.subject, standing) | {
         "flaw": event.flaw,
         "sensors": event.sensors,
-        "next_step": NEXT_STEPS[event.flaw].format(subject=event.subject),
         "undecided_units": 0,
         "zone_released": True,
     }
-    tx.run(
+    opened = tx.run(
         OpenIncident(
             site_id=event.site_id,
             incident_id=derive_id("incident", event.flaw_id),
             severity=Severity.INFORMATIONAL,
-            title=told,
+            title=facts["fault"],
             asset_id=event.subject,
             facts=facts,
             cause_id=event.flaw_id,
-            playbook=PLAYBOOK if open_incident_of(tx, event.site_id, "", event.subject) is None else "",
+            playbook=PLAYBOOK if current is None else "",
         )
     )
+    if current is not None:
+        _say(tx, event.site_id, opened.incident_id, event.subject, standing)
+
+
+def _say(tx: Tx, site_id: str, incident_id: str, subject: str, standing: Sequence[StandingFlaw]) -> None:
+    facts = _facts(subject, standing)
+    tx.run(UpdateIncident(site_id=site_id, incident_id=incident_id, facts=facts, title=facts["fault"]))
 
 
 @reacts(FlawEnded, name="site_flows.end_care")
 def end_care(tx: Tx, event: FlawEnded) -> None:
-    """Let the playbook know when nothing is wrong with the device any more."""
+    """Let the playbook know when nothing is wrong with the device any more; else say what still is."""
     incident = open_incident_of(tx, event.site_id, "", event.subject)
-    if incident is None or any(one.subject == event.subject for one in flaws_of_site(tx, event.site_id)):
+    if incident is None:
+        return
+    standing = _flaws_of(tx, event.site_id, event.subject)
+    if standing:
+        _say(tx, event.site_id, incident.incident_id, event.subject, standing)
         return
     tx.run(
         SignalRuns(

@@ -5,6 +5,7 @@ Invariants
     W2  What is not known is no flaw, and ends none: a device that tells no battery has neither a good nor a
         bad one, and of two sensors that disagree nobody can tell which one drifts.
     W3  A flaw says nothing of goods: it holds nothing and stops nothing.
+    W4  A device that is no sensor has no flaw: whoever reaches a broker names as many as they like.
 
 Silent and stuck sensors are alarms (`rules`), for nobody sees the goods then. These are the signs before.
 
@@ -290,7 +291,11 @@ def _sensors_behind(
 
 def _look_at_device(seen: _Seen, device: Device, behind: Sequence[Sensor], standing: Collection[Key]) -> None:
     subject = f"{device.gateway_id}/{device.device}".rstrip("/")
+    if device.device and not behind:
+        seen.gone |= {key for key in standing if key[0] == subject}
+        return
     zones = {sensor.zone_id for sensor in behind}
+    zone_id = zones.pop() if len(zones) == 1 else ""
     for flaw, value, rule in (
         (Flaw.BATTERY, device.battery_pct, battery_flaw),
         (Flaw.SIGNAL, device.signal_dbm, signal_flaw),
@@ -298,7 +303,7 @@ def _look_at_device(seen: _Seen, device: Device, behind: Sequence[Sensor], stand
         sign = Sign(
             subject=subject,
             flaw=flaw,
-            zone_id=zones.pop() if len(zones) == 1 else "",
+            zone_id=zone_id,
             sensors=[sensor.sensor_id for sensor in behind],
             value=value,
         )
