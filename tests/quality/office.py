@@ -44,7 +44,9 @@ class Doorman:
         who = connection.headers.get("x-as") or "quinn"
         if who == "nobody":
             return Visitor()
-        return Visitor(principal=Principal(who, ROLES[who], SITES.get(who)), name=who.title(), csrf=CSRF)
+        principal = Principal(who, ROLES[who], SITES.get(who))
+        unit = connection.cookies.get("coldgrid_unit", "c")
+        return Visitor(principal=principal, name=who.title(), csrf=CSRF, unit=unit)
 
     def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
         """Nothing here is logged when read."""

@@ -47,7 +47,7 @@ def send(client: Client, path: str, who: str = "quinn", **data: Any) -> Any:
 
 def test_the_list_shows_what_waits_and_what_is_at_stake(office: Office, client: Client) -> None:
     text = client.get("/quality").text
-    for told in (ZONE, "3 undecided", "Decide", "still exposed"):
+    for told in (ZONE, "3 undecided", "Decide", "cold again, goods not yet"):
         assert told in text
 
 

@@ -33,7 +33,7 @@ from coldgrid.orchestration.timeline import in_words, timeline_of
 from coldgrid.orchestration.visibility import incident_for, timezone_of, visible
 from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import form_values, submit_form
-from coldgrid.webkit.forms import NO_FORM, Form
+from coldgrid.webkit.forms import NO_FORM, Form, in_celsius
 from coldgrid.webkit.shell import Badge, NavItem, fragment, page, register_nav
 from coldgrid.webkit.visitors import Db, Visitor, may, visitor_of
 
@@ -228,7 +228,7 @@ async def answer(
     request: Req, db: Db, incident_id: FromPath[str], run_id: FromPath[str], step: FromPath[str]
 ) -> Response[Any]:
     """Answer a task; its values come as `values.NAME`."""
-    typed = await form_values(request)
+    typed = in_celsius(await form_values(request))
     values = {
         name.removeprefix("values."): texts[-1].strip()
         for name, texts in typed.items()

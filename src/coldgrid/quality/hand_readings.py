@@ -198,6 +198,11 @@ _OF_ZONE = Statement(
 )
 
 
+def find_hand_reading(db: Reader, reading_id: str) -> HandReading | None:
+    """Return one reading; None where there is none of this id."""
+    return db.one(_GET, reading_id=reading_id)
+
+
 def hand_readings_of(db: Reader, zone_id: str, from_at: datetime, until_at: datetime) -> list[HandReading]:
     """Return what was measured by hand in a zone over a time, oldest first."""
     return db.all(_OF_ZONE, zone_id=zone_id, from_at=from_at, until_at=until_at)

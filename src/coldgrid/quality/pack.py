@@ -25,6 +25,7 @@ from coldgrid.evidence.parts import (
     register_preparation,
 )
 from coldgrid.kernel.events import Command
+from coldgrid.kernel.log import read_stream
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone
@@ -45,6 +46,7 @@ from coldgrid.quality.excursions import (
     shipped_units,
 )
 from coldgrid.quality.hand_readings import HandReading, Target, hand_readings_of
+from coldgrid.quality.photos import get_photo, photos_kept
 from coldgrid.quality.zone_air import Body, ZoneAir
 from coldgrid.telemetry.pack import zone_parts
 from coldgrid.telemetry.seal import SealBlocks
@@ -70,7 +72,7 @@ def contribute(db: Reader, subject: PackSubject) -> list[Part]:
     if measured:
         by_time = sorted(measured.values(), key=lambda reading: (reading.taken_at, reading.reading_id))
         parts += [PackStreams(streams=[f"measurement/{one.reading_id}" for one in by_time])]
-        parts += [_by_hand(by_time), *(_moment(reading) for reading in by_time)]
+        parts += [_by_hand(by_time), *(_moment(reading) for reading in by_time), *_photos(db, by_time)]
     return parts
 
 
@@ -279,8 +281,25 @@ def _by_hand(readings: Sequence[HandReading]) -> PackTable:
             )
             for one in readings
         ],
-        note="A photo is known by its hash: whoever keeps the file can show that it is the one.",
+        note="A photo is known by its hash. Those kept where this pack was made lie under photos/; "
+        "whoever has the file of another can show that it is the one.",
     )
+
+
+def _photos(db: Reader, readings: Sequence[HandReading]) -> Iterator[PackFile]:
+    """The photos that are kept here, each as the reading's entry attests it; a photo of two readings once."""
+    by_hash = {one.photo_hash: one for one in reversed(readings) if one.photo_hash}
+    for photo_hash, reading in sorted(by_hash.items()):
+        if photo_hash not in photos_kept(db, reading.site_id, [photo_hash]):
+            continue
+        photo = get_photo(db, reading.site_id, photo_hash)
+        entry = read_stream(db, f"measurement/{reading.reading_id}")[0]
+        yield PackFile(
+            path=f"photos/{photo_hash}.{photo.media_type.name.lower()}",
+            body=photo.body,
+            title=f"Photo of a reading by hand, {reading.taken_at.isoformat(timespec='minutes')}",
+            attested_by=entry.id,
+        )
 
 
 def _moment(reading: HandReading) -> PackMoment:

@@ -1,4 +1,4 @@
-"""Pages about quality: excursions, unit-by-unit dispositions, deviations and readings by hand."""
+"""Pages about quality: excursions, unit-by-unit dispositions and deviations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from coldgrid.kernel.authorize import Resource
 from coldgrid.kernel.ids import derive_id
 from coldgrid.kernel.money import Money
 from coldgrid.kernel.reading import Reader
-from coldgrid.kernel.rejections import Invalid, Problem
 from coldgrid.network.sites import get_site
-from coldgrid.network.zones import get_zone, locations_of_zone
+from coldgrid.network.zones import get_zone
 from coldgrid.orchestration.approvals import approvers_of
+from coldgrid.quality import reading_pages
 from coldgrid.quality.charts import excursion_frame, told
 from coldgrid.quality.deviations import CloseDeviation, InvestigateDeviation, Weight, deviation_of
 from coldgrid.quality.dispositions import (
@@ -42,10 +42,12 @@ from coldgrid.quality.excursions import (
     waiting_units,
 )
 from coldgrid.quality.exposure import Verdict
-from coldgrid.quality.hand_readings import RecordHandReading, Target, hand_readings_of
-from coldgrid.stock.scans import read_scan
-from coldgrid.webkit.commands import form_values, submit_form
-from coldgrid.webkit.forms import NO_FORM, Form, refused_form
+from coldgrid.quality.hand_readings import hand_readings_of
+from coldgrid.quality.presence import WORDS as EXPOSING
+from coldgrid.quality.presence import places_now, presence_of
+from coldgrid.quality.reading_pages import shown_readings
+from coldgrid.webkit.commands import submit_form
+from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import Badge, NavItem, PanelContext, page, register_nav, register_panel
 from coldgrid.webkit.visitors import Db, Visitor, at_home, may, visitor_of
 
@@ -70,6 +72,8 @@ WEIGHTS = {
     Weight.CRITICAL: ("Critical", "People may have been harmed"),
 }
 SHOWN = 60
+# Units of an excursion that the incident's page shows; its own page has them all.
+PANEL_UNITS = 12
 
 
 def _open_count(db: Reader, visitor: Visitor) -> Badge | None:
@@ -116,6 +120,8 @@ def quality_page(request: Req, db: Db) -> Response[str]:
         settled=[row for row in rows if not row[2]],
         deviations={one.excursion_id: deviation_of(db, one.excursion_id) for one, _, _ in rows},
         stakes={one.excursion_id: Money(one.at_stake_cents, one.currency) for one, _, _ in rows},
+        presence={one.excursion_id: presence_of(db, one, request.app.state.now()) for one, _, _ in rows},
+        exposing=EXPOSING,
         timezones={one.site_id: get_site(db, one.site_id).timezone for one, _, _ in rows},
         may_sign_at={
             one.site_id for one, _, _ in rows if may(request, "quality.sign_disposition", one.site_id)
@@ -150,11 +156,13 @@ def _excursion(request: Req, db: Reader, excursion_id: str, form: Form) -> Respo
         excursion=excursion,
         stake=Money(excursion.at_stake_cents, excursion.currency),
         units=units,
+        presence=presence_of(db, excursion, request.app.state.now()),
+        places=places_now(db, excursion.zone_id, [unit.sscc for unit in units]),
         undecided={unit.sscc: unit for unit in undecided_units(db, excursion_id)},
         signed=dispositions_of(db, excursion_id),
         shipped=shipped_units(db, excursion_id),
         products={pid: get_product(db, pid) for pid in sorted({unit.product_id for unit in units})},
-        readings=hand_readings_of(db, excursion.zone_id, excursion.from_at, request.app.state.now()),
+        **shown_readings(db, excursion.zone_id, excursion.from_at, request.app.state.now()),
         deviation=deviation_of(db, excursion_id),
         frame=frame,
         told=told(frame) if frame else "",
@@ -285,87 +293,33 @@ async def conclude(request: Req, db: Db, excursion_id: FromPath[str]) -> Respons
     )
 
 
-# --- Readings by hand -----------------------------------------------------------
-
-
-@get(
-    "/quality/sites/{site_id:str}/zones/{zone_id:str}/reading",
-    opt=VIEW,
-    include_in_schema=False,
-    sync_to_thread=True,
-)
-def reading_page(request: Req, db: Db, site_id: FromPath[str], zone_id: FromPath[str]) -> Response[str]:
-    """Ask for a temperature taken by hand."""
-    return _reading(request, db, site_id, zone_id, NO_FORM)
-
-
-def _reading(request: Req, db: Reader, site_id: str, zone_id: str, form: Form) -> Response[str]:
-    site, zone = get_site(db, site_id), get_zone(db, zone_id)
-    return page(
-        request,
-        "quality/reading.html",
-        db,
-        title="Reading by hand",
-        nav="/quality",
-        timezone=site.timezone,
-        site=site,
-        zone=zone,
-        places=[(one.location_id, one.location_id) for one in locations_of_zone(db, zone_id) if one.active],
-        targets=[
-            (Target.PRODUCT.value, "Product", "Between two packs, or in one that is given up"),
-            (Target.AIR.value, "Air", "Away from doors and coils"),
-        ],
-        form=form,
-    )
-
-
-@post("/quality/sites/{site_id:str}/zones/{zone_id:str}/reading", include_in_schema=False)
-async def record_reading(
-    request: Req, db: Db, site_id: FromPath[str], zone_id: FromPath[str]
-) -> Response[Any]:
-    """Put a temperature taken by hand on record."""
-    values = await form_values(request)
-    key, label = (values.get(name, [""])[-1] for name in ("_key", "sscc"))
-    scan = read_scan(label)
-    if scan.wrong:
-        problem = Problem(field="sscc", message=scan.wrong)
-        response = _reading(request, db, site_id, zone_id, refused_form(Invalid([problem]), values, 422))
-        response.status_code = 422
-        return response
-    return await submit_form(
-        request,
-        RecordHandReading,
-        then="/quality",
-        said="The reading is on record.",
-        again=lambda form: _reading(request, db, site_id, zone_id, form),
-        site_id=site_id,
-        zone_id=zone_id,
-        reading_id=derive_id("reading", zone_id, key),
-        sscc=scan.sscc or label.strip(),
-    )
-
-
 # --- Panels on other rooms' pages -----------------------------------------------
 
 
 def _rows(db: Reader, excursions: Sequence[Excursion]) -> list[dict[str, Any]]:
-    return [
-        {
-            "excursion": one,
-            "units": [row.numbers for row in exposed_units(db, one.excursion_id)],
-            "undecided": {unit.sscc for unit in undecided_units(db, one.excursion_id)},
-            "shipped": shipped_units(db, one.excursion_id),
-            "outcomes_by": {signed.sscc: signed for signed in dispositions_of(db, one.excursion_id)},
-        }
-        for one in excursions
-    ]
+    rows = []
+    for one in excursions:
+        units = [row.numbers for row in exposed_units(db, one.excursion_id)]
+        rows.append(
+            {
+                "excursion": one,
+                "units": units,
+                "places": places_now(db, one.zone_id, [unit.sscc for unit in units[:PANEL_UNITS]]),
+                "undecided": {unit.sscc for unit in undecided_units(db, one.excursion_id)},
+                "shipped": shipped_units(db, one.excursion_id),
+                "outcomes_by": {signed.sscc: signed for signed in dispositions_of(db, one.excursion_id)},
+            }
+        )
+    return rows
 
 
 def _incident_panel(c: PanelContext) -> Markup | None:
     excursions = excursions_of_incident(c.db, c.about["incident"].incident_id)
     if not excursions:
         return None
-    return c.render("quality/_incident_panel.html", rows=_rows(c.db, excursions), **_words())
+    return c.render(
+        "quality/_incident_panel.html", rows=_rows(c.db, excursions), most=PANEL_UNITS, **_words()
+    )
 
 
 def _unit_panel(c: PanelContext) -> Markup | None:
@@ -381,7 +335,10 @@ def _lot_panel(c: PanelContext) -> Markup | None:
     visitor = visitor_of(c.request)
     every = excursions_of_lot(c.db, c.about["lot"].lot_id)
     excursions = [one for one in every if at_home(visitor, [one.site_id])]
-    return c.render("quality/_lot_panel.html", excursions=excursions) if excursions else None
+    if not excursions:
+        return None
+    presence = {one.excursion_id: presence_of(c.db, one, c.request.app.state.now()) for one in excursions}
+    return c.render("quality/_lot_panel.html", excursions=excursions, presence=presence, exposing=EXPOSING)
 
 
 register_panel("incident", "main", _incident_panel, order=20)
@@ -395,6 +352,5 @@ handlers = [
     sign,
     investigate,
     conclude,
-    reading_page,
-    record_reading,
+    *reading_pages.handlers,
 ]

@@ -26,7 +26,9 @@ _DECIMAL_COMMA = re.compile(r"-?\d+,(?:\d{1,2}|\d{4,})")
 _ITEM = re.compile(r"\[\d+\].*$")
 _TRUE = {"on", "true", "yes", "1"}
 INDEX_MAX = 500
-HIDDEN = ("_csrf", "_key")
+# Names of the fields that this form shows in °F; kept are °C.
+IN_F = "_f"
+HIDDEN = ("_csrf", "_key", IN_F)
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +84,18 @@ NO_FORM = Form()
 
 def refused_form(rejected: Rejected, values: Mapping[str, Sequence[str]], status: int) -> Form:
     """Return the form to show again after a refusal."""
-    problems = [in_words(one) for one in rejected.problems] if isinstance(rejected, Invalid) else ()
+    in_f = values.get(IN_F, ())
+    problems = [_in_words(one, in_f) for one in rejected.problems] if isinstance(rejected, Invalid) else ()
     kept = {name: value for name, value in values.items() if name not in HIDDEN and "password" not in name}
     title, todo = refusal_in_words(rejected)
     return Form(values=kept, problems=problems, title=title, todo=todo, status=status)
+
+
+def _in_words(problem: Problem, in_f: Sequence[str]) -> Problem:
+    """What is wrong with a field, for whoever typed it; a bound that was broken is in °C."""
+    if problem.field in in_f and problem.message.startswith("must be "):
+        return msgspec.structs.replace(problem, message=f"{problem.message} °C")
+    return in_words(problem)
 
 
 def field_of(name: str, label: str, kind: str = "text", **more: Any) -> Field:
@@ -96,12 +106,29 @@ def field_of(name: str, label: str, kind: str = "text", **more: Any) -> Field:
 def form_bytes(values: Mapping[str, Sequence[str]], into: type[msgspec.Struct], /, **fixed: Any) -> bytes:
     """Return the JSON that a form's texts mean for a struct: ready for `decode_all`. `fixed` values win."""
     tree: dict[str, Any] = {}
-    for name, texts in values.items():
+    for name, texts in in_celsius(values).items():
         if name not in HIDDEN:
             _place(tree, _path_of(name), list(texts))
     shaped = _shape(tree, into)
     shaped.update(fixed)
     return msgspec.json.encode(shaped, enc_hook=str)
+
+
+def in_celsius(values: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return a form's texts with the fields that it showed in °F turned into °C; what is no number stays."""
+    in_f = values.get(IN_F, ())
+    return {
+        name: [_celsius(text) for text in texts] if name in in_f else list(texts)
+        for name, texts in values.items()
+    }
+
+
+def _celsius(text: str) -> str:
+    try:
+        value_c = (number_of(text) - 32) * 5 / 9
+    except ValueError:
+        return text
+    return f"{value_c:.2f}" if abs(value_c) < float("inf") else text
 
 
 def _path_of(name: str) -> list[str | int]:
