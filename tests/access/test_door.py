@@ -428,6 +428,29 @@ class TestTokens:
         assert answer.status_code == 422
         assert "Is no day." in answer.text
 
+    @pytest.mark.parametrize(
+        ("day", "told"), [("2026-02-28", "Is over."), ("9999-12-31", "Is not between the years")]
+    )
+    def test_a_token_that_would_be_of_no_use_is_refused_at_its_day(
+        self, client: Client, day: str, told: str
+    ) -> None:
+        sign_in(client, "ana")
+        answer = post(client, "/tokens", "/tokens", label="S", roles=["integrator"], expires_on=day)
+        assert answer.status_code == 422
+        assert "cgt_" not in answer.text
+        said = re.search(r'id="f-expires_on-error">(?:<svg.*?</svg>)?([^<]*)', answer.text)
+        assert said
+        assert told in said[1]
+
+    def test_the_same_form_sent_again_issues_no_second_token(self, client: Client) -> None:
+        sign_in(client, "ana")
+        data = {"label": "Once", "roles": ["integrator"], "which_sites": "all", "_key": "form-1"}
+        assert "cgt_" in post(client, "/tokens", "/tokens", **data).text
+        again = post(client, "/tokens", "/tokens", **data)
+        assert again.status_code == 409
+        assert "This form was sent before" in again.text
+        assert again.text.count("/revoke") == 1
+
 
 class TestFirstRun:
     def set_up(self, client: Client, token: str, **data: str) -> Any:

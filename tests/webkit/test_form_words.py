@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from coldgrid.kernel.rejections import Conflict, Invalid, KeyReused
+from coldgrid.kernel.rejections import Conflict, Invalid, KeyReused, NotFound, Problem
 from coldgrid.kernel.validation import decode_all
 from coldgrid.webkit.form_words import refusal_in_words
 from coldgrid.webkit.forms import Form, form_bytes, refused_form
@@ -88,3 +88,23 @@ def test_a_rule_names_its_facts_as_people_do() -> None:
     said, todo = refusal_in_words(ZoneWarm(zone_id="ATL1-FRZ1"))
     assert said == "Goods go back to stock only when the air is cold again (zone id: ATL1-FRZ1)."
     assert todo == "Wait for it."
+
+
+class ProductNotFound(NotFound):
+    """There is no such product."""
+
+    todo = "Products are in the catalog."
+
+
+def test_what_is_not_there_is_said_at_the_field_that_named_it() -> None:
+    why = ProductNotFound(product_id="ice")
+    form = refused_form(why, {"product_id": ["ice "], "qty": ["4"]}, 404)
+    assert form.error("product_id") == "There is no such product. Products are in the catalog."
+    assert form.title == "There is no such product (product id: ice)."
+    assert refused_form(why, {"qty": ["4"]}, 404).problems == []
+
+
+def test_the_words_of_a_rule_stay() -> None:
+    rule = Problem(field="probe_id", message="is missing", fix="the number on the probe")
+    form = refused_form(Invalid([rule]), {}, 422)
+    assert form.error("probe_id") == "Is missing. The number on the probe."

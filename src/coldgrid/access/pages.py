@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, time
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
@@ -27,7 +28,7 @@ from coldgrid.access.words import (
 from coldgrid.kernel.personal import EraseSubject
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
-from coldgrid.webkit.commands import form_values, run, see_other, submit_form
+from coldgrid.webkit.commands import KEY_LENGTH_MAX, form_values, run, see_other, submit_form
 from coldgrid.webkit.forms import NO_FORM, Form, refused_form
 from coldgrid.webkit.problems import status_of
 from coldgrid.webkit.shell import NavItem, page, register_nav
@@ -191,10 +192,11 @@ async def issue(request: Req, db: Db) -> Response[Any]:
             roles=_roles(values),
             sites=_sites(values),
             channels=_last(values, "channels").replace(",", " ").split() or None,
-            expires_at=_end_of(_last(values, "expires_on")),
+            expires_at=_end_of(_last(values, "expires_on"), sign_in.door_of(request).system_now()),
         )
-        await run(request, command)
+        await run(request, command, _last(values, "_key")[:KEY_LENGTH_MAX] or None)
     except Rejected as rejected:
+        rejected = _at_day(rejected)
         return _again(rejected, _tokens(request, db, refused_form(rejected, values, status_of(rejected))))
     return _tokens(request, db, NO_FORM, (command.label, token))
 
@@ -235,16 +237,35 @@ def _sites(values: dict[str, list[str]]) -> list[str] | None:
     return sites
 
 
-def _end_of(day: str) -> datetime | None:
-    """Return the end of a day (UTC), or None where none is given."""
+def _end_of(day: str, now: datetime) -> datetime | None:
+    """Return the end of a day (UTC), or None where none is given.
+
+    Raises:
+        Invalid: it is no day, or it is over.
+    """
     if not day:
         return None
     try:
-        return datetime.combine(datetime.fromisoformat(day).date(), time(23, 59, 59), UTC)
+        end = datetime.combine(datetime.fromisoformat(day).date(), time(23, 59, 59), UTC)
     except ValueError:
         raise Invalid(
             [Problem(field="expires_on", message="is no day", fix="Write it as 2026-12-31")]
         ) from None
+    if end < now:
+        raise Invalid([Problem(field="expires_on", message="is over", fix="Choose today or a day to come")])
+    return end
+
+
+def _at_day(rejected: Rejected) -> Rejected:
+    """Return a refusal with what is wrong with the end of a token at the field that asks for its day."""
+    if not isinstance(rejected, Invalid):
+        return rejected
+    return Invalid(
+        [
+            msgspec.structs.replace(p, field="expires_on") if p.field == "expires_at" else p
+            for p in rejected.problems
+        ]
+    )
 
 
 def _again(rejected: Rejected, response: Response[str]) -> Response[str]:

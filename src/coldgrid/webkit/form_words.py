@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
-from coldgrid.kernel.rejections import Invalid, KeyReused, Problem, Rejected, fact_in_words
+from coldgrid.kernel.rejections import Invalid, KeyReused, NotFound, Problem, Rejected, fact_in_words
 
 # What a message holds, what it then says of a field, and how to put that right. The first that fits counts.
 _SAID = (
@@ -23,17 +25,31 @@ _SAID = (
         "leave out spaces and other marks",
     ),
     ("matching regex", "is not written in the form asked for", ""),
-    ("is missing", "is empty", "fill it in"),
     ("beyond 64 bits", "is too large a number", "write a smaller one"),
 )
 
 
 def in_words(problem: Problem) -> Problem:
-    """Return what is wrong with a field, for whoever typed it."""
+    """Return what is wrong with a field, for whoever typed it. A rule's own words stay."""
+    if problem.message == "is missing" and problem.fix.startswith("add "):
+        return msgspec.structs.replace(problem, message="is empty", fix="fill it in")
     for told, message, fix in _SAID:
         if told in problem.message:
             return msgspec.structs.replace(problem, message=message, fix=fix)
     return problem
+
+
+def about_a_field(rejected: Rejected, values: Mapping[str, Sequence[str]]) -> Problem | None:
+    """Return what to say at the field that named something which is not there; None where no field did."""
+    if not isinstance(rejected, NotFound) or len(rejected.facts) != 1:
+        return None
+    name, fact = next(iter(rejected.facts.items()))
+    typed = values.get(name) or [""]
+    return (
+        Problem(field=name, message=rejected.title, fix=rejected.todo)
+        if typed[-1].strip() == str(fact)
+        else None
+    )
 
 
 def refusal_in_words(rejected: Rejected) -> tuple[str, str]:

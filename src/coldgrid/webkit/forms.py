@@ -16,7 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from coldgrid.kernel.rejections import Invalid, Problem, Rejected
-from coldgrid.webkit.form_words import in_words, refusal_in_words
+from coldgrid.webkit.form_words import about_a_field, in_words, refusal_in_words
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 # Thousands in groups of three, apart by commas or spaces; and a comma that can only stand before decimals.
@@ -85,7 +85,11 @@ NO_FORM = Form()
 def refused_form(rejected: Rejected, values: Mapping[str, Sequence[str]], status: int) -> Form:
     """Return the form to show again after a refusal."""
     in_f = values.get(IN_F, ())
-    problems = [_in_words(one, in_f) for one in rejected.problems] if isinstance(rejected, Invalid) else ()
+    if isinstance(rejected, Invalid):
+        problems = [_in_words(one, in_f) for one in rejected.problems]
+    else:
+        named = about_a_field(rejected, values)
+        problems = [named] if named is not None else []
     kept = {name: value for name, value in values.items() if name not in HIDDEN and "password" not in name}
     title, todo = refusal_in_words(rejected)
     return Form(values=kept, problems=problems, title=title, todo=todo, status=status)
