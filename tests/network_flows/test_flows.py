@@ -122,6 +122,20 @@ class TestSourcingAgain:
         assert promised(kernel, 2) == [(1, SITE, 10)]
         world.check_everything(kernel)
 
+    def test_once_the_goods_that_came_are_promised_the_other_orders_that_wait_are_left_alone(
+        self, kernel: Kernel
+    ) -> None:
+        stocked(kernel, near=0, far=0)
+        count = resourcing.CHUNK * 2 + 3
+        for number in range(count):
+            kernel.do(order(number))
+        kernel.do(receive(sscc(9), 20))
+        kernel.advance(0)
+        assert [number for number in range(count) if promised(kernel, number)] == [0, 1]
+        assert [event.order_id for event in told(kernel, "OrderResourced")] == ["web-0", "web-1"]
+        assert told(kernel, "DecisionRecorded") == []
+        world.check_everything(kernel)
+
     def test_a_zone_that_recovers_serves_what_could_not_be_served(self, kernel: Kernel) -> None:
         stocked(kernel, far=0)
         pause(kernel)

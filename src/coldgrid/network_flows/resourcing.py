@@ -5,7 +5,8 @@ Invariants
         cause.
     N2  Of those who lose their goods, who was promised first gets others first; the orders are taken `CHUNK`
         at a time, so that no commit takes long, however many count on a zone.
-    N3  Goods that come, or come free, are offered to the orders that lack some, the longest waiting first.
+    N3  Goods that come, or come free, are offered to the orders that lack some, the longest waiting first, as
+        long as some are left to promise.
 
 The causes are facts of sites, or the network's own shortfalls, so all of it runs from durable cursors, after
 the commit of the cause. Sourcing an order again that nothing affects changes nothing: a repeat is harmless.
@@ -21,7 +22,7 @@ from coldgrid.kernel.timers import Timer
 from coldgrid.kernel.tx import Tx
 from coldgrid.network.sites import SiteModeChanged
 from coldgrid.orders.orders import orders_wanting_goods
-from coldgrid.orders.resourcing import SourceAgain, Why
+from coldgrid.orders.resourcing import SourceAgain, Why, may_gain
 from coldgrid.stock.buckets import SHIPPING_MODES
 from coldgrid.stock.hold_facts import HoldReleased
 from coldgrid.stock.movements import UnitReceived
@@ -85,7 +86,8 @@ def _offer_to_waiting(tx: Tx, products: Iterable[str] | None = None) -> None:
     wanting = [
         order.order_id
         for order in orders_wanting_goods(tx, WANTING_MAX)
-        if named is None or any(line.product_id in named for line in order.unsourced or ())
+        if (named is None or any(line.product_id in named for line in order.unsourced or ()))
+        and may_gain(tx, order)
     ]
     source_all_again(tx, wanting, tx.cause, Why.RESUMED)
 

@@ -84,6 +84,12 @@ def source_lines(tx: Tx, order_id: str, request: Request, lines: Sequence[OrderL
     return Sourced(order_id, needs, plan, reach, offer, (facts.policy.version, facts.policy_hash), by_min)
 
 
+def any_promisable(tx: Tx, request: Request, product_ids: Iterable[str]) -> bool:
+    """Whether any site has some of these products to promise now, near or far, fresh enough or not."""
+    facts, index = tx.hot(SourcingFacts), tx.hot(PromisableIndex)
+    return any(index.any_promisable(each, request.owner or facts.goods[each].owner) for each in product_ids)
+
+
 def promise(tx: Tx, sourced: Sourced) -> None:
     """Promise what was chosen (M1)."""
     buckets = [pick.bucket for pick in sourced.plan.picks]

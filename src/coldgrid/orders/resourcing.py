@@ -5,6 +5,7 @@ Invariants
     R2  Goods that are held or gone are given back at once, whether or not others are found: they cannot ship.
     R3  Goods of a paused zone stay promised until others are found: a pause passes, and they still ship.
     R4  Moving is one fact: never promised twice, never between two stools.
+    R5  Where goods came free, an order that lacks others is left as it is: there is nothing to choose.
 
 The outcome is provisional until the order is released; after that a move is released to its new sites.
 """
@@ -151,10 +152,15 @@ def source_again(tx: Tx, command: SourceAgain) -> SourcedAgain:
         raise OrderEnded(order_id=order.order_id, status=order.status)
     standings = [_standing(tx, promise) for promise in open_promises_of(tx, order.order_id)]
     lines, affected = affected_lines(order, standings)
-    if not lines:
+    if not lines or (command.reason is Why.RESUMED and not affected and not may_gain(tx, order)):
         return SourcedAgain([], order.unsourced or [], order.offer)
     sourced = promising.source_lines(tx, order.order_id, order.request, lines)
     return _Outcome(tx, command, order, standings, affected, sourced).record()
+
+
+def may_gain(tx: Tx, order: Order) -> bool:
+    """Whether any site has some of what an order lacks to promise now."""
+    return promising.any_promisable(tx, order.request, {line.product_id for line in order.unsourced or ()})
 
 
 def _standing(tx: Tx, promise: Promise) -> Standing:

@@ -179,6 +179,12 @@ class Buckets:
         """Return each site's buckets of a product, first to expire first. Live: do not change or keep it."""
         return self._shelves.get((product_id, owner), _NOTHING)
 
+    def any_promisable(self, product_id: str, owner: str) -> bool:
+        """Whether any site has some of a product to promise now."""
+        return any(
+            bucket.promisable for shelf in self.candidates(product_id, owner).values() for bucket in shelf
+        )
+
     def bucket(self, key: BucketKey) -> Bucket | None:
         """Return one bucket; None when it holds nothing and nothing is promised on it."""
         return self._by_key.get(key)
