@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from coldgrid.quality.excursions import open_excursion_of
+from coldgrid.quality.excursions import (
+    UpdateExcursion,
+    exposed_unit,
+    open_excursion_of,
+    shipped_units,
+)
 from coldgrid.quality.presence import Exposing, Presence, places_now, presence_of
 from coldgrid.stock.transfers import ReceiveTransfer, ShipTransfer
 from tests.conftest import Kernel
 from tests.quality.night import ZONE, failing, open_freezer, recovering, steady, tell
-from tests.stock.world import OTHER, PALLET, SECOND, SITE, THIRD
+from tests.stock.world import OTHER, PALLET, SECOND, SITE, THIRD, dispatch
 
 
 def presence(kernel: Kernel) -> Presence:
@@ -52,11 +57,28 @@ def test_in_cold_air_goods_may_still_be_warm(kernel: Kernel) -> None:
     assert presence(kernel).exposing is Exposing.COOLING
 
 
+def test_a_rescued_unit_keeps_its_quantity_though_a_part_was_sold_before(kernel: Kernel) -> None:
+    open_freezer(kernel)
+    tell(kernel, steady, 0, 60)
+    tell(kernel, failing(50), 60, 75)
+    kernel.do(dispatch("d-1", (PALLET, 40)))
+    tell(kernel, failing(50), 75, 102)
+    excursion = open_excursion_of(kernel.reader(), ZONE)
+    assert excursion is not None
+    send_away(kernel, PALLET)
+    kernel.do(UpdateExcursion(site_id=SITE, excursion_id=excursion.excursion_id), at=103)
+    unit = exposed_unit(kernel.reader(), excursion.excursion_id, PALLET)
+    assert unit is not None
+    assert (unit.numbers.qty, unit.numbers.value_cents) == (60, 60 * 429)
+    gone = [(one.qty, one.dispatch_id) for one in shipped_units(kernel.reader(), excursion.excursion_id)]
+    assert gone == [(40, "d-1")], "what is rescued is named and held, not gone"
+
+
 def test_units_are_named_with_the_place_where_they_are_now(kernel: Kernel) -> None:
     warm_freezer(kernel)
     every = [PALLET, SECOND, THIRD]
     assert places_now(kernel.reader(), ZONE, every) == {}
     send_away(kernel, SECOND)
-    assert places_now(kernel.reader(), ZONE, every) == {SECOND: ""}
+    assert places_now(kernel.reader(), ZONE, every) == {SECOND: f"on its way to {OTHER}"}
     kernel.do(ReceiveTransfer(site_id=OTHER, transfer_id="t-1", location_id=f"{OTHER}-FRZ1-A01-01"))
-    assert places_now(kernel.reader(), ZONE, every) == {SECOND: f"{OTHER}-FRZ1"}
+    assert places_now(kernel.reader(), ZONE, every) == {SECOND: f"now in {OTHER}-FRZ1"}

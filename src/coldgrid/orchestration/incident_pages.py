@@ -164,6 +164,7 @@ def _about(request: Req, db: Reader, incident: Incident) -> dict[str, Any]:
         "statuses": views.STATUSES,
         "steps": views.closing_steps(incident),
         "left": views.time_left(incident, now),
+        "left_the_zone": incident.facts.get("units_here") == 0,
         "repair": views.repair(incident, recovered_at, now),
         "next_step": views.next_step(incident, approvals, tasks),
         "moments": views.folded(moments),

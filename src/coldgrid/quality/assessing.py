@@ -97,9 +97,14 @@ def assess(
     shipped = [
         _shipped(stay, exposures[stay.sscc])
         for stay in stays
-        if stay.gone_to in (CUSTOMER, TRANSIT) and stay.left_at is not None
+        if _is_gone(stay, named) and stay.left_at is not None
     ]
     return Assessed(tuple(units), tuple(shipped))
+
+
+def _is_gone(stay: Stay, named: Collection[str]) -> bool:
+    """Whether goods left before anybody knew. What was named, then rescued, waits for its decision."""
+    return stay.gone_to == CUSTOMER or (stay.gone_to == TRANSIT and stay.sscc not in named)
 
 
 def named_units(db: Reader, scope: Scope, until_at: datetime) -> tuple[ExposedUnit, ...]:
@@ -280,7 +285,8 @@ def _exposed(judge: _Judge, sscc: str, own: Sequence[Stay], seen: Exposure) -> E
 
 
 def _unit(unit: Unit, own: Sequence[Stay], product: Product, **numbers: Any) -> ExposedUnit:
-    last = own[-1]
+    # A part that was sold before has a stay of its own, and left with it.
+    last = next((stay for stay in reversed(own) if stay.gone_to != CUSTOMER), own[-1])
     qty = unit.qty if unit.present else last.qty
     return ExposedUnit(
         sscc=unit.sscc,

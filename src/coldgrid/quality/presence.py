@@ -15,6 +15,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.quality.excursions import Excursion, exposed_units
 from coldgrid.quality.zone_now import zone_now
 from coldgrid.stock.inventory import units_by_sscc, units_in_zone
+from coldgrid.stock.transfer_book import on_the_way
 
 
 class Exposing(StrEnum):
@@ -56,10 +57,13 @@ def presence_of(db: Reader, excursion: Excursion, now: datetime) -> Presence:
 
 
 def places_now(db: Reader, zone_id: str, ssccs: list[str]) -> dict[str, str]:
-    """Return where units are that are not in a zone any more; "" for one that stands nowhere now."""
+    """Return in words where units are that are not in a zone any more."""
     found: dict[str, str] = {}
     for sscc in ssccs:
         here = next((unit for unit in units_by_sscc(db, sscc) if unit.present), None)
-        if here is None or here.zone_id != zone_id:
-            found[sscc] = here.zone_id if here is not None else ""
+        if here is None:
+            sent = on_the_way(db, sscc)
+            found[sscc] = f"on its way to {sent.to_site_id}" if sent is not None else "gone"
+        elif here.zone_id != zone_id:
+            found[sscc] = f"now in {here.zone_id}"
     return found
