@@ -54,7 +54,8 @@ def restore_backup(
     if data is None:
         out.say("[accent]Run `coldgrid tower recover` once before the tower serves.[/]")
     else:
-        out.say("[accent]Its tower finds out that this disk was put back: see docs/backup.md.[/]")
+        out.say("[accent]Before it serves, join with a code that its tower makes for this very node:[/]")
+        out.say("[accent]coldgrid tower code SITE --node NODE. What comes then: docs/backup.md, «A node».[/]")
 
 
 def try_backup(source: Path, out: Output) -> None:

@@ -83,6 +83,9 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints_verified: int
 
 
+BY_FOLDER = ("COLDGRID_DATABASE", "COLDGRID_SIGNING_KEY")
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What is backed up: a host by its settings, and the files that it needs by their name in the copy."""
 
@@ -142,7 +145,7 @@ def _fill(host: Host, database: Path, part: Path, now: datetime, tell: Tell) -> 
     (part / DATABASE).chmod(0o600)
     for name, path in host.keys.items():
         write_private(part / KEYS / name, path.read_bytes())
-    plain, set_again = _settings_of(host.settings)
+    plain, set_again = _settings_of(host)
     write_private(part / SETTINGS, "".join(f"{k}={v}\n" for k, v in plain.items()).encode())
     keys = signers_of(Path(host.settings.signing_key))
     past = check_copy(part / DATABASE, logs, keys, tell)
@@ -204,14 +207,17 @@ def _log_left_to_us(host: Host, database: Path) -> Iterator[Callable[[], None]]:
             ask("no")
 
 
-def _settings_of(settings: Settings) -> tuple[dict[str, str], list[str]]:
-    """Return the settings that were changed and are no secrets, and the names of the secret ones."""
+def _settings_of(host: Host) -> tuple[dict[str, str], list[str]]:
+    """Return the settings that were changed and are no secrets, and the names of the secret ones.
+
+    What is copied here is a file, so its place is no secret; at a node it follows from the folder.
+    """
     plain, secret = {}, []
     for name, _, default, told in setting_docs():
-        value = getattr(settings, name.removeprefix("COLDGRID_").lower())
-        if value == default:
+        value = getattr(host.settings, name.removeprefix("COLDGRID_").lower())
+        if value == default or (host.role == "node" and name in BY_FOLDER):
             continue
-        if told.secret:
+        if told.secret and name != "COLDGRID_DATABASE":
             secret.append(name)
         else:
             plain[name] = str(value)

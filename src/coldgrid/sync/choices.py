@@ -72,6 +72,12 @@ class ChooseCopy(Command, frozen=True, tag="sync.choose_copy"):
 class NotQuarantined(NotFound):
     """The site's log is not in quarantine: there is nothing to choose."""
 
+    todo = (
+        "Look at the page of nodes. A node that is refused as a copy (node_cloned) is let in first: coldgrid "
+        "tower code SITE --node NODE, join with the code, start it, then choose. Where all is well, nothing "
+        "was sent since the copy, and nothing is to be done."
+    )
+
 
 class FeedDiffers(Conflict):
     """The node was told what the tower does not know: of the network's log it has parts only."""
