@@ -163,6 +163,31 @@ def test_no_sparkline_covers_the_figure_beside_it(browser: Browser, address: str
         assert min(gaps) >= 0
 
 
+# Where what has the focus lies, and where the bars of the page leave room.
+FOCUS_AND_ROOM = """() => {
+    const here = document.activeElement, box = here.getBoundingClientRect();
+    const top = document.querySelector(".top").getBoundingClientRect().bottom;
+    const tabs = document.querySelector(".tabbar").getBoundingClientRect();
+    const name = here.id || here.textContent.trim(), low = (tabs.top || innerHeight) - box.bottom;
+    return here.closest("main") && box.height < 200 ? [name, box.top - top, low] : null;
+}"""
+
+
+@pytest.mark.parametrize("viewport", [PHONE, {"width": 1280, "height": 600}], ids=["phone", "laptop"])
+def test_what_has_the_focus_is_never_behind_a_bar(
+    browser: Browser, address: str, viewport: dict[str, int]
+) -> None:
+    with visiting(browser, address, viewport=viewport, reduced_motion="reduce") as visit:
+        page = visit.open("/tour")
+        met = []
+        for key in ["Tab"] * 60 + ["Shift+Tab"] * 50:
+            page.keyboard.press(key)
+            met.append(page.evaluate(FOCUS_AND_ROOM))
+        stops = [one for one in met if one]
+        assert len(stops) > 40
+        assert [name for name, above, below in stops if above < 0 or below < 0] == []
+
+
 def test_the_skip_link_leads_past_the_navigation(browser: Browser, address: str) -> None:
     with visiting(browser, address, viewport=DESKTOP) as visit:
         page = visit.open("/tour")
