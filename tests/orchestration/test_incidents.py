@@ -28,6 +28,7 @@ from coldgrid.orchestration.incidents import (
 )
 from coldgrid.orchestration.severity import Goods, Stage, goods_at, severity_of, worse
 from coldgrid.orchestration.timeline import in_words, timeline_of
+from coldgrid.webkit.hits import hits
 from tests.conftest import T0, Kernel, sqlite_kernel
 
 ZONE = "ATL1-FRZ1"
@@ -307,3 +308,10 @@ def _command(new: str, current: str, kind: str, what: Any, other: Any) -> Comman
     return UpdateIncident(
         site_id="ATL1", incident_id=current, severity=what, facts={"units": other}, reason="r"
     )
+
+
+def test_an_incident_is_found_by_the_end_of_its_number_by_those_of_its_site(kernel: Kernel) -> None:
+    kernel.do(opening("incident-ab12cd"))
+    for sites, names in ((None, ["incident-ab12cd"]), ({"ATL1"}, ["incident-ab12cd"]), ({"CLT1"}, [])):
+        assert [hit.name for hit in hits(kernel.reader(), sites, "B12CD")] == names
+    kernel.rebuild()

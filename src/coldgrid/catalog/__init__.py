@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from coldgrid.catalog import limits, lots, products
+from coldgrid.catalog import finding, limits, lots, products
 
-__all__ = ["limits", "lots", "products"]
+__all__ = ["finding", "limits", "lots", "products"]

@@ -26,6 +26,7 @@ from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
 from coldgrid.kernel.rejections import Conflict, Invalid, NotFound, Problem
+from coldgrid.kernel.sought import Names
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Day, metadata
 from coldgrid.kernel.tx import Tx
@@ -86,16 +87,18 @@ catalog_lot = sa.Table(
     info={"origin": "site"},
 )
 _REGISTER = Statement(upsert(catalog_lot, keys=["lot_id", "site_id"]))
+LOT_NAMES = Names("catalog_lot_name", "site")
 
 
 @projects(LotRegistered)
 def _keep_lot(tx: Tx, event: LotRegistered) -> None:
-    tx.write(_REGISTER, site_id=event.site_id, **msgspec.structs.asdict(event.lot))
+    learn_lot(tx, event.site_id, event.lot)
 
 
 def learn_lot(tx: Tx, site_id: str, lot: Lot) -> None:
-    """Keep a lot as a site told it with goods that it sent; from projections of that site's facts."""
+    """Keep a lot as a site told it, alone or with goods it sent; from projections of that site's facts."""
     tx.write(_REGISTER, site_id=site_id, **msgspec.structs.asdict(lot))
+    LOT_NAMES.keep(tx, lot.lot_id, lot.lot_id)
 
 
 # --- Decisions (pure) -----------------------------------------------------------

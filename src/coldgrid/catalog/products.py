@@ -25,6 +25,7 @@ from coldgrid.kernel.kept import Kept
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import hot_state, projects
 from coldgrid.kernel.rejections import NotFound, Problem
+from coldgrid.kernel.sought import Names
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Json, Named, metadata
 from coldgrid.kernel.tx import Tx
@@ -181,6 +182,7 @@ catalog_gtin = sa.Table(
 _DEFINE = Statement(upsert(catalog_product, keys=["product_id"], set_=Product.__struct_fields__[1:]))
 _DROP_GTINS = Statement(catalog_gtin.delete().where(catalog_gtin.c.product_id == sa.bindparam("whose")))
 _ADD_GTIN = Statement(upsert(catalog_gtin, keys=["gtin"], set_=["product_id"]))
+PRODUCT_NAMES = Names("catalog_product_name", "network", renamed=True)
 
 
 @hot_state
@@ -194,11 +196,22 @@ def _keep_product(tx: Tx, event: ProductDefined) -> None:
     KeptProducts.drop(tx, product.product_id)
     tx.write(_DEFINE, **msgspec.structs.asdict(product))
     tx.write(_DROP_GTINS, whose=product.product_id)
-    for gtin in gtins_of(product):
+    gtins = gtins_of(product)
+    for gtin in gtins:
         tx.write(_ADD_GTIN, gtin=gtin, product_id=product.product_id)
+    PRODUCT_NAMES.drop(tx, product.product_id)
+    printed = [gtin.lstrip("0") for gtin in gtins]
+    words = words_of(product.name)
+    PRODUCT_NAMES.keep(tx, product.product_id, product.product_id, *gtins, *printed, *words)
 
 
 # --- Decisions (pure) -----------------------------------------------------------
+
+
+def words_of(name: str) -> list[str]:
+    """Return what a product is looked up by: its name, and what begins at each of its words."""
+    words = name.split()
+    return [" ".join(words[place:]) for place in range(len(words))]
 
 
 def gtins_of(product: Product) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.params import FromQuery
 
-from coldgrid.node.site_pages import VIEW, NothingFound, overview_of, place_of
+from coldgrid.node.search import answer
+from coldgrid.node.site_pages import VIEW
 from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.shell import NavItem, register_nav
 from coldgrid.webkit.visitors import Db
@@ -23,11 +24,8 @@ def home_page(request: Req) -> Response[Any]:
 
 @get("/search", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def search(request: Req, db: Db, q: FromQuery[str] = "") -> Response[Any]:
-    """Go to whatever has this id: a zone, a unit, a lot."""
-    place = place_of(overview_of(request).picture(), db, q.strip())
-    if place is None:
-        raise NothingFound(searched=q.strip()[:80])
-    return see_other(place)
+    """Go to whatever is called so: a zone, a unit, a lot, an incident; or show what it may be."""
+    return answer(request, db, q)
 
 
 register_nav(NavItem(group="", label="This site", href="/", icon="site", order=0, phone=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from litestar import Request, Response, get
 from litestar.params import FromPath, FromQuery
@@ -18,7 +17,6 @@ from coldgrid.orchestration.approvals import waiting_approvals
 from coldgrid.orchestration.incident_pages import next_step_of
 from coldgrid.orchestration.tasks import open_tasks
 from coldgrid.stock.finding import find
-from coldgrid.stock.scan_pages import SCAN
 from coldgrid.webkit.shell import PanelContext, fragment, page, register_panel
 from coldgrid.webkit.visitors import Db, visitor_of
 
@@ -29,7 +27,7 @@ VIEW = {"action": "network.view"}
 class NothingFound(NotFound):
     """Nothing has this name."""
 
-    todo = "Search for an order, a lot, an SSCC, a site or a zone by its whole id."
+    todo = "Choose a zone of this site."
 
 
 def overview_of(request: Req) -> Overview:
@@ -62,17 +60,14 @@ def pick_zone(state: SiteState, zone_id: str) -> ZoneState | None:
 
 
 def place_of(picture: Picture, db: Reader, wanted: str) -> str | None:
-    """Return the address of the site, zone, unit or lot of this name; None where there is none."""
+    """Return the address of the site, zone, unit, lot or product called so; None where there is none."""
     upper = wanted.upper()
     if picture.site(upper) is not None:
         return f"/sites/{upper}"
     site = picture.site(upper.partition("-")[0])
     if site is not None and any(zone.zone.zone_id == upper for zone in site.zones):
         return f"/sites/{site.site.site_id}?zone={upper}"
-    found = find(db, wanted)
-    if found.why:  # a label that says something, and leads nowhere: the page for scans says why
-        return f"{SCAN}?q={quote(wanted)}"
-    return found.address or None
+    return find(db, wanted).address or None
 
 
 @get("/sites/{site_id:str}", opt=VIEW, include_in_schema=False, sync_to_thread=True)

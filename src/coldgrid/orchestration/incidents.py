@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from coldgrid.kernel.ownership import Owner
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.registry import handles, projects
+from coldgrid.kernel.sought import Names
 from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import Instant, Json, Named, metadata, partial_index
 from coldgrid.kernel.tx import Tx
@@ -101,6 +102,7 @@ orchestration_incident = sa.Table(
     sa.Index("ix_orchestration_incident_zone", "zone_id", "opened_at"),
     info={"origin": "site"},
 )
+INCIDENT_NAMES = Names("orchestration_incident_name", "site")
 # I1 again, in the database: one open incident for a zone, or for an asset without a zone.
 partial_index(
     "uq_orchestration_incident_open",
@@ -162,6 +164,7 @@ def _open_row(tx: Tx, event: IncidentOpened) -> None:
         changed_at=tx.now,
         closed_at=None,
     )
+    INCIDENT_NAMES.keep(tx, event.incident_id, event.incident_id, site_id=event.site_id)
 
 
 def _place(zone_id: str, asset_id: str) -> str:

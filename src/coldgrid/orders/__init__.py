@@ -5,6 +5,16 @@ The network owns orders and promises; what a site does for them comes to it as r
 
 from __future__ import annotations
 
-from coldgrid.orders import explain, facts, handling, intake, orders, promising, resourcing, sourcing
+from coldgrid.orders import explain, facts, finding, handling, intake, orders, promising, resourcing, sourcing
 
-__all__ = ["explain", "facts", "handling", "intake", "orders", "promising", "resourcing", "sourcing"]
+__all__ = [
+    "explain",
+    "facts",
+    "finding",
+    "handling",
+    "intake",
+    "orders",
+    "promising",
+    "resourcing",
+    "sourcing",
+]

@@ -246,6 +246,27 @@ _OWN_UNSOURCED = Statement(_BEFORE.where(_SERVED_BY, _WAITS), into=Order)
 _COUNT_UNSOURCED = Statement(
     sa.select(sa.func.count()).where(_HAS_UNSOURCED, orders_order.c.status.in_(["open", "released"]))
 )
+# Their numbers are in no order of letters: so many of the newest are looked through, older ones by the whole.
+SOUGHT_MAX = 20_000
+_LATEST = (
+    sa.select(orders_order.c.placed_no, orders_order.c.order_id)
+    .order_by(orders_order.c.placed_no.desc())
+    .limit(SOUGHT_MAX)
+    .subquery()
+)
+_CALLED = sa.func.lower(_LATEST.c.order_id)
+_SOUGHT = Statement(
+    sa.select(_LATEST.c.order_id)
+    .where(
+        sa.or_(
+            _CALLED.like(sa.bindparam("begin", type_=sa.Text), escape="~"),
+            _CALLED.like(sa.bindparam("end", type_=sa.Text), escape="~"),
+        )
+    )
+    .order_by(_LATEST.c.placed_no.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer)),
+    into=str,
+)
 _WANTING = Statement(
     _ALL.where(_HAS_UNSOURCED)
     .where(orders_order.c.status.in_(["open", "released"]))
@@ -322,6 +343,12 @@ def list_orders(
     if status is not None:
         return db.all(_LIST_STATUS if served_by is None else _OWN_STATUS, status=status, **wanted)
     return db.all(_LIST if served_by is None else _OWN, **wanted)
+
+
+def find_orders(db: Reader, text: str, most: int) -> list[Order]:
+    """Return orders whose number begins or ends so, in small or capital letters, the newest first."""
+    plain = "".join(f"~{letter}" if letter in "~_%" else letter for letter in text.lower())
+    return [get_order(db, one) for one in db.all(_SOUGHT, begin=f"{plain}%", end=f"%{plain}", most=most)]
 
 
 def count_unsourced(db: Reader) -> int:

@@ -1,17 +1,24 @@
-"""Finding: where a scanned or typed text leads: to a unit, a location, a lot or a product."""
+"""Finding: where a scanned or typed text leads: to a unit, a location, a lot or a product.
+
+`find` takes whole codes and names. What begins or ends so is found for the search (`webkit.hits`): units of
+the visitor's sites, and lots.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import quote
 
 import msgspec
 
-from coldgrid.catalog.lots import Lot, LotNotFound, get_lot
+from coldgrid.catalog.lots import LOT_NAMES, Lot, LotNotFound, get_lot
 from coldgrid.catalog.products import Product, ProductNotFound, get_product, product_by_gtin
 from coldgrid.kernel.reading import Reader
 from coldgrid.network.zones import Location, LocationNotFound, get_location
-from coldgrid.stock.inventory import units_by_sscc
+from coldgrid.stock.inventory import UNIT_NAMES, units_by_sscc
 from coldgrid.stock.scans import Scan, read_scan
+from coldgrid.stock.units import where_now
+from coldgrid.webkit.hits import Hit, register_finder
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -94,3 +101,29 @@ def _product(db: Reader, product_id: str) -> Product | None:
         return get_product(db, product_id)
     except ProductNotFound:
         return None
+
+
+# --- By the beginning or the end ------------------------------------------------
+
+
+def find_units(db: Reader, sites: Collection[str] | None, text: str, most: int) -> list[Hit]:
+    """Return units that some sites have or had (None: any), by the first or last digits of their label."""
+    found = []
+    for sscc in dict.fromkeys(one.thing_id for one in UNIT_NAMES.find(db, sites, text, most)):
+        unit = where_now(units_by_sscc(db, sscc))
+        goods = f"{unit.product_id or 'carrier'} {unit.lot_id}".strip()
+        where = f"{unit.site_id}, {unit.location_id}"
+        found.append(Hit("Unit", sscc, f"{goods} · {where}", f"/stock/units/{sscc}"))
+    return found
+
+
+def find_lots(db: Reader, sites: Collection[str] | None, text: str, most: int) -> list[Hit]:
+    """Return lots by the beginning or the end of their number; of a lot nobody knows less than all."""
+    lots = [get_lot(db, one.thing_id) for one in LOT_NAMES.find(db, None, text, most)]
+    return [
+        Hit("Lot", lot.lot_id, lot.product_id, f"/stock/lots/{quote(lot.lot_id, safe='')}") for lot in lots
+    ]
+
+
+register_finder("stock.units", find_units, order=20)
+register_finder("stock.lots", find_lots, order=30)

@@ -18,6 +18,7 @@ import msgspec
 import sqlalchemy as sa
 
 from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.sought import Names
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Day, Instant, Named, metadata, to_micros
 from coldgrid.kernel.tx import Tx
@@ -52,6 +53,7 @@ stock_unit = sa.Table(
     sa.Index("ix_stock_unit_parent", "parent_sscc"),
     info={"origin": "site"},
 )
+UNIT_NAMES = Names("stock_unit_name", "site")
 _C = stock_unit.c
 _COLUMNS = tuple(stock_unit.columns)
 _ONE = (_C.site_id == sa.bindparam("of_site"), _C.sscc == sa.bindparam("of_sscc"))
@@ -136,6 +138,7 @@ def put_unit(tx: Tx, unit: Unit) -> None:
         unit.sellable,
     )
     tx.write_row(_PUT, row)
+    UNIT_NAMES.keep(tx, unit.sscc, unit.sscc, site_id=unit.site_id)
 
 
 def place_unit(tx: Tx, site_id: str, line: Line, at: datetime) -> None:

@@ -32,6 +32,7 @@ from coldgrid.stock.transfer_book import on_the_way, on_their_way
 from coldgrid.stock.units import UnitNotFound, where_now
 from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import see_other
+from coldgrid.webkit.hits import hits
 from coldgrid.webkit.shell import NavItem, PanelContext, page, register_nav, register_panel
 from coldgrid.webkit.visitors import Db, Visitor, admit_at, may, visitor_of
 
@@ -46,12 +47,15 @@ register_nav(NavItem(group="Run", label="Stock", href="/stock", icon="box", orde
 
 @get("/stock", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def stock_page(request: Req, db: Db, q: FromQuery[str] = "", after: FromQuery[str] = "") -> Response[Any]:
-    """Show the stock of every site, or go to the unit or lot that was searched for."""
+    """Show the stock of every site, go to what was searched for, or show what it may be."""
     found = find(db, q)
-    if found.address or found.why:
-        return see_other(found.address or f"{scan_pages.SCAN}?q={quote(q.strip())}")
-    totals = {total.site_id: total for total in site_totals(db)}
+    if found.address:
+        return see_other(found.address)
     sites = [site for site in _visible(db, visitor_of(request)) if _matches(site, q)]
+    meant = [] if sites else hits(db, visitor_of(request).principal.sites, q)
+    if len(meant) == 1 or (found.why and not meant):
+        return see_other(meant[0].href if meant else f"{scan_pages.SCAN}?q={quote(q.strip())}")
+    totals = {total.site_id: total for total in site_totals(db)}
     behind = [site for site in sites if site.site_id > after]
     shown = some_sites(db, [site.site_id for site in behind[:SITES_PER_PAGE]])
     paused: dict[str, int] = {}
@@ -68,6 +72,7 @@ def stock_page(request: Req, db: Db, q: FromQuery[str] = "", after: FromQuery[st
         total=len(sites),
         older=shown[-1].site_id if len(behind) > len(shown) else "",
         q=q,
+        meant=meant,
     )
 
 

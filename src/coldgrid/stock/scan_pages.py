@@ -20,7 +20,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import Problem
 from coldgrid.network.sites import get_site
 from coldgrid.stock.counts import AdjustUnit, UnitAdjusted, UnitCounted
-from coldgrid.stock.finding import find, location_of
+from coldgrid.stock.finding import find, find_units, location_of
 from coldgrid.stock.hold_book import holds_of_unit
 from coldgrid.stock.hold_facts import HeldState
 from coldgrid.stock.hold_pages import REASONS
@@ -35,7 +35,7 @@ from coldgrid.stock.units import PackLevel, Unit, UnitNotFound, where_now
 from coldgrid.webkit.commands import see_other, submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import page
-from coldgrid.webkit.visitors import Db, admit_at, may
+from coldgrid.webkit.visitors import Db, admit_at, may, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "stock.view"}
@@ -48,6 +48,7 @@ DIFFERENCES = (
     "More than was booked",
     "Taken without a booking",
 )
+DIGITS_MIN = 4  # of a unit's label, typed where it cannot be scanned
 SCAN_PLACE = "Scan the label of the place."
 
 
@@ -58,7 +59,13 @@ def scan_page(request: Req, db: Db, q: FromQuery[str] = "") -> Response[Any]:
     if found.address:
         work = "/work" if found.address.startswith("/stock/units/") else ""
         return see_other(found.address + work)
-    why = found.why or (f"Nothing here is called {q.strip()[:80]}." if q.strip() else "")
+    digits, own = q.strip(), visitor_of(request).principal.sites
+    meant = find_units(db, own, digits, 2) if len(digits) >= DIGITS_MIN else []
+    if len(meant) == 1:
+        return see_other(f"{meant[0].href}/work")
+    why = found.why or (f"Nothing here is called {digits[:80]}." if digits else "")
+    if meant:
+        why = f"More than one unit begins or ends with {digits[:80]}. Type more of its digits."
     return page(request, "stock/scan.html", db, title="Scan", nav="/stock", why=why)
 
 

@@ -12,7 +12,8 @@ from litestar.params import FromQuery
 from coldgrid.access.people import names
 from coldgrid.kernel.reading import Reader
 from coldgrid.node.overview import RANK, WORDS, Picture, SiteState
-from coldgrid.node.site_pages import NothingFound, overview_of, pick_zone, place_of, zone_view
+from coldgrid.node.search import answer
+from coldgrid.node.site_pages import overview_of, pick_zone, zone_view
 from coldgrid.orchestration.incident_pages import next_step_of
 from coldgrid.orchestration.incidents import open_incidents, time_left_first
 from coldgrid.orchestration.page_book import alarm_budgets
@@ -20,7 +21,6 @@ from coldgrid.orchestration.views import STATUSES, time_left
 from coldgrid.orders.orders import find_order
 from coldgrid.stock.hold_book import open_holds
 from coldgrid.tower import kpis
-from coldgrid.webkit.commands import see_other
 from coldgrid.webkit.formats import in_unit, number, temperature
 from coldgrid.webkit.maps import Pin, is_beyond, labelled, project
 from coldgrid.webkit.shell import NavItem, fragment, page, register_nav
@@ -141,13 +141,9 @@ def incident_rows(request: Req, db: Db) -> Response[str]:
 
 @get("/search", opt=VIEW, include_in_schema=False, sync_to_thread=True)
 def search(request: Req, db: Db, q: FromQuery[str] = "") -> Response[Any]:
-    """Go to whatever has this id: an order, a unit, a lot, a site, a zone."""
-    wanted = q.strip()
-    if (place := place_of(overview_of(request).picture(), db, wanted)) is not None:
-        return see_other(place)
-    if find_order(db, wanted) is not None:
-        return see_other(f"/orders/{quote(wanted)}")
-    raise NothingFound(searched=wanted[:80])
+    """Go to whatever is called so: an order, a unit, a lot, a site, a zone; or show what it may be."""
+    order = find_order(db, q.strip())
+    return answer(request, db, q, f"/orders/{quote(order.order_id, safe='')}" if order is not None else "")
 
 
 register_nav(NavItem(group="", label="Control tower", href="/", icon="tower", order=0, phone=True))
