@@ -202,6 +202,7 @@ def test_frames_out_of_order_are_taken() -> None:
         (changed(STACK, uplink_message__decoded_payload={"humid": 3}), "map names: humid"),
         (changed(STACK, uplink_message__decoded_payload={"temperature": "warm"}), "temperature is no number"),
         (changed(STACK, uplink_message__decoded_payload={"temperature": 1e300}), "temperature is no number"),
+        (changed(STACK, uplink_message__decoded_payload={"temperature": True}), "temperature is no number"),
         (b'{"end_device_ids": {}, "uplink_message": {"decoded_payload": {"t": NaN}}}', "is no uplink"),
     ],
 )  # fmt: skip

@@ -115,16 +115,22 @@ class TestMessages:
         assert [note.online for note in haul.notes] == ([] if online is None else [online])
         assert (haul.readings, haul.unreadable) == ([], [])
 
+    def test_true_is_no_number_of_degrees(self) -> None:
+        haul = read("zigbee2mqtt/rack1", {"temperature": True, "battery": True, "contact": True})
+        assert [(one.point, one.value) for one in haul.readings] == [("rack1/door", 0.0)]
+        assert [one.why for one in haul.unreadable] == ["is no number that can be kept"]
+        assert haul.notes == []
+
     def test_a_plain_number_is_a_payload_too(self) -> None:
         [one] = read("plain/freezer/x/temp", b" -6.7 ").readings
         assert (one.point, one.value, one.unit) == ("freezer", -6.7, "F")
 
     def test_without_points_every_number_is_one(self) -> None:
         haul = read("any/dev", {"a": 1, "b": {"c": 2.5, "d": "x"}, "e": True, "f": [1], "g": None})
-        assert [(one.point, one.value) for one in haul.readings] == [
-            ("dev/a", 1.0),
-            ("dev/b.c", 2.5),
-            ("dev/e", 1.0),
+        assert [(one.point, one.value, one.unit) for one in haul.readings] == [
+            ("dev/a", 1.0, ""),
+            ("dev/b.c", 2.5, ""),
+            ("dev/e", 1.0, "state"),
         ]
         many = read("any/dev", {f"p{i}": i for i in range(1_000)})
         assert len(many.readings) == LEAVES_MAX

@@ -1,4 +1,4 @@
-"""The clocks of hosts: the demo's advances only as far as it was served."""
+"""The clocks of hosts: the demo's advances only as far as it was served, and a live one is not taken back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from coldgrid.access.authorizer import CedarAuthorizer
-from coldgrid.node.host import SERVED_MAX_S, ScaledHost
+from coldgrid.node.host import SERVED_MAX_S, WALL, LiveHost, ScaledHost
 from tests.conftest import T0
 
 SCALE = 60.0
@@ -68,3 +68,19 @@ def test_a_scaled_clock_never_goes_back(demo: ScaledHost, watch: Stopwatch) -> N
     before = demo.now()
     watch.shows_s -= 1
     assert demo.now() >= before
+
+
+@pytest.mark.parametrize(("jump", "counts"), [(timedelta(minutes=-10), False), (timedelta(minutes=10), True)])
+def test_a_wall_clock_that_was_set_back_does_not_take_the_time_back_until_somebody_accepts_it(
+    monkeypatch: pytest.MonkeyPatch, jump: timedelta, counts: bool
+) -> None:
+    """Set back, it would refuse every reading as of the future; set ahead, or after a sleep, it counts."""
+    host = LiveHost(CedarAuthorizer())
+    before = host.now()
+    monkeypatch.setattr(WALL, "wrong_by", jump)
+    for _ in range(2):  # before the guard has looked, and after
+        assert abs(host.now() - before - (jump if counts else timedelta(0))) < timedelta(seconds=30)
+        assert not host.timers_run()
+    host.accept_clock()
+    assert host.timers_run()
+    assert abs(host.now() - before - jump) < timedelta(seconds=30)

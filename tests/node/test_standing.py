@@ -16,7 +16,9 @@ from litestar.testing import TestClient
 
 from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.rejections import StorageFull
 from coldgrid.kernel.service import DeciderService
+from coldgrid.kernel.storage_watch import StorageWatch
 from coldgrid.kernel.tables import to_micros
 from coldgrid.node import pages
 from coldgrid.node.standing import StandingTeller, standing_of
@@ -144,7 +146,9 @@ def test_pages_are_told_at_once_that_the_tower_went_and_of_counts_now_and_then(
     def reader() -> Iterator[Reader]:
         yield kernel.reader()
 
-    parts: Any = SimpleNamespace(hub=hub, reader=reader)
+    guard, storage = SimpleNamespace(frozen_why=""), StorageWatch()
+    host = SimpleNamespace(guard=guard)
+    parts: Any = SimpleNamespace(hub=hub, reader=reader, host=host, storage=storage)
     talk: Any = line
     teller = StandingTeller(parts, talk, SITE, lambda: at[0])
     teller.look()
@@ -159,3 +163,9 @@ def test_pages_are_told_at_once_that_the_tower_went_and_of_counts_now_and_then(
     at[0] += timedelta(seconds=20)
     teller.look()
     assert told == ["node"] * 3
+    guard.frozen_why = "the wall clock jumped by 600 s"
+    teller.look()
+    storage.see([StorageFull()], at[0])
+    teller.look()
+    teller.look()
+    assert told == ["node"] * 5, "a stopped clock and a full disk are told at once, too"

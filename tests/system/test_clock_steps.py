@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from coldgrid.kernel.database import open_database
 from coldgrid.kernel.decider import Decider
 from coldgrid.kernel.rejections import Rejected
 from coldgrid.kernel.settings import load_settings
-from coldgrid.node.host import LiveHost
+from coldgrid.node.host import WALL, LiveHost
 from coldgrid.tower.application import build_tower, create
 from tests.conftest import Kernel
 from tests.system.served import TOKEN, Sent, System, seed
@@ -32,13 +32,14 @@ class SteppingHost(LiveHost):
 
     def __init__(self) -> None:
         super().__init__(AllowAll())
-        self.step = timedelta()
 
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.step
+    @property
+    def step(self) -> timedelta:
+        return WALL.wrong_by
 
-    def timers_run(self) -> bool:
-        return self.guard.observe(self.now(), time.monotonic())
+    @step.setter
+    def step(self, by: timedelta) -> None:
+        WALL.wrong_by = by
 
 
 @pytest.fixture
@@ -53,6 +54,7 @@ def system(tmp_path: Path) -> Iterator[System]:
     with TestClient(create(tower, {}), raise_server_exceptions=False) as client:
         client.headers["authorization"] = f"Bearer {TOKEN}"
         yield System(tower, host, client)  # type: ignore[arg-type]
+    host.step = timedelta()
 
 
 def place(system: System, number: int) -> None:

@@ -65,6 +65,9 @@ def test_a_full_database_refuses_by_name_and_goes_on_by_itself(tmp_path: Path) -
         assert system.last_position() == before
         for path in ("/", "/health", "/readyz"):
             assert system.client.get(path).status_code == 200, path
+        assert "The disk here is full since" in system.client.get("/").text
+        deciding = system.client.get("/deciding")
+        assert (deciding.status_code, deciding.json()["status"]) == (503, "full")
         pragma(system, 1_000_000)
         assert post(system, number).status_code == 200
         found = system.tower.service.call(rebuild.differences).result(60)

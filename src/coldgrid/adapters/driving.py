@@ -24,6 +24,7 @@ import structlog
 
 from coldgrid.telemetry.gateways import DriverForm, Gateway, register_form
 from coldgrid.telemetry.ingest import VALUE_MAX
+from coldgrid.telemetry.quantities import Unit
 
 # What one haul, one message from a device, and one text about it may hold.
 HAUL_READINGS_MAX = 10_000
@@ -189,10 +190,13 @@ def make_driver(gateway: Gateway, secret: Secret | None, deliver: Deliver, clock
 # --- Helpers for drivers (pure) -------------------------------------------------------
 
 
-def reading_value(value: Any) -> float | None:
-    """Return what a device sent as a number that can be kept; None: it is none (NaN, infinite, too large)."""
+def reading_value(value: Any, unit: str = "") -> float | None:
+    """Return what a device sent as a number that can be kept; None: it is none (NaN, infinite, too large).
+
+    True and false are states: 1 and 0, but no number of degrees.
+    """
     if isinstance(value, bool):
-        return float(value)
+        return float(value) if unit in {"", Unit.STATE} else None
     if not isinstance(value, int | float):
         return None
     try:
@@ -200,6 +204,11 @@ def reading_value(value: Any) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) and abs(number) < VALUE_MAX else None
+
+
+def reading_unit(value: Any, unit: str) -> str:
+    """Return the unit of what a device sent: what is true or false is a state where nobody says."""
+    return Unit.STATE.value if isinstance(value, bool) and not unit else unit
 
 
 def unreadable(source: str, text: bytes | str, why: str) -> Unreadable:

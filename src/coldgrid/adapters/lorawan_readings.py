@@ -16,7 +16,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from coldgrid.adapters import cayenne
-from coldgrid.adapters.driving import Haul, Heard, Note, reading_value, unreadable
+from coldgrid.adapters.driving import Haul, Heard, Note, reading_unit, reading_value, unreadable
 from coldgrid.adapters.lorawan_map import LorawanMap
 from coldgrid.adapters.lorawan_uplinks import Malformed, Uplink, read_uplink
 from coldgrid.kernel.tables import to_micros
@@ -148,7 +148,7 @@ class Uplinks:
     def _battery(self, fields: dict[str, Told]) -> float | None:
         said = self._said.battery
         told = fields.get(said.path) if said else None
-        value = reading_value(told.value) if told else None
+        value = reading_value(told.value, "V") if told else None
         if said is None or value is None:
             return None
         return min(100.0, max(0.0, round(100.0 * (value - said.empty) / (said.full - said.empty), 1)))
@@ -156,8 +156,9 @@ class Uplinks:
     def _read(self, uplink: Uplink, fields: dict[str, Told], now_us: int, haul: Haul) -> None:
         at_us = self._when(uplink, fields, haul)
         late = now_us - at_us > LATE_US
-        for path, point, unit, factor, offset in self._wanted(fields):
-            value = reading_value(fields[path].value)
+        for path, point, told, factor, offset in self._wanted(fields):
+            unit = reading_unit(fields[path].value, told)
+            value = reading_value(fields[path].value, unit)
             value = reading_value(value * factor + offset) if value is not None else None
             if value is None:
                 why = f"{path} is no number that can be kept"

@@ -24,6 +24,7 @@ from coldgrid.adapters.driving import (
     Haul,
     Heard,
     Note,
+    reading_unit,
     reading_value,
     unreadable,
 )
@@ -124,12 +125,17 @@ def _found(message: _Message, mapped: MappedTopic, levels: Mapping[str, str]) ->
         for count, (path, raw) in enumerate(_leaves(message.value, "", 0)):
             if count >= LEAVES_MAX:
                 return
-            yield (f"{first}/{path or 'value'}" if first else path or "value"), "", raw, reading_value(raw)
+            yield (
+                (f"{first}/{path or 'value'}" if first else path or "value"),
+                reading_unit(raw, ""),
+                raw,
+                reading_value(raw),
+            )
         return
     for one in mapped.points:
         raw = taken(message.value, one.steps)
         if raw is not None:
-            yield filled(one.point, levels), one.unit, raw, _scaled(raw, one)
+            yield filled(one.point, levels), reading_unit(raw, one.unit), raw, _scaled(raw, one)
 
 
 def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, int | float | bool]]:
@@ -145,7 +151,7 @@ def _scaled(raw: Any, point: MappedPoint) -> float | None:
         return point.states.get(_word(raw))
     if isinstance(raw, str):
         raw = float(raw) if _NUMBER.fullmatch(raw) else None
-    value = reading_value(raw)
+    value = reading_value(raw, point.unit)
     return None if value is None else reading_value(value * point.scale + point.offset)
 
 
@@ -186,7 +192,7 @@ def reading_time(told: Any) -> int | None:
 
 def _note(message: _Message, told: Told, levels: Mapping[str, str]) -> Iterator[Note]:
     def number(steps: Steps | None) -> float | None:
-        return None if steps is None else reading_value(taken(message.value, steps))
+        return None if steps is None else reading_value(taken(message.value, steps), "%")
 
     online = None
     if told.online is not None:

@@ -24,10 +24,12 @@ from coldgrid.kernel.cascade import CURSOR_CHUNK
 from coldgrid.kernel.command_log import Answer
 from coldgrid.kernel.database import start_keeper
 from coldgrid.kernel.decider import GROUP_MAX, Call, Decider, Outcome
+from coldgrid.kernel.driver import DriverError, fault
 from coldgrid.kernel.events import Command
 from coldgrid.kernel.metrics import QUEUE, REACTIONS_REST, TIMERS_FROZEN
 from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.rejections import Unavailable
+from coldgrid.kernel.storage_watch import StorageWatch
 from coldgrid.kernel.structs import work_out_structs
 from coldgrid.kernel.tx import Tx
 from coldgrid.kernel.wal import LogKeeper
@@ -70,6 +72,7 @@ class DeciderService:
         self._leaving = threading.Event()
         self._expected = 1
         self._keeper: LogKeeper | None = None
+        self.storage = StorageWatch()
         self._thread = threading.Thread(target=self._loop, name="decider", daemon=True)
 
     @property
@@ -167,8 +170,10 @@ class DeciderService:
             TIMERS_FROZEN.set(0 if may_fire else 1)
             if may_fire:
                 self.decider.fire_due()
-        except Exception:
+        except Exception as error:
             logger.exception("turn_failed")
+            if isinstance(error, DriverError):
+                self.storage.see([fault(error)], self.decider.host.now())
         return running
 
     def _settle(self, *, idle: bool) -> None:
@@ -236,6 +241,7 @@ class DeciderService:
         except BaseException as error:
             _answer(group, [error] * len(group))
             raise
+        self.storage.see(outcomes, self.decider.host.now())
         _answer(group, outcomes)
 
 

@@ -32,6 +32,7 @@ SITE_MODULES = (
     "node.request_pages",
     "node.retention_pages",
     "node.health",
+    "node.troubles",
 )
 
 

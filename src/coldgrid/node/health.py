@@ -4,7 +4,7 @@ Invariants
     H1  `/healthz` answers while the process serves: a restart would mend nothing that the others tell.
     H2  `/readyz` is for what shares requests out: 200 while facts can be read here, also where nobody decides
         or timers stand still. Pages and reads go on, and the page that puts it right is one of them.
-    H3  `/deciding` is for what watches: 503 while no command can be decided, or timers stand still.
+    H3  `/deciding` is for what watches: 503 while no command can be decided or stored, or timers stand still.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from coldgrid.kernel.ownership import NETWORK_ORIGIN
 from coldgrid.kernel.parking import RetryParked
 from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.tables import metadata
+from coldgrid.node.host import WALL
+from coldgrid.node.troubles import Kind, troubles_of
 from coldgrid.webkit.commands import submit_form
 from coldgrid.webkit.forms import NO_FORM, Form
 from coldgrid.webkit.shell import NavItem, page, register_nav
 from coldgrid.webkit.visitors import Db, may
 
 Req = Request[Any, Any, Any]
+WHY = {Kind.FULL: "the disk is full", Kind.UNWRITABLE: "the database refuses what is written"}
 
 
 @get("/healthz", opt={"public": True}, include_in_schema=False, sync_to_thread=False)
@@ -58,13 +61,13 @@ def deciding(request: Req, db: Db) -> Response[dict[str, Any]]:
 def _told(request: Req, db: Reader) -> dict[str, Any]:
     parts = request.app.state.parts
     position = log.last_position(db)
-    frozen = parts.host.guard.frozen_why
+    trouble = next(iter(troubles_of(parts)), None)
     # A fork stops no decision: the logs in quarantine are named, and why is for those who may see /health.
     barred = [f"{fork.origin}/{fork.epoch}" for fork in open_forks(db)]
     answer = {
-        "status": "frozen" if frozen else "ready",
+        "status": trouble.kind if trouble else "ready",
         "position": position,
-        "why": frozen,
+        "why": (trouble.why or WHY[trouble.kind]) if trouble else "",
         "quarantined": barred,
     }
     standing = _standing(request)
@@ -101,6 +104,7 @@ def _shown(request: Req, db: Reader, form: Form = NO_FORM) -> Response[str]:
         parked=parking.parked_events(db),
         forks=open_forks(db),
         frozen_why=parts.host.guard.frozen_why,
+        clock=WALL.now(),
         may_accept=may(request, "kernel.accept_clock"),
         may_see_retention=may(request, "kernel.see_retention"),
         form=form,

@@ -42,8 +42,11 @@ class LiveHost:
         self.guard = ClockGuard(WALL.now(), time.monotonic())
 
     def now(self) -> datetime:
-        """The business clock: here, the wall clock."""
-        return WALL.now()
+        """The business clock: here the wall clock, but where that was set back and nobody has accepted it.
+
+        A time before what was recorded already would have every reading refused as one of the future.
+        """
+        return max(WALL.now(), self.trusted_now())
 
     def entropy(self, count: int) -> bytes:
         """Random bytes."""
@@ -55,7 +58,7 @@ class LiveHost:
 
     def accept_clock(self) -> None:
         """A person found the clock right: let timers fire by it from now on."""
-        self.guard.accept(self.now(), time.monotonic())
+        self.guard.accept(WALL.now(), time.monotonic())
 
     def trusted_now(self) -> datetime:
         """The system clock; after a jump that nobody has accepted, what it would show without it."""

@@ -24,6 +24,7 @@ from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.schema import RELEASE
 from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.settings import Settings
+from coldgrid.kernel.storage_watch import StorageWatch
 from coldgrid.network.profile import profile_of
 from coldgrid.node.device_errands import DeviceErrands
 from coldgrid.node.errands import Doing, Errands, errands_folder
@@ -63,6 +64,11 @@ class Parts:
     host: LiveHost
     hub: Hub
     door: AccessDoor
+
+    @property
+    def storage(self) -> StorageWatch:
+        """Whether the storage takes what is written."""
+        return self.service.storage
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:

@@ -12,6 +12,7 @@ from coldgrid.kernel import outbox
 from coldgrid.kernel.outbox import EffectStatus
 from coldgrid.kernel.reading import Reader
 from coldgrid.node.background import Loop
+from coldgrid.node.troubles import Trouble, troubles_of
 from coldgrid.sync import outgoing, readings
 from coldgrid.sync.acts import Phase
 from coldgrid.sync.messages import Place
@@ -82,6 +83,7 @@ class StandingTeller:
         self._site_id = site_id
         self._now = now
         self._told: Standing | None = None
+        self._troubles: list[Trouble] = []
         self._told_at = now()
 
     def loop(self) -> Loop:
@@ -95,9 +97,11 @@ class StandingTeller:
             return "nobody looks"
         with self._parts.reader() as db:
             seen = standing_of(db, self._talk, self._site_id)
+        troubles = troubles_of(self._parts)
         told, now = self._told, self._now()
         shown = seen.since is not None and SHORT <= now - seen.since < SHORT + timedelta(seconds=3)
-        news = told is None or seen.heard != told.heard or shown
+        news = told is None or seen.heard != told.heard or shown or troubles != self._troubles
+        self._troubles = troubles
         if news or (seen != told and now - self._told_at >= COUNTS_EVERY):
             self._told, self._told_at = seen, now
             self._parts.hub.publish(TOPIC, TOPIC, "", latest=True)

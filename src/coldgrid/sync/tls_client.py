@@ -33,6 +33,7 @@ from coldgrid.sync.gate import run_header
 from coldgrid.sync.identity_files import KnownTower, NodeIdentity, NotEnrolled
 from coldgrid.sync.registrar import AuthorityTold, EnrolAsked, Granted, RenewAsked
 from coldgrid.sync.trusting import certified_by, made_by, pinned_context, unpinned_context
+from coldgrid.sync.unreached import why_unreached
 
 CONNECT_S = 10.0
 ANSWER_S = 60.0
@@ -112,20 +113,10 @@ def _ask(client: httpx.Client, method: str, path: str, body: Any = None) -> byte
                 if len(answer) > ANSWER_BYTES_MAX:
                     raise TowerUnreachable(f"{client.base_url} answers too much to be a tower")
     except httpx.HTTPError as error:
-        raise _unreachable(client, error) from error
+        raise TowerUnreachable(why_unreached(str(client.base_url), error)) from error
     if response.status_code != 200:
         raise refusal_of(response.status_code, answer)
     return answer
-
-
-def _unreachable(client: httpx.Client, error: httpx.HTTPError) -> TowerUnreachable:
-    """Say why nobody answered; where another authority certifies there, what to do about it."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return TowerUnreachable(
-            f"{client.base_url} has no certificate of the authority that this node knows. If that was "
-            f"replaced while this node was away, make a code on the node's page at the tower and join again."
-        )
-    return TowerUnreachable(f"{client.base_url}: {error or type(error).__name__}")
 
 
 def refusal_of(status: int, body: bytes) -> TowerRefused:
@@ -292,7 +283,7 @@ class TowerLink:
             try:
                 response = client.post(path, content=frame, timeout=timeout)
             except httpx.HTTPError as error:
-                raise _unreachable(client, error) from error
+                raise TowerUnreachable(why_unreached(str(client.base_url), error)) from error
             if response.status_code != 200:
                 raise refusal_of(response.status_code, response.content)
             return response.content

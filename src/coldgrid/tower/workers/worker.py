@@ -37,6 +37,7 @@ from coldgrid.kernel.postgres import PostgresConnection, PostgresDatabase
 from coldgrid.kernel.postgres_lease import Lease
 from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.settings import Settings
+from coldgrid.kernel.storage_watch import StorageWatch
 from coldgrid.node.background import Health, open_notary
 from coldgrid.node.host import LiveHost
 from coldgrid.node.live import Pinger
@@ -168,6 +169,11 @@ class Worker:
         elif self.lookout.is_free(lease):
             self._changing = threading.Thread(target=self._rise, args=[lease.secret], name="rising")
             self._changing.start()
+
+    @property
+    def storage(self) -> StorageWatch:
+        """Whether the storage takes what is written; who does not lead writes nothing."""
+        return StorageWatch() if self.tenure is None else self.tenure.service.storage
 
     @property
     def why_not(self) -> str:
