@@ -64,7 +64,7 @@ class TestForm:
     def test_refused_by_a_rule_it_says_which(self, client: Client) -> None:
         answer = client.post("/tour", data={"reason": "closed", "count": "1"})
         assert answer.status_code == 409
-        assert "The tour is closed (until: 08:00)." in answer.text
+        assert "The tour is closed. Until: 08:00." in answer.text
         assert "Come back tomorrow." in answer.text
 
     def test_pressed_twice_it_is_done_once(self, client: Client) -> None:

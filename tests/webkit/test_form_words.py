@@ -86,7 +86,7 @@ def test_a_form_sent_again_with_other_text_after_going_back_is_told_so() -> None
 
 def test_a_rule_names_its_facts_as_people_do() -> None:
     said, todo = refusal_in_words(ZoneWarm(zone_id="ATL1-FRZ1"))
-    assert said == "Goods go back to stock only when the air is cold again (zone id: ATL1-FRZ1)."
+    assert said == "Goods go back to stock only when the air is cold again. Zone id: ATL1-FRZ1."
     assert todo == "Wait for it."
 
 
@@ -100,7 +100,7 @@ def test_what_is_not_there_is_said_at_the_field_that_named_it() -> None:
     why = ProductNotFound(product_id="ice")
     form = refused_form(why, {"product_id": ["ice "], "qty": ["4"]}, 404)
     assert form.error("product_id") == "There is no such product. Products are in the catalog."
-    assert form.title == "There is no such product (product id: ice)."
+    assert form.title == "There is no such product. Product id: ice."
     assert refused_form(why, {"qty": ["4"]}, 404).problems == []
 
 

@@ -63,4 +63,4 @@ def refusal_in_words(rejected: Rejected) -> tuple[str, str]:
     facts = ", ".join(
         f"{name.replace('_', ' ')}: {fact_in_words(fact)}" for name, fact in rejected.facts.items()
     )
-    return f"{rejected.title.removesuffix('.')} ({facts}).", rejected.todo
+    return f"{rejected.title} {facts[:1].upper()}{facts[1:]}.", rejected.todo
