@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from litestar import Request, Response, get
 from markupsafe import Markup
 
 from coldgrid.kernel.reading import Reader
+from coldgrid.kernel.storage_watch import StorageWatch
 from coldgrid.network.sites import get_site
+from coldgrid.node.host import LiveHost
 from coldgrid.webkit.shell import PanelContext, fragment, register_panel
 from coldgrid.webkit.visitors import Db, may
-
-if TYPE_CHECKING:
-    from coldgrid.kernel.storage_watch import StorageWatch
-    from coldgrid.node.host import LiveHost
-
 
 Req = Request[Any, Any, Any]
 
