@@ -126,6 +126,15 @@ def test_timers_fire_without_anybody_calling(served: tuple[Kernel, DeciderServic
             time.sleep(0.02)
 
 
+def test_timers_that_are_due_together_let_whoever_waits_go_between_them(kernel: Kernel) -> None:
+    for name in ("a", "b", "c"):
+        kernel.do(Later(site_id="ATL1", name=name, minutes=1))
+    kernel.host.instant += timedelta(minutes=2)
+    fired = [kernel.decider.fire_due(waits=lambda: True) for _ in range(2)]
+    assert (fired, kernel.decider.fire_due()) == ([1, 1], 1)
+    assert [rooms.count_of(kernel.reader(), name) for name in ("a", "b", "c")] == [1, 1, 1]
+
+
 def test_stopping_carries_out_what_waits_and_refuses_what_comes_later() -> None:
     with sqlite_kernel() as kernel:
         service = DeciderService(kernel.decider, lambda due: 1.0)

@@ -150,19 +150,24 @@ class Decider:
             self._commit(partial(self._answer_request, request_id))
         return len(due)
 
-    def fire_due(self, limit: int = GROUP_MAX) -> int:
-        """Fire the timers that are due, in due order; return how many fired."""
+    def fire_due(self, limit: int = GROUP_MAX, waits: Callable[[], bool] = lambda: False) -> int:
+        """Fire the timers that are due, in due order, in one commit; return how many fired.
+
+        Once somebody `waits` for the decider the others stay due: at least one fires, however busy it is.
+        """
         now = self.host.now()
         if self.next_due_at is None or self.next_due_at > now:
             return 0
         due = timers.due_timers(Reads(self.connection), now, limit, self.hosting.elsewhere)
 
-        def work(batch: Batch) -> None:
-            for timer in due:
+        def work(batch: Batch) -> int:
+            for fired, timer in enumerate(due, 1):
                 self._fire(batch, timer)
+                if waits():
+                    return fired
+            return len(due)
 
-        self._commit(work)
-        return len(due)
+        return self._commit(work)
 
     def within(self, principal: Principal, origin: str, work: Callable[[Tx], T], cause: str) -> T:
         """Run a function as one unit of work and commit: for imports, which are no commands."""

@@ -169,7 +169,7 @@ class DeciderService:
             may_fire = self._timers_run()
             TIMERS_FROZEN.set(0 if may_fire else 1)
             if may_fire:
-                self.decider.fire_due()
+                self.decider.fire_due(waits=lambda: not self._jobs.empty())
         except Exception as error:
             logger.exception("turn_failed")
             if isinstance(error, DriverError):
