@@ -383,3 +383,8 @@ def test_the_alarm_budget_is_shown(client: Client) -> None:
     text = client.get("/incidents/budget").text
     assert "owner" in text
     assert "0 %" in text
+
+
+def test_instants_among_the_facts_of_a_decision_are_told_where_the_site_is() -> None:
+    facts = {"goods": {"limit_at": "2026-03-07T09:47:30Z"}}
+    assert views.flat_facts(facts, "c", "America/New_York") == [("goods: limit", "04:47")]

@@ -29,7 +29,9 @@ from coldgrid.orchestration.decisions import (
 )
 from coldgrid.orchestration.escalation import alarm_budgets
 from coldgrid.orchestration.incidents import IncidentNotFound, get_incident
+from coldgrid.orchestration.sources import source_of
 from coldgrid.orchestration.tasks import open_tasks
+from coldgrid.orchestration.timeline import in_words
 from coldgrid.orchestration.visibility import timezone_of, visible
 from coldgrid.webkit.choices import word_or_all
 from coldgrid.webkit.commands import submit_form
@@ -115,6 +117,8 @@ def _decision(request: Req, db: Reader, decision_id: str, form: Form) -> Respons
     if not _visible(visitor, kept):
         raise DecisionNotFound(decision_id=decision_id)
     of_site = kept.origin != NETWORK_ORIGIN
+    people, timezone = names(db), timezone_of(db, kept.origin) if of_site else "UTC"
+    sources = [source_of(db, one) for one in dict.fromkeys(kept.decision.inputs) if one]
     return page(
         request,
         "orchestration/decision.html",
@@ -123,10 +127,12 @@ def _decision(request: Req, db: Reader, decision_id: str, form: Form) -> Respons
         nav="/decisions",
         kept=kept,
         rows=views.shown_alternatives(kept.decision, visitor.unit),
-        facts_told=views.flat_facts(kept.decision.facts, visitor.unit),
+        facts_told=views.flat_facts(kept.decision.facts, visitor.unit, timezone),
         state_of=STATUSES[kept.status],
         about=_about(db, kept.subject),
-        names=names(db),
+        sources=[(one, in_words(one.text, one.facts, visitor.unit, timezone, people)) for one in sources],
+        timezone=timezone,
+        names=people,
         may_override=of_site
         and kept.status is DecisionStatus.MADE
         and may(request, "orchestration.override_decision", kept.origin),

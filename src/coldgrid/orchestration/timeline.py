@@ -133,6 +133,9 @@ _SELECT = sa.select(*(orchestration_timeline.c[name] for name in TimelineLine.__
 _OF_INCIDENT = Statement(
     _SELECT.where(orchestration_timeline.c.incident_id == sa.bindparam("incident_id")), into=TimelineLine
 )
+_OF_ENTRY = Statement(
+    _SELECT.where(orchestration_timeline.c.entry_id == sa.bindparam("entry_id")).limit(1), into=TimelineLine
+)
 _OF_ZONE = Statement(
     _SELECT.where(
         orchestration_timeline.c.incident_id == "",
@@ -155,6 +158,11 @@ def timeline_of(db: Reader, incident: Incident, now: datetime) -> list[TimelineL
             to_at=incident.closed_at or now,
         )
     return sorted(lines, key=lambda line: line.at)
+
+
+def line_of_entry(db: Reader, entry_id: str) -> TimelineLine | None:
+    """The line that an entry wrote, the first of several; None where it wrote none."""
+    return db.one(_OF_ENTRY, entry_id=entry_id)
 
 
 def in_words(

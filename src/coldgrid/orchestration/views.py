@@ -105,16 +105,16 @@ def chips(facts: Mapping[str, Any], unit: str = "c") -> list[tuple[str, str]]:
     return [(_label(name), told_fact(name, value, facts, unit)) for name, value in plain.items()][:CHIPS_MAX]
 
 
-def flat_facts(facts: Mapping[str, Any], unit: str = "c") -> list[tuple[str, str]]:
-    """Every fact of a decision, nested ones by their path; for its record."""
+def flat_facts(facts: Mapping[str, Any], unit: str = "c", timezone: str = "UTC") -> list[tuple[str, str]]:
+    """Every fact of a decision, nested ones by their path; for its record. `timezone`: of its instants."""
     found: list[tuple[str, str]] = []
     for name, value in facts.items():
         if isinstance(value, dict):
-            found += [(f"{_label(name)}: {inner}", told) for inner, told in flat_facts(value, unit)]
+            found += [(f"{_label(name)}: {inner}", told) for inner, told in flat_facts(value, unit, timezone)]
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             found.append((_label(name), f"{len(value)} entries"))
         else:
-            found.append((_label(name), told_fact(name, value, facts, unit) or "—"))
+            found.append((_label(name), told_fact(name, value, facts, unit, timezone) or "—"))
     return found
 
 

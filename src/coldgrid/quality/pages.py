@@ -18,6 +18,7 @@ from coldgrid.kernel.reading import Reader
 from coldgrid.network.sites import get_site
 from coldgrid.network.zones import get_zone
 from coldgrid.orchestration.approvals import approvers_of
+from coldgrid.orchestration.sources import Source, register_source
 from coldgrid.quality import reading_pages
 from coldgrid.quality.charts import excursion_frame, told
 from coldgrid.quality.deviations import CloseDeviation, InvestigateDeviation, Weight, deviation_of
@@ -29,6 +30,7 @@ from coldgrid.quality.dispositions import (
     dispositions_of_unit,
     undecided_units,
 )
+from coldgrid.quality.excursion_book import find_excursion
 from coldgrid.quality.excursions import (
     Excursion,
     excursions_of_incident,
@@ -341,6 +343,16 @@ def _lot_panel(c: PanelContext) -> Markup | None:
     return c.render("quality/_lot_panel.html", excursions=excursions, presence=presence, exposing=EXPOSING)
 
 
+def _excursion_source(db: Reader, id_: str) -> Source | None:
+    """Tell of an excursion that a decision rests on."""
+    found = find_excursion(db, id_)
+    if found is None:
+        return None
+    facts, href = {"zone": found.zone_id, "why": found.why}, f"/quality/excursions/{id_}"
+    return Source(id=id_, text="Excursion in {zone}: {why}", facts=facts, at=found.opened_at, href=href)
+
+
+register_source("quality.excursions", _excursion_source)
 register_panel("incident", "main", _incident_panel, order=20)
 register_panel("unit", "main", _unit_panel, order=10)
 register_panel("lot", "side", _lot_panel, order=20)

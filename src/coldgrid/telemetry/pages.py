@@ -1,4 +1,4 @@
-"""What telemetry shows on other rooms' pages: a zone's defrost plan, and readings that are lost."""
+"""What telemetry shows on other rooms' pages: a zone's defrost plan, readings that are lost, its alarms."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from litestar.types import ControllerRouterHandler
 from markupsafe import Markup
 
+from coldgrid.kernel.reading import Reader
+from coldgrid.orchestration.sources import Source, register_source, zone_page
+from coldgrid.telemetry.alarms import find_alarm
 from coldgrid.telemetry.defrosts import plan_of_zone
 from coldgrid.telemetry.losses import Loss, losses_of_site, losses_of_zone
 from coldgrid.webkit.shell import PanelContext, register_panel
@@ -36,6 +39,22 @@ def _shown(c: PanelContext, found: Sequence[Loss]) -> Markup | None:
     return c.render("telemetry/_losses.html", losses=found[:LOSSES_SHOWN], more=more)
 
 
+def _alarm(db: Reader, id_: str) -> Source | None:
+    """Tell of an alarm that a decision rests on: which sensor saw what, and when."""
+    alarm = find_alarm(db, id_)
+    if alarm is None:
+        return None
+    facts = {"sensor": alarm.sensor_id, "zone": alarm.zone_id, "why": alarm.why}
+    return Source(
+        id=id_,
+        text="Alarm of {sensor} in {zone}: {why}",
+        facts=facts,
+        at=alarm.raised_at,
+        href=zone_page(alarm.site_id, alarm.zone_id),
+    )
+
+
+register_source("telemetry.alarms", _alarm)
 register_panel("site", "main", _losses, order=30)
 register_panel("network_zone", "main", _zone_losses, order=30)
 register_panel("network_zone", "side", _defrost, order=40)
