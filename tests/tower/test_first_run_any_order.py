@@ -101,6 +101,26 @@ def test_in_any_order_with_restarts_nothing_is_a_dead_end(tmp_path: Path, seed: 
         check_done(network)
 
 
+def test_an_address_that_forms_go_to_opened_anew_leads_to_the_page_of_its_form(tmp_path: Path) -> None:
+    with new_network(tmp_path) as network, guest_of(network) as guest:
+        guest.become_admin()
+        post(guest, "network")
+        post(guest, "site")
+        for path, page in (
+            ("site/import", "site"),
+            ("products/import", "products"),
+            ("people/own", "people"),
+            ("people/colleague", "people"),
+            ("sensor/CGN1-FRZ1-T1/token", "sensor/CGN1-FRZ1-T1"),
+        ):
+            answer = guest.client.get(f"/first-run/{path}")
+            assert (answer.status_code, answer.headers.get("location")) == (303, f"/first-run/{page}"), path
+        assert guest.client.get("/first-run/skip/site").headers["location"] == "/first-run"
+        assert guest.client.get("/network/changes/c-1/approve").headers["location"] == "/network/changes/c-1"
+        machine = guest.client.get("/first-run/people/own", headers={"accept": "application/json"})
+        assert machine.status_code == 405
+
+
 def check_done(network: NewNetwork) -> None:
     with network.tower.reader() as db:
         profile = profile_of(db)

@@ -137,6 +137,34 @@ def test_without_javascript_everything_is_done_and_looked_at_again_by_hand(
         expect(page.locator("#notices")).to_contain_text("Your network is set up.")
 
 
+def test_a_session_that_ends_after_a_refused_form_loses_nothing_that_was_typed(
+    browser: Browser, fresh: tuple[NewNetwork, str]
+) -> None:
+    network, address = fresh
+    with visiting(browser, address, viewport=DESKTOP) as visit:
+        page = visit.page
+        begin(page, network)
+        fill_site(page)
+        visit.open("/first-run/people")
+        page.fill("#f-mobile", "by foot")
+        page.click("button:has-text('Save')")
+        expect(page.locator(".error").first).to_be_visible()
+        page.fill("#f-mobile", "+14045550142")
+        page.fill("#f-email", "ana@example.com")
+        visit.context.clear_cookies()
+        page.click("button:has-text('Save')")
+        expect(page.locator("#notices")).to_contain_text("nothing of it was done")
+        page.fill("#f-login", "ana")
+        page.fill("#f-password", PASSWORD)
+        page.click("button:has-text('Sign in')")
+        page.wait_for_url("**/first-run/people")
+        expect(page.locator("#notices")).to_contain_text("is here again")
+        assert page.input_value("#f-mobile") == "+14045550142"
+        page.click("button:has-text('Save')")
+        expect(page.locator("#notices")).to_contain_text("Saved. Try each address now.")
+        visit.complaints.clear()  # the browser notes that the first answer was 422, as it should be
+
+
 def test_the_first_steps_are_taken_by_keyboard_alone(browser: Browser, fresh: tuple[NewNetwork, str]) -> None:
     network, address = fresh
     with visiting(browser, address, viewport=DESKTOP) as visit:

@@ -52,6 +52,7 @@ function fill(form: HTMLFormElement, fields: Kept[]) {
   touched.add(form);
 }
 
+// A refused form is shown at the address that it was sent to, below the page that it is on.
 /** On every page: a sign-in or a refusal says that the draft was lost; the page it is of takes it back; any other ends it. */
 export function restore(): boolean {
   let draft: Draft | null = null;
@@ -65,7 +66,7 @@ export function restore(): boolean {
   sessionStorage.removeItem(KEY);
   const forms = [...document.querySelectorAll<HTMLFormElement>('form[method="post"]')];
   const form = forms.find((f) => (f.getAttribute("action") ?? "") === draft.action && controls(f).length);
-  if (!draft.lost || draft.who !== who() || draft.at !== here() || !form) return false;
+  if (!draft.lost || draft.who !== who() || !(draft.at === here() || draft.at.startsWith(`${location.pathname}/`)) || !form) return false;
   fill(form, draft.fields);
   return true;
 }

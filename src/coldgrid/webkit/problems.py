@@ -7,14 +7,17 @@ The document is RFC 9457 `application/problem+json` with the members `code` (sta
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+from litestar.routes import HTTPRoute
 
 from coldgrid.kernel import rejections as r
 from coldgrid.kernel import validation
@@ -248,12 +251,40 @@ def refuse_http(request: Req, error: HTTPException) -> Response[Any]:
     elif error.status_code == 404:
         rejected = PageNotFound(path=request.scope["path"])
     elif error.status_code == 405:
+        if request.method == "GET" and wants_page(request) and (above := _page_above(request)):
+            return Response("", status_code=303, headers={"Location": above, "Cache-Control": "no-store"})
         rejected = MethodNotAllowed(method=request.scope["method"])
     elif error.status_code >= 500:
         return refuse_fault(request, error)
     else:
         rejected = _malformed(request, error)
     return refuse(request, rejected)
+
+
+def _page_above(request: Req) -> str:
+    """Return the nearest page above an address that only forms go to; "" where there is none.
+
+    A refused form is shown at such an address: whoever opens it anew, or signs in to go on there, looks for
+    the page that the form is on.
+    """
+    parts = [part for part in request.scope["path"].split("/") if part]
+    shown = [
+        route.path_components
+        for route in request.app.routes
+        if isinstance(route, HTTPRoute) and "GET" in route.methods
+    ]
+    for count in range(len(parts) - 1, 0, -1):
+        above = parts[:count]
+        if any(_fits(components, above) for components in shown):
+            return "/" + "/".join(quote(part, safe="") for part in above)
+    return ""
+
+
+def _fits(components: Sequence[object], parts: Sequence[str]) -> bool:
+    pairs = zip(components, parts, strict=False)
+    return len(components) == len(parts) and all(
+        one == part or not isinstance(one, str) for one, part in pairs
+    )
 
 
 def _malformed(request: Req, error: HTTPException) -> Malformed:
