@@ -167,13 +167,19 @@ def test_a_form_makes_a_sensor_of_a_point_and_its_readings_have_their_times(
     assert -2_420_000_000 < one["offset_us"] < -2_280_000_000
 
 
-def test_what_cannot_be_read_is_in_the_quarantine_and_counted(site: Site) -> None:
+def test_what_cannot_be_read_is_in_the_quarantine_and_on_the_page_and_counted(
+    site: Site, browser: Browser
+) -> None:
     site.publisher.publish(
         [(f"{site.prefix}/rack3", b'{"temperature": NaN}'), (f"{site.prefix}/rack3", b"\xff")]
     )
     eventually(
         lambda: [one for one in site.get("/api/v1/sites/ATL1/quarantine") if site.prefix in one["sensor_id"]]
     )
+    with visit(browser, site, viewport=DESKTOP) as seen:
+        told = seen.open("/sites/ATL1/devices").locator("#unused").inner_text()
+    assert f"{site.prefix}/rack3" in told
+    assert 'is no JSON: {"temperature": NaN}' in told
     metrics = site.client.get("/metrics").text
     assert 'coldgrid_device_readings_total{gateway="ATL1-GW1",outcome="unreadable"}' in metrics
     assert 'coldgrid_gateway_up{gateway="ATL1-GW1"} 1.0' in metrics

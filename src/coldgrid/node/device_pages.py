@@ -17,9 +17,11 @@ from coldgrid.network.uploads import change_id_for
 from coldgrid.network.zones import zones_of
 from coldgrid.node.device_api import driving_of
 from coldgrid.node.device_views import PointView, site_devices
+from coldgrid.telemetry import health
 from coldgrid.telemetry.gateways import gateways_of_site
 from coldgrid.telemetry.registering import RegisterPoint
 from coldgrid.telemetry.rules import Role
+from coldgrid.telemetry.screening import Fate
 from coldgrid.webkit.commands import KEY_LENGTH_MAX, form_values, pending_text, run, see_other
 from coldgrid.webkit.forms import NO_FORM, Form, form_bytes, refused_form
 from coldgrid.webkit.leading import AT_LEADER
@@ -29,8 +31,15 @@ from coldgrid.webkit.visitors import Db, may, visitor_of
 
 Req = Request[Any, Any, Any]
 VIEW = {"action": "network.view", **AT_LEADER}
-POINTS_SHOWN = 100
+POINTS_SHOWN, UNUSED_SHOWN = 100, 20
 WORDS = {Role.UPS_LOAD: "UPS load, W", Role.UPS_ENERGY: "UPS energy, Wh", Role.UPS_MAINS: "UPS mains"}
+REASONS = {
+    "unreadable": "cannot be read",
+    Fate.UNKNOWN: "no sensor of this site",
+    Fate.WRONG_UNIT: "not the sensor’s unit",
+    Fate.FUTURE: "from the future",
+    Fate.CLOCK_UNSET: "a clock that is not set",
+}
 
 
 @get("/sites/{site_id:str}/devices", opt=VIEW, include_in_schema=False, sync_to_thread=True)
@@ -64,6 +73,8 @@ def _shown(request: Req, db: Reader, site_id: str, source: str, form: Form = NO_
         form=form,
         alone=works_alone(db, visitor_of(request).principal.actor_id),
         told=told,
+        unused=health.quarantined(db, site_id, UNUSED_SHOWN) if may(request, "telemetry.read") else [],
+        reasons=REASONS,
     )
 
 
