@@ -199,6 +199,13 @@ def test_a_pallet_is_taken_in_by_its_labels_its_place_and_its_temperature(floor:
     assert "A handling unit with this SSCC is in the building already" in said(again)
 
 
+def test_whoever_reads_fahrenheit_types_it(floor: Floor) -> None:
+    here = f"/warehouse/{SITE}/receive"
+    floor.client.cookies.set("coldgrid_unit", "f")
+    text = floor.client.get(here).text
+    assert '<span class="unit">°F</span><input type="hidden" name="_f" value="value_c">' in text
+
+
 def test_who_works_at_several_sites_chooses_among_those_alone(floor: Floor) -> None:
     others = [master.site(site_id) for site_id in ("MIA1", "ORL1")]
     master.put_in_force(floor.kernel, *others, change_id="change-others")
