@@ -166,10 +166,14 @@ class Pair:
         at = datetime.now(UTC)
         return self.gateway.send(self.climate.sample(at, (at - self.began) / timedelta(minutes=1)))
 
+    def tower_end(self) -> tuple[int, int]:
+        """Where the site's log ends at the tower: epoch and size."""
+        with closing(open_database(str(self.tower_db))) as database, database.reader() as connection:
+            return log.heads(Reads(connection)).get(SITE, (0, 0))
+
     def tower_size(self) -> int:
         """How much of the site's log the tower has."""
-        with closing(open_database(str(self.tower_db))) as database, database.reader() as connection:
-            return log.heads(Reads(connection)).get(SITE, (0, 0))[1]
+        return self.tower_end()[1]
 
     def end(self) -> None:
         """End the processes."""
@@ -203,17 +207,18 @@ class Spent(NamedTuple):
 
     def since(self, start: Spent) -> Spent:
         """Return what was spent meanwhile."""
-        return Spent(self.work_s - start.work_s, self.waited_s - start.waited_s)
+        return Spent(self.work_s - start.work_s, max(0.0, self.waited_s - start.waited_s))
 
 
 def spent(machine: Machine) -> Spent:
     """Ask the kernel what a machine's process has spent so far."""
-    work_ns = waited_ns = 0
-    for task in Path(f"/proc/{pid_of(machine)}/task").iterdir():
+    process, waited_ns = Path(f"/proc/{pid_of(machine)}"), 0
+    for task in (process / "task").iterdir():
         with suppress(OSError):  # a thread that has just ended
-            ran, waited, _ = (task / "schedstat").read_text().split()
-            work_ns, waited_ns = work_ns + int(ran), waited_ns + int(waited)
-    return Spent(work_ns / 1e9, waited_ns / 1e9)
+            waited_ns += int((task / "schedstat").read_text().split()[1])
+    # Of the whole process: what threads did that have ended since must not be taken off again.
+    user, system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+    return Spent((int(user) + int(system)) / os.sysconf("SC_CLK_TCK"), waited_ns / 1e9)
 
 
 def pid_of(machine: Machine) -> int:
