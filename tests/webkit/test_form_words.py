@@ -84,6 +84,13 @@ def test_a_form_sent_again_with_other_text_after_going_back_is_told_so() -> None
     assert "sent before" in title
 
 
+def test_ids_that_the_program_made_are_not_told_to_people() -> None:
+    facts = {"change_id": "change-4cnh6eal5lihlwvg", "drafted_by": "person-4b55287fa5ade179"}
+    assert refusal_in_words(ZoneWarm(**facts))[0] == ZoneWarm().title
+    said, _ = refusal_in_words(ZoneWarm(zone_id="ATL1-FRZ1", **facts))
+    assert said.endswith(" Zone id: ATL1-FRZ1.")
+
+
 def test_a_rule_names_its_facts_as_people_do() -> None:
     said, todo = refusal_in_words(ZoneWarm(zone_id="ATL1-FRZ1"))
     assert said == "Goods go back to stock only when the air is cold again. Zone id: ATL1-FRZ1."

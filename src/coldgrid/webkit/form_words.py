@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from coldgrid.kernel.rejections import Invalid, KeyReused, NotFound, Problem, Rejected, fact_in_words
 
+_MADE = re.compile(r"(person|change|session|trial|request|form)-[a-z0-9]{12,}")
 # What a message holds, what it then says of a field, and how to put that right. The first that fits counts.
 _SAID = (
     ("Expected `int`", "is no whole number", "write it like 12"),
@@ -27,6 +29,11 @@ _SAID = (
     ("matching regex", "is not written in the form asked for", ""),
     ("beyond 64 bits", "is too large a number", "write a smaller one"),
 )
+
+
+def _is_opaque(fact: object) -> bool:
+    """Tell whether a fact is an id that the program made: nobody knows a thing by it."""
+    return isinstance(fact, str) and _MADE.fullmatch(fact) is not None
 
 
 def in_words(problem: Problem) -> Problem:
@@ -58,9 +65,8 @@ def refusal_in_words(rejected: Rejected) -> tuple[str, str]:
         return "This form was sent before, with something else in it.", (
             "What you see here was not sent. Look at what the first one did; send this too if it is meant."
         )
-    if isinstance(rejected, Invalid) or not rejected.facts:
+    told = {name: fact_in_words(fact) for name, fact in rejected.facts.items() if not _is_opaque(fact)}
+    if isinstance(rejected, Invalid) or not told:
         return rejected.title, rejected.todo
-    facts = ", ".join(
-        f"{name.replace('_', ' ')}: {fact_in_words(fact)}" for name, fact in rejected.facts.items()
-    )
+    facts = ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in told.items())
     return f"{rejected.title} {facts[:1].upper()}{facts[1:]}.", rejected.todo
