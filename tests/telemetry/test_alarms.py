@@ -113,6 +113,11 @@ class TestShelving:
         for start in range(0, 150, 30):
             feed(kernel, [(AIR, start + i, -21.37) for i in range(30)])
 
+    def test_a_stuck_sensor_is_said_to_be_stuck_for_as_long_as_it_was(self, kernel: Kernel) -> None:
+        cold_room(kernel)
+        self.stuck(kernel)
+        assert alarm(kernel, Rule.STUCK).why == "exactly -21.4 °C for 120 min"
+
     def test_a_shelved_rule_is_not_raised_and_is_when_the_time_is_over(self, kernel: Kernel) -> None:
         cold_room(kernel)
         feed(kernel, steady(0, 1))

@@ -324,7 +324,8 @@ def explain(turn: Turn, tuning: Tuning) -> str:
         Rule.RATE_SLOW: f"{value}{rate} over 3 h, due at {high}",
         Rule.CUMULATIVE: f"{tuning.cumulative_us / HOUR_US * 60:.0f} min above {high} in 24 h",
         Rule.COMPRESSOR: f"compressor fault, {value} and rising{rate}",
-        Rule.STUCK: f"exactly {value} for {lasted_min:.0f} min",
+        # It counts as stuck from then on, and had been the same for as long as that takes.
+        Rule.STUCK: f"exactly {value} for {lasted_min + tuning.stuck_us / 60_000_000:.0f} min",
         Rule.OUT_OF_RANGE: f"reports {value}, which its probe cannot measure",
         Rule.GAP: f"no reading for {lasted_min:.0f} min",
     }
