@@ -125,7 +125,7 @@ def _node(
         request,
         "sync/node.html",
         db,
-        title=node.node_id,
+        title=f"Node of {node.site_id}",
         nav="/nodes",
         node=node_api.shown(request, db, [node])[0],
         certificates=enrolled.certificates_of(db, node_id),
