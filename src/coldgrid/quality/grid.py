@@ -14,7 +14,7 @@ from datetime import datetime
 
 import numpy as np
 
-from coldgrid.quality.curves import US_PER_MIN, Bools, Curve, Floats, Ints, instant_of, micros
+from coldgrid.quality.curves import US_PER_MIN, Bools, Curve, Floats, Ints, instant_of, merged, micros
 
 # A stay's time beyond levels is looked for in blocks of this many stays, which bounds the memory it takes.
 _BLOCK_STAYS = 1024
@@ -44,7 +44,7 @@ class Grid:
         first_us = int(curve.at_us[0])
         at_min = (curve.at_us - first_us) / US_PER_MIN
         crossings = [_crossings(at_min, _beyond_c(level, curve.hot_c, curve.cold_c)) for level in levels]
-        cut_min = np.unique(np.concatenate([at_min, *crossings]))
+        cut_min = merged([at_min, *crossings])
         source = np.searchsorted(at_min, cut_min[:-1], side="right") - 1
         return cls(
             first_us,
