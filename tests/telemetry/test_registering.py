@@ -54,6 +54,7 @@ def heard(name: str, unit: str = "", value: float = -21.5, **fields: Any) -> Poi
         (heard("ups/load", "W", 850.0), "ups_load_w", "power", "W"),
         (heard("ups/left", "Wh", 850.0), "ups_energy_wh", "energy", "Wh"),
         (heard("rack1/temp"), "zone_air", "temperature", "C"),
+        (heard("UPS1/battery_c", "C", 24.0), None, "temperature", "C"),
     ],
     ids=str,
 )

@@ -69,6 +69,8 @@ _AIRS = (
     (("product", "core"), Role.PRODUCT_PROBE),
     (("buffer", "glycol"), Role.BUFFERED),
 )
+# How warm a device is itself is not how warm its room is.
+_OWN = {"battery", "cpu", "chip"}
 _RANGES = {
     Quantity.TEMPERATURE: (-80.0, 80.0),
     Quantity.HUMIDITY: (0.0, 100.0),
@@ -160,6 +162,8 @@ def _role_of(unit: Unit | None, words: set[str], value: float) -> Role | None:
         return Role.UPS_LOAD
     if unit is Unit.WATT_HOUR:
         return Role.UPS_ENERGY
+    if words & _OWN:
+        return None
     if unit is None and not words & {"temperature", "temp", "air", "humidity", "hum", "rh", "probe", "t"}:
         return None
     return next((role for told, role in _AIRS if words & set(told)), Role.ZONE_AIR)
