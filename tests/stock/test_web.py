@@ -290,3 +290,31 @@ def test_the_api_writes_and_refuses_with_a_problem(house: House) -> None:
 def test_a_senseless_page_size_is_refused(house: House, query: str, status: int) -> None:
     path = f"/api/v1/stock/sites/{SITE}/zones/{FREEZER}/units?{query}"
     assert house.client.get(path).status_code == status
+
+
+def test_what_is_promised_is_not_told_to_be_still_for_sale(house: House) -> None:
+    before = dict(_lots_of(house))
+    house.kernel.do(Ask(order_id="o9", allocations=[goods(20)]))
+    after = dict(_lots_of(house))
+    on_hand, held, promised, left = before[LOT]
+    assert after[LOT] == (on_hand, held, promised + 20, left - 20)
+    house.kernel.do(Ask(order_id="o10", allocations=[goods(after[LOT][3])]))
+    assert _lots_of(house)[0][1][3] == 0
+    zone = re.sub(r"<[^>]+>", " ", house.client.get(f"/stock/sites/{SITE}/zones/{FREEZER}").text)
+    assert "Still for sale" in zone
+
+
+def _lots_of(house: House) -> list[tuple[str, tuple[int, ...]]]:
+    """Each lot of the site's page, with what is on hand, held, promised and still for sale."""
+    text = house.client.get(f"/stock/sites/{SITE}").text
+    rows = re.findall(r'<tr><td class="main">Vanilla.*?</tr>', text, re.DOTALL)
+    found = []
+    for row in rows:
+        lot = re.search(r'/stock/lots/([^"]+)"', row)
+        assert lot is not None
+        told = [re.search(rf'data-label="{name}">([\d,]+)<', row) for name in FIGURES]
+        found.append((lot[1], tuple(int(one[1].replace(",", "")) for one in told if one)))
+    return found
+
+
+FIGURES = ("On hand", "Held", "Promised", "Still for sale")

@@ -47,6 +47,11 @@ class StockRow(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, self.promised_qty - self.for_sale_qty)
 
     @property
+    def left_qty(self) -> int:
+        """What is still for sale: for sale, and promised to nobody."""
+        return max(0, self.for_sale_qty - self.promised_qty)
+
+    @property
     def state(self) -> tuple[str, str]:
         """How it stands, as a state and a word."""
         if self.short_qty:
@@ -55,7 +60,7 @@ class StockRow(msgspec.Struct, frozen=True, kw_only=True):
             return ("warn", "held" if self.held_qty == self.qty else "partly held")
         if self.for_sale_qty < self.qty:
             return ("off", "not for sale" if not self.for_sale_qty else "partly for sale")
-        return ("ok", "for sale")
+        return ("ok", "for sale") if self.left_qty else ("info", "all promised")
 
 
 def stock_rows(db: Reader, zone_ids: Sequence[str]) -> list[StockRow]:
@@ -110,6 +115,8 @@ class StockSum(msgspec.Struct, frozen=True, kw_only=True):
     units: int
     qty: int
     held_qty: int
+    promised_qty: int
+    left_qty: int
     short_qty: int
     value: Money
     held_value: Money
@@ -123,6 +130,8 @@ def sum_of(rows: Iterable[StockRow]) -> StockSum:
         units=sum(row.units for row in chosen),
         qty=sum(row.qty for row in chosen),
         held_qty=sum(row.held_qty for row in chosen),
+        promised_qty=sum(row.promised_qty for row in chosen),
+        left_qty=sum(row.left_qty for row in chosen),
         short_qty=sum(row.short_qty for row in chosen),
         value=Money(sum(row.value.cents for row in dollars)),
         held_value=Money(sum(row.held_value.cents for row in dollars)),
