@@ -15,18 +15,14 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from playwright.sync_api import Browser
 
-from coldgrid.access.authorizer import CedarAuthorizer
-from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.database import open_database
-from coldgrid.kernel.reading import Reader, Reads
-from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.settings import Settings
 from coldgrid.node import history_pages
 from coldgrid.telemetry.blocks import DAY_US
 from coldgrid.telemetry.history_files import day_of
-from coldgrid.webkit.app import Services, create_app
-from coldgrid.webkit.visitors import Connection, Visitor
+from coldgrid.webkit.app import create_app
 from tests.conftest import Kernel
+from tests.doors import Doorman, deciding, services_over
 from tests.telemetry.cold_room import AIR, AIR_2, feed
 from tests.telemetry.losing import lose
 from tests.telemetry.test_history import DAY, Duty
@@ -35,23 +31,8 @@ from tests.webkit.browser import chromium, looks, serving, visiting
 
 NEXT = MIDNIGHT_MIN + 24 * 60
 WARM_DAY = DAY + timedelta(days=2)
-SITES = {"quinn": None, "cleo": frozenset({"CLT1"})}
-
-
-class Doorman:
-    """Lets quality in: everywhere, or as the person that `x-as` names."""
-
-    def identify(self, connection: Connection) -> Visitor:
-        who = connection.headers.get("x-as") or "quinn"
-        roles = {"quinn": "quality", "cleo": "quality", "gus": "gateway"}
-        principal = Principal(who, frozenset({roles[who]}), SITES.get(who))
-        return Visitor(principal=principal, name=who, csrf="token", by_token=True)
-
-    def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
-        """Nothing is kept."""
-
-    def fresh_key(self) -> str:
-        return "key"
+ROLES = {"quinn": "quality", "cleo": "quality", "gus": "gateway"}
+SITES = {"cleo": frozenset({"CLT1"})}
 
 
 @contextmanager
@@ -64,27 +45,13 @@ def app_with(folder: Path, *, history: bool = True) -> Iterator[Litestar]:
         kernel.advance(40 * 60)
         duty.round()
         lose(kernel.decider, "ATL1", AIR_2, day_of(DAY) * DAY_US)
-    service = DeciderService(kernel.decider, lambda due: 3_600.0, lambda: False)
-    service.start()
-
-    @contextmanager
-    def reader() -> Iterator[Reader]:
-        with kernel.database.reader() as connection:
-            yield Reads(connection)
-
-    services = Services(
-        decider=service,
-        reader=reader,
-        authorizer=CedarAuthorizer(),
-        door=Doorman(),
-        now=kernel.host.now,
-        system_now=kernel.host.now,
-        state={"settings": Settings(history=str(folder / "history") if history else "")},
-    )
+    door = Doorman(ROLES, SITES, tokens=ROLES)
+    state = {"settings": Settings(history=str(folder / "history") if history else "")}
     try:
-        yield create_app(services, history_pages.handlers)
+        with deciding(kernel.decider) as service:
+            services = services_over(kernel.database, service, door, kernel.host.now, state)
+            yield create_app(services, history_pages.handlers)
     finally:
-        service.stop()
         kernel.close()
 
 

@@ -11,39 +11,22 @@ from litestar import Litestar, Request, Response, get
 from litestar.params import FromPath
 from litestar.testing import TestClient
 
-from coldgrid.access.authorizer import CedarAuthorizer
-from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.origins import CloseOrigin
-from coldgrid.kernel.reading import Reader, Reads
-from coldgrid.kernel.service import DeciderService
 from coldgrid.network.sites import get_site
 from coldgrid.node import request_pages
 from coldgrid.stock import api, pages
 from coldgrid.stock.reserves import NoteStaleness
-from coldgrid.webkit.app import Services, create_app
+from coldgrid.webkit.app import create_app
 from coldgrid.webkit.shell import page
-from coldgrid.webkit.visitors import Connection, Db, Visitor
+from coldgrid.webkit.visitors import Db
 from tests.conftest import T0, Kernel, sqlite_kernel
+from tests.doors import Doorman, deciding, services_over
 from tests.orders.world import stocked
 from tests.stock.world import PALLET, PICK, SITE
 
 CSRF = "token-of-this-session"
-OTTO = Principal("otto", frozenset({"operator"}), frozenset({SITE}))
 MOVE = f"/api/v1/stock/sites/{SITE}/units/{PALLET}/move"
 Client = TestClient[Litestar]
-
-
-class Doorman:
-    """Lets everybody in as Otto."""
-
-    def identify(self, connection: Connection) -> Visitor:
-        return Visitor(principal=OTTO, name="Otto", csrf=CSRF)
-
-    def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
-        """Nothing is kept."""
-
-    def fresh_key(self) -> str:
-        return "form-1"
 
 
 @get("/sites/{site_id:str}", opt={"action": "network.view"}, sync_to_thread=True)
@@ -64,28 +47,14 @@ def a_sites_page(request: Request[Any, Any, Any], db: Db, site_id: FromPath[str]
 
 @contextmanager
 def serving(kernel: Kernel) -> Iterator[Client]:
-    service = DeciderService(kernel.decider, lambda due: 3_600.0, lambda: False)
-    service.start()
-
-    @contextmanager
-    def reader() -> Iterator[Reader]:
-        with kernel.database.reader() as connection:
-            yield Reads(connection)
-
-    services = Services(
-        decider=service,
-        reader=reader,
-        authorizer=CedarAuthorizer(),
-        door=Doorman(),
-        now=lambda: T0,
-        system_now=lambda: T0,
-    )
+    door = Doorman({"otto": "operator"}, {"otto": frozenset({SITE})}, csrf=CSRF)
     handlers: list[Any] = [api.router, *pages.handlers, *request_pages.handlers, a_sites_page]
-    with TestClient(create_app(services, handlers)) as client:
-        client.headers.update({"x-csrf-token": CSRF, "accept": "text/html"})
-        client.follow_redirects = False
-        yield client
-    service.stop()
+    with deciding(kernel.decider) as service:
+        app = create_app(services_over(kernel.database, service, door, lambda: T0), handlers)
+        with TestClient(app) as client:
+            client.headers.update({"x-csrf-token": CSRF, "accept": "text/html"})
+            client.follow_redirects = False
+            yield client
 
 
 @pytest.fixture

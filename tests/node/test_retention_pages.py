@@ -14,23 +14,19 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from playwright.sync_api import Browser, expect
 
-from coldgrid.access.authorizer import CedarAuthorizer
 from coldgrid.evidence import pages as evidence_pages
 from coldgrid.evidence.checkpoints import Notary, make_checkpoints
 from coldgrid.evidence.notes import Signer
 from coldgrid.kernel import retention
-from coldgrid.kernel.authorize import Principal
 from coldgrid.kernel.database import open_database
-from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.kernel.retention import Spared
-from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.settings import Settings
 from coldgrid.node import health, retention_pages
 from coldgrid.orchestration.incidents import OpenIncident, Severity
 from coldgrid.telemetry.retention import READINGS
-from coldgrid.webkit.app import Services, create_app
-from coldgrid.webkit.visitors import Connection, Visitor
+from coldgrid.webkit.app import create_app
 from tests.conftest import T0, Kernel
+from tests.doors import Doorman, deciding, services_over
 from tests.telemetry.test_seal import a_day
 from tests.webkit.browser import chromium, looks, serving, visiting
 
@@ -38,20 +34,6 @@ ROLES = {"ada": "admin", "avi": "auditor", "otto": "operator", "quinn": "quality
 NOTARY = Notary(Signer("coldgrid.example/tower", bytes(range(32))), "coldgrid.example", "network")
 KEPT = Settings(keep_readings_days=60, keep_messages_days=7)
 LATER = T0 + timedelta(days=90)
-
-
-class Doorman:
-    """Lets in whom the header `x-as` names; the admin without one."""
-
-    def identify(self, connection: Connection) -> Visitor:
-        who = connection.headers.get("x-as") or "ada"
-        return Visitor(principal=Principal(who, frozenset({ROLES[who]})), name=who.title(), csrf="token")
-
-    def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
-        """Nothing is kept."""
-
-    def fresh_key(self) -> str:
-        return "key"
 
 
 def let_go(kernel: Kernel, most: int = 100) -> int:
@@ -89,27 +71,12 @@ def spared(kernel: Kernel) -> None:
 def app_with(folder: Path, past: Any, settings: Settings = KEPT, **state: Any) -> Iterator[Litestar]:
     kernel = Kernel(open_database(f"sqlite:///{folder}/served.db"))
     past(kernel)
-    service = DeciderService(kernel.decider, lambda due: 3_600.0, lambda: False)
-    service.start()
-
-    @contextmanager
-    def reader() -> Iterator[Reader]:
-        with kernel.database.reader() as connection:
-            yield Reads(connection)
-
-    services = Services(
-        decider=service,
-        reader=reader,
-        authorizer=CedarAuthorizer(),
-        door=Doorman(),
-        now=lambda: LATER,
-        system_now=lambda: LATER,
-        state={"settings": settings, "notary": NOTARY, **state},
-    )
+    state |= {"settings": settings, "notary": NOTARY}
     try:
-        yield create_app(services, [*retention_pages.handlers, *evidence_pages.handlers])
+        with deciding(kernel.decider) as service:
+            services = services_over(kernel.database, service, Doorman(ROLES), lambda: LATER, state)
+            yield create_app(services, [*retention_pages.handlers, *evidence_pages.handlers])
     finally:
-        service.stop()
         kernel.close()
 
 

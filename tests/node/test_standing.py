@@ -14,8 +14,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from coldgrid.access.authorizer import CedarAuthorizer
-from coldgrid.kernel.reading import Reader, Reads
+from coldgrid.kernel.reading import Reader
 from coldgrid.kernel.rejections import StorageFull
 from coldgrid.kernel.service import DeciderService
 from coldgrid.kernel.storage_watch import StorageWatch
@@ -24,11 +23,12 @@ from coldgrid.node import pages
 from coldgrid.node.standing import StandingTeller, standing_of
 from coldgrid.sync.acts import Phase, State
 from coldgrid.sync.messages import Place
-from coldgrid.webkit.app import Services, create_app
+from coldgrid.webkit.app import create_app
 from tests.conftest import T0, Kernel, sqlite_kernel
+from tests.doors import Doorman, services_over
 from tests.stock import world
 from tests.stock.world import SITE
-from tests.sync.office import Doorman
+from tests.sync.office import ROLES
 
 NOW = T0 + timedelta(minutes=30)
 
@@ -68,20 +68,9 @@ def line(kernel: Kernel) -> Line:
 
 @pytest.fixture
 def client(kernel: Kernel, line: Line) -> Iterator[TestClient[Litestar]]:
-    @contextmanager
-    def reader() -> Iterator[Reader]:
-        with kernel.database.reader() as connection:
-            yield Reads(connection)
-
-    services = Services(
-        decider=DeciderService(kernel.decider, lambda due: 1.0),
-        reader=reader,
-        authorizer=CedarAuthorizer(),
-        door=Doorman(),
-        now=lambda: NOW,
-        system_now=lambda: NOW,
-        state={"talk": line, "home": SITE, "shell_topics": ("node",)},
-    )
+    state = {"talk": line, "home": SITE, "shell_topics": ("node",)}
+    service = DeciderService(kernel.decider, lambda due: 1.0)
+    services = services_over(kernel.database, service, Doorman(ROLES), lambda: NOW, state)
     with TestClient(create_app(services, pages.handlers)) as made:
         made.headers["accept"] = "text/html"
         yield made

@@ -10,13 +10,10 @@ from typing import Any
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from coldgrid.access.authorizer import CedarAuthorizer
-from coldgrid.kernel.authorize import Principal
-from coldgrid.kernel.reading import Reader, Reads
 from coldgrid.sync import node_api, node_pages
-from coldgrid.webkit.app import Services, create_app
-from coldgrid.webkit.visitors import Connection, Visitor
+from coldgrid.webkit.app import create_app
 from tests.conftest import sqlite_kernel
+from tests.doors import Doorman, services_over
 from tests.sync.tower import TowerPort, served
 
 CSRF = "token-of-this-session"
@@ -24,42 +21,11 @@ ROLES = {"ada": "admin", "otto": "operator", "max": "integrator", "aud": "audito
 Client = TestClient[Litestar]
 
 
-class Doorman:
-    """Lets everybody in as whom the header `x-as` or the cookie `as` names; `ada` without one."""
-
-    def __init__(self) -> None:
-        self.keys = 0
-
-    def identify(self, connection: Connection) -> Visitor:
-        who = connection.headers.get("x-as") or connection.cookies.get("as") or "ada"
-        principal = Principal(who, frozenset({ROLES[who]}))
-        return Visitor(principal=principal, name=who.title(), csrf=CSRF, by_token=who == "max")
-
-    def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
-        """Nothing is kept."""
-
-    def fresh_key(self) -> str:
-        self.keys += 1
-        return f"form-{self.keys}"
-
-
 def app_of(tower: TowerPort, *, with_port: bool = True, more: Sequence[Any] = ()) -> Litestar:
     """The web application of the tower's pages about nodes."""
-
-    @contextmanager
-    def reader() -> Iterator[Reader]:
-        with tower.kernel.database.reader() as connection:
-            yield Reads(connection)
-
-    services = Services(
-        decider=tower.service,
-        reader=reader,
-        authorizer=CedarAuthorizer(),
-        door=Doorman(),
-        now=tower.clock.now,
-        system_now=tower.clock.now,
-        state={"node_port": tower.port} if with_port else {},
-    )
+    state = {"node_port": tower.port} if with_port else {}
+    door = Doorman(ROLES, tokens=("max",), csrf=CSRF)
+    services = services_over(tower.kernel.database, tower.service, door, tower.clock.now, state)
     return create_app(services, [*more, *node_pages.handlers, *node_api.handlers])
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coldgrid.kernel.database import open_database
 from coldgrid.network.zones import get_zone
 from coldgrid.quality.zone_air import GRACE_LEAST_MIN, ZoneAir
 from coldgrid.sync.abiding import abide
@@ -19,8 +16,9 @@ from coldgrid.telemetry.alarm_rules import STANDING, Alarm
 from coldgrid.telemetry.alarms import alarms_of_sensor
 from coldgrid.telemetry.rules import Rule
 from tests.conftest import T0, Kernel
+from tests.sync.disks import disk_put_back
 from tests.sync.pair import Node, Tower, own_log
-from tests.sync.test_choosing import ask_of, choose, restarted, told_to_choose
+from tests.sync.test_choosing import ask_of, choose, told_to_choose
 from tests.sync.test_refusals import bump
 from tests.telemetry.cold_room import AIR, at, feed, micros, steady
 
@@ -30,24 +28,14 @@ WARM_C = -5.0
 @pytest.fixture
 def put_back(kernel: Kernel, tmp_path: Path) -> Iterator[tuple[Tower, Node]]:
     """A node sent ten readings and lost ten more: its disk was put back to the first ten."""
-    tower = Tower(kernel)
-    tower.lets_go_of("ATL1")
-    node = Node(tower, Kernel(open_database(str(tmp_path / "node.db"))))
-    node.talk()
-    feed(node.kernel, steady(0, 10))
-    node.talk()
-    with (
-        closing(sqlite3.connect(tmp_path / "node.db")) as now,
-        closing(sqlite3.connect(tmp_path / "old.db")) as copy,
-    ):
-        now.backup(copy)
-    bump(node)  # which the tower has, and the copy lacks
-    node.talk()
-    feed(node.kernel, steady(10, 10))
-    node.kernel.close()
-    restarted(node, tmp_path / "old.db", drawn=10)
-    yield tower, node
-    node.kernel.close()
+
+    def lived(tower: Tower, node: Node) -> None:
+        bump(node)  # which the tower has, and the copy lacks
+        node.talk()
+        feed(node.kernel, steady(10, 10))
+
+    with disk_put_back(kernel, tmp_path, lived) as found:
+        yield found
 
 
 def told(kernel: Kernel, rule: Rule) -> list[Alarm]:

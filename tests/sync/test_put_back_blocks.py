@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,14 @@ from typing import Any
 import pytest
 
 from coldgrid.kernel import log
-from coldgrid.kernel.database import open_database
 from coldgrid.sync.abiding import abide
 from coldgrid.telemetry import archive, arriving
 from coldgrid.telemetry.manifests import BlocksManifested
 from coldgrid.telemetry.seal import SealBlocks
 from tests.conftest import Kernel
+from tests.sync.disks import disk_put_back
 from tests.sync.pair import Node, Tower, own_log
-from tests.sync.test_choosing import ask_of, choose, restarted, told_to_choose
+from tests.sync.test_choosing import ask_of, choose, told_to_choose
 from tests.sync.test_readings import same, shown
 from tests.telemetry.cold_room import AIR, AIR_2, at, feed, steady
 
@@ -33,28 +31,17 @@ def seal(node: Node, cause_id: str) -> None:
 @pytest.fixture
 def put_back(kernel: Kernel, tmp_path: Path) -> Iterator[tuple[Tower, Node]]:
     """A node sent ten readings, then ten more, and sealed all; its disk was put back to the first ten."""
-    tower = Tower(kernel)
-    tower.lets_go_of("ATL1")
-    node = Node(tower, Kernel(open_database(str(tmp_path / "node.db"))))
-    node.talk()
-    feed(node.kernel, steady(0, 10))
-    node.talk()
-    with (
-        closing(sqlite3.connect(tmp_path / "node.db")) as now,
-        closing(sqlite3.connect(tmp_path / "old.db")) as copy,
-    ):
-        now.backup(copy)
-    feed(node.kernel, steady(10, 10))
-    seal(node, "inc-1")
-    node.talk()
-    node.talk()
-    assert arriving.missing(tower.kernel.reader(), "ATL1") == (0, 0)
-    assert times(tower.kernel) == minutes(range(20))
-    node.kernel.close()
-    restarted(node, tmp_path / "old.db", drawn=10)
-    node.kernel.advance(35)
-    yield tower, node
-    node.kernel.close()
+
+    def lived(tower: Tower, node: Node) -> None:
+        feed(node.kernel, steady(10, 10))
+        seal(node, "inc-1")
+        node.talk()
+        node.talk()
+        assert arriving.missing(tower.kernel.reader(), "ATL1") == (0, 0)
+        assert times(tower.kernel) == minutes(range(20))
+
+    with disk_put_back(kernel, tmp_path, lived, later_min=35) as found:
+        yield found
 
 
 def times(kernel: Kernel) -> list[datetime]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,9 @@ from coldgrid.telemetry import parcels
 from coldgrid.telemetry.seal import SealBlocks
 from coldgrid.tower.recovery import recover
 from tests.conftest import Kernel
+from tests.sync.disks import disk_put_back
 from tests.sync.pair import Node, Tower, own_log
-from tests.sync.test_choosing import ask_of, choose, restarted, told_to_choose
+from tests.sync.test_choosing import ask_of, choose, told_to_choose
 from tests.sync.test_readings import same, shown
 from tests.sync.test_refusals import send
 from tests.telemetry.cold_room import AIR, AIR_2, feed, steady
@@ -31,28 +30,17 @@ from tests.telemetry.cold_room import AIR, AIR_2, feed, steady
 @pytest.fixture
 def put_back(kernel: Kernel, tmp_path: Path) -> Iterator[tuple[Tower, Node]]:
     """A node that sent three parcels; its disk was put back to when it had sent one, with the same log."""
-    tower = Tower(kernel)
-    tower.lets_go_of("ATL1")
-    node = Node(tower, Kernel(open_database(str(tmp_path / "node.db"))))
-    node.talk()
-    feed(node.kernel, steady(0, 10))
-    node.talk()
-    with (
-        closing(sqlite3.connect(tmp_path / "node.db")) as now,
-        closing(sqlite3.connect(tmp_path / "old.db")) as copy,
-    ):
-        now.backup(copy)
-    before = own_log(node.kernel, "ATL1")
-    for start in (10, 20):
-        feed(node.kernel, steady(start, 10))
-        node.talk()
-    assert own_log(tower.kernel, "ATL1") == before == own_log(node.kernel, "ATL1"), "only readings came"
-    assert parcels.head_of(tower.kernel.reader(), "ATL1").parcel_no == 3
-    node.kernel.close()
-    restarted(node, tmp_path / "old.db", drawn=10)
-    node.kernel.advance(35)
-    yield tower, node
-    node.kernel.close()
+
+    def lived(tower: Tower, node: Node) -> None:
+        before = own_log(node.kernel, "ATL1")
+        for start in (10, 20):
+            feed(node.kernel, steady(start, 10))
+            node.talk()
+        assert own_log(tower.kernel, "ATL1") == before == own_log(node.kernel, "ATL1"), "only readings came"
+        assert parcels.head_of(tower.kernel.reader(), "ATL1").parcel_no == 3
+
+    with disk_put_back(kernel, tmp_path, lived, later_min=35) as found:
+        yield found
 
 
 @pytest.mark.parametrize("cut_before_greeting", [0, 1, 2, 3, 5])

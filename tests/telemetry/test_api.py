@@ -17,14 +17,11 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from coldgrid.access.authorizer import CedarAuthorizer
-from coldgrid.kernel.authorize import Authorizer, Principal
 from coldgrid.kernel.database import open_database
-from coldgrid.kernel.reading import Reader, Reads
-from coldgrid.kernel.service import DeciderService
 from coldgrid.telemetry import api, export, panels
-from coldgrid.webkit.app import Services, create_app
-from coldgrid.webkit.visitors import Connection, Visitor
+from coldgrid.webkit.app import create_app
 from tests.conftest import Kernel
+from tests.doors import Doorman, deciding, services_over
 from tests.telemetry.cold_room import AIR, AIR_2, at, cold_room, feed, micros, sensor, steady
 
 NOW = at(60)
@@ -32,20 +29,7 @@ Client = TestClient[Litestar]
 LINES = {"content-type": "application/x-ndjson"}
 
 
-class Doorman:
-    """Lets everybody in: as a gateway, or as the person that `x-as` names."""
-
-    def identify(self, connection: Connection) -> Visitor:
-        who = connection.headers.get("x-as") or "gateway"
-        roles = {"gateway": "integrator", "otto": "operator"}
-        principal = Principal(who, frozenset({roles[who]}))
-        return Visitor(principal=principal, name=who, csrf="token", by_token=True)
-
-    def note_read(self, visitor: Visitor, kind: str, subject: str) -> None:
-        """Nothing is kept."""
-
-    def fresh_key(self) -> str:
-        return "key"
+ROLES = {"gateway": "integrator", "otto": "operator"}
 
 
 @contextmanager
@@ -53,28 +37,12 @@ def serving(folder: Path) -> Iterator[Litestar]:
     kernel = Kernel(open_database(f"sqlite:///{folder}/served.db"))
     cold_room(kernel, sensor("ATL1-CHL1-T1", unit="F"))
     kernel.host.instant = NOW
-    authorizer: Authorizer = CedarAuthorizer()
-    kernel.host.authorizer = authorizer
-    service = DeciderService(kernel.decider, lambda due: 3_600.0, lambda: False)
-    service.start()
-
-    @contextmanager
-    def reader() -> Iterator[Reader]:
-        with kernel.database.reader() as connection:
-            yield Reads(connection)
-
-    services = Services(
-        decider=service,
-        reader=reader,
-        authorizer=authorizer,
-        door=Doorman(),
-        now=lambda: NOW,
-        system_now=lambda: NOW,
-    )
+    kernel.host.authorizer = CedarAuthorizer()
+    door = Doorman(ROLES, tokens=ROLES)
     try:
-        yield create_app(services, api.handlers)
+        with deciding(kernel.decider) as service:
+            yield create_app(services_over(kernel.database, service, door, lambda: NOW), api.handlers)
     finally:
-        service.stop()
         kernel.close()
 
 
