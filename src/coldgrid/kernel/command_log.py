@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from coldgrid.kernel.events import Command, encode
+from coldgrid.kernel.events import Command, Entry, encode
 from coldgrid.kernel.rejections import KeyReused
 from coldgrid.kernel.statements import Statement
 from coldgrid.kernel.tables import metadata
@@ -34,6 +34,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     position: int = -1
     replayed: bool = False
     pending: str = ""
+
+
+def answer_of(result: Any, entry: Entry | None) -> Answer:
+    """The answer of a command: what it returned, and the last entry it recorded."""
+    if entry is None:
+        return Answer(result=result)
+    return Answer(
+        result=result, origin=entry.origin, epoch=entry.epoch, seq=entry.seq, position=entry.position
+    )
 
 
 READ_AT_ONCE = 5_000

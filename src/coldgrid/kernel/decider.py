@@ -24,7 +24,7 @@ import structlog
 from coldgrid.kernel import cascade, command_log, hosting, log, origins, requests, schema, set_aside, timers
 from coldgrid.kernel.authorize import SYSTEM, Authorizer, Principal, Resource
 from coldgrid.kernel.batch import Batch
-from coldgrid.kernel.command_log import Answer
+from coldgrid.kernel.command_log import Answer, answer_of
 from coldgrid.kernel.database import Connection, Database, DriverError
 from coldgrid.kernel.driver import ConnectionLost, end_of
 from coldgrid.kernel.elsewhere import check_kept
@@ -301,7 +301,7 @@ class Decider:
             tx = self.unit(batch, origin, call.principal, call.key or "")
         else:
             return self._ask(batch, call, handler, origin)
-        return _answer_of(tx, handler.run(tx, call.command))
+        return answer_of(handler.run(tx, call.command), tx.entry)
 
     def _ask(self, batch: Batch, call: Call, handler: Handler, origin: str) -> Answer:
         """Ask the origin's host to carry it out (`requests`)."""
@@ -310,7 +310,7 @@ class Decider:
         drawn = (batch.position, tx.stamp.micros)  # without a key every call is a request of its own
         request_id = requests.request_id_of(call.principal.actor_id, call.key, *drawn)
         pending = requests.ask(tx, request_id, call.command, origin, handler.lapses)
-        return msgspec.structs.replace(_answer_of(tx, pending), pending=origin)
+        return msgspec.structs.replace(answer_of(pending, tx.entry), pending=origin)
 
     def _answer_request(self, request_id: str, batch: Batch) -> None:
         """Carry out a request and answer it in the same commit (requests.Q2)."""
@@ -373,8 +373,7 @@ class Decider:
             tx = Tx(batch, self.shared, origin, SYSTEM, self.host.now(), "reopen")
             origins.open_epoch(tx, self.host.clock)
             hosting.place(tx, origin, here=True, why="reopened")
-            entry = tx.entry
-            return Answer(origin=origin, epoch=entry.epoch, seq=entry.seq, position=entry.position)
+            return answer_of(None, tx.entry)
 
         return self._commit(work)
 
@@ -393,13 +392,3 @@ class Decider:
             return
         batch.release(mark)
         cascade.run_reactions(batch, self.unit, mark.queued)
-
-
-def _answer_of(tx: Tx, result: Any) -> Answer:
-    """The answer of a command: what it returned, and the last entry it recorded."""
-    entry = tx.entry
-    if entry is None:
-        return Answer(result=result)
-    return Answer(
-        result=result, origin=entry.origin, epoch=entry.epoch, seq=entry.seq, position=entry.position
-    )
