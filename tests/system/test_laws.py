@@ -287,7 +287,8 @@ def live(kernel: Kernel) -> None:
         kernel.do(world.order(number, 12, customer_id="bea"))
     kernel.do(world.cancel(3))
     kernel.do(hold("h1", UNITS[2]))
-    kernel.do(ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id=OTHER, sscc=(UNITS[2],)))
+    ship = ShipTransfer(site_id=SITE, transfer_id="t1", to_site_id=OTHER, sscc=(UNITS[2],))
+    kernel.do(ship, roles={"supervisor"})
     kernel.do(dispatch("d1", (UNITS[0], 12), order_id="web-1"))
     for minute in range(1, 90, 10):
         kernel.advance(10)
