@@ -102,12 +102,12 @@ def test_an_incident_says_every_flaw_that_stands_and_what_to_do_about_each(kerne
     assert found is not None
     battery, signal = "its battery is at 14 %", "it is hardly heard, at -120 dBm"
     assert found.title == found.picture.fault == f"{SUBJECT}: {battery}; {signal}"
-    assert f"Change the battery of {SUBJECT}. Move {SUBJECT}," in found.picture.next_step
+    assert f"Change the battery of {SUBJECT}. Move {SUBJECT}," in (found.picture.next_step or "")
     say(kernel, 60, battery_pct=99.0)
     found = incident(kernel)
     assert found is not None
     assert found.title == found.picture.fault == f"{SUBJECT}: {signal}"
-    assert "battery" not in found.picture.next_step
+    assert "battery" not in (found.picture.next_step or "")
     kernel.rebuild()
 
 
