@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from coldgrid.access.authorizer import CedarAuthorizer
+from coldgrid.node.driving import HostClock
 from coldgrid.node.host import SERVED_MAX_S, WALL, LiveHost, ScaledHost
 from tests.conftest import T0
 
@@ -84,3 +85,11 @@ def test_a_wall_clock_that_was_set_back_does_not_take_the_time_back_until_somebo
     host.accept_clock()
     assert host.timers_run()
     assert abs(host.now() - before - jump) < timedelta(seconds=30)
+
+
+def test_what_polls_devices_reads_the_clock_that_was_not_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its readings would come late and out of order until somebody accepts the clock."""
+    clock = HostClock(LiveHost(CedarAuthorizer()))
+    before_us = clock.now_us()
+    monkeypatch.setattr(WALL, "wrong_by", timedelta(minutes=-10))
+    assert clock.now_us() >= before_us

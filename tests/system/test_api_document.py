@@ -60,6 +60,12 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield path, method, operation
 
 
+def own_of(operation: dict[str, Any], query: str) -> str:
+    """Return what of a query the address has parameters for: any other is refused by its name."""
+    names = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
+    return "&".join(part for part in query.split("&") if part.partition("=")[0] in names)
+
+
 def filled(path: str, known: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: known.get(match[1], "x"), path)
 
@@ -158,8 +164,10 @@ def test_every_read_answers_what_the_document_says(
     for path, method, operation in operations(document):
         if method != "get":
             continue
-        answer = system.client.get(f"{filled(path, known)}?{query}")
+        address = filled(path, known)
+        answer = system.client.get(f"{address}?{own_of(operation, query)}")
         found += unlike(document, operation, answer)
+        found += unlike(document, operation, system.client.get(f"{address}?{query}"))
         right += answer.status_code == 200
     assert found == []
     assert right > 30 or not (known is KNOWN and query == SPAN)

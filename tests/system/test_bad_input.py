@@ -296,9 +296,10 @@ class TestOddValues:
                 self.try_all(system)
             return
         with postgres_kernel() as kernel, running(folder, postgres_url(), kernel=kernel) as system:
-            self.try_all(system)
+            self.try_all(system, one_in=3)
 
-    def try_all(self, system: System) -> None:
+    def try_all(self, system: System, one_in: int = 1) -> None:
+        """Send them all, or one in so many: what looks at the fields is the same on the other database."""
         sent = []
         for name, command_type in command_types().items():
             if name in ENDINGS:
@@ -307,5 +308,5 @@ class TestOddValues:
             sent.append(Sent(command(name), bodies.written(body)))
             for path, value in bodies.leaves(body):
                 sent += [Sent(command(name), bodies.spoiled(body, path, odd)) for odd in bodies.odd(value)]
-        assert faults_of(system, sent) == []
+        assert faults_of(system, sent[::one_in]) == []
         assert system.tower.service.call(rebuild.differences).result(60) == []

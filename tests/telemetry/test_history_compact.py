@@ -98,7 +98,11 @@ def test_what_comes_later_still_makes_a_file_of_its_own_and_is_brought_in_too(la
     assert told(late.store) == before
 
 
-@pytest.mark.parametrize("stage", range(1, 9))
+@pytest.mark.parametrize(
+    ("late", "stage"),
+    [*(("folder", stage) for stage in range(1, 9)), ("bucket", 2), ("bucket", 7)],
+    indirect=["late"],
+)
 def test_it_can_be_broken_off_at_every_step_and_run_again(
     late: Duty, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:

@@ -40,7 +40,7 @@ from coldgrid.kernel.tables import to_micros
 from coldgrid.node.credentials import credentials_folder, read_secret
 from coldgrid.node.hauls import Intake
 from coldgrid.node.heard_notes import Heeded
-from coldgrid.node.host import WALL
+from coldgrid.node.host import LiveHost
 from coldgrid.telemetry.gateways import Gateway, GatewayDefined, list_gateways
 from coldgrid.telemetry.heard import Device, Point, devices_of_site
 from coldgrid.telemetry.sensors import SensorDefined
@@ -90,11 +90,14 @@ class NotStored(Unavailable):
 
 
 class HostClock:
-    """The clocks of this machine."""
+    """The clocks of a host's machine."""
+
+    def __init__(self, host: LiveHost) -> None:
+        self._host = host
 
     def now_us(self) -> int:
-        """The system's time, µs since 1970."""
-        return to_micros(WALL.now())
+        """The machine's time, µs since 1970; not the wall clock's where that was set back (`LiveHost`)."""
+        return to_micros(self._host.machine_now())
 
     def monotonic(self) -> float:
         """Seconds of a clock that never steps."""
@@ -127,7 +130,7 @@ class Driving:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._clock = HostClock()
+        self._clock = HostClock(parts.host)
         self._running: dict[str, _Running] = {}
         self._heeded: dict[str, Heeded] = {}
         self._sensors: dict[str, Mapping[str, str]] = {}

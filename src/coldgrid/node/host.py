@@ -42,7 +42,11 @@ class LiveHost:
         self.guard = ClockGuard(WALL.now(), time.monotonic())
 
     def now(self) -> datetime:
-        """The business clock: here the wall clock, but where that was set back and nobody has accepted it.
+        """The business clock: here the machine's."""
+        return self.machine_now()
+
+    def machine_now(self) -> datetime:
+        """The wall clock, but where that was set back and nobody has accepted it.
 
         A time before what was recorded already would have every reading refused as one of the future.
         """
