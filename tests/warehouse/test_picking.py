@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
-import sqlalchemy as sa
 
-from coldgrid.kernel import log
-from coldgrid.kernel.origins import take_in
 from coldgrid.kernel.rejections import Invalid
-from coldgrid.kernel.statements import Statement
-from coldgrid.kernel.tables import metadata
 from coldgrid.orders.handling import ReleaseOrder
 from coldgrid.stock.hold_joins import UnitsHeld
 from coldgrid.stock.inventory import get_unit
@@ -210,54 +204,3 @@ def test_a_unit_found_short_is_not_proposed_again(kernel: Kernel) -> None:
     assert decide_stops(work.left, [expired], {}, ())[0] == []
     assert isinstance(decide_stops(work.left, [unit], {}, ())[0][0], Stop)
     assert unit.zone_id == FREEZER
-
-
-def rows(kernel: Kernel, table: str) -> int:
-    found = kernel.reader().all(Statement(sa.select(sa.func.count()).select_from(metadata.tables[table])))
-    return int(found[0][0])
-
-
-KEPT = ("warehouse_released", "warehouse_sent", "warehouse_settled")
-
-
-def test_nothing_is_kept_of_an_order_that_left_in_parts(kernel: Kernel) -> None:
-    kernel.do(ReleaseOrder(order_id=ORDER))
-    kernel.do(pick(4))
-    kernel.do(send())
-    kernel.decider.settle()
-    assert set(releases_of(kernel.reader(), SITE, [ORDER])) == {ORDER}, "six are still to be picked"
-    kernel.do(pick(6))
-    kernel.do(send("dsp-2"))
-    assert left(kernel) == 0, "before the network heard of it, too"
-    kernel.decider.settle()
-    assert left(kernel) == 0
-    assert [rows(kernel, table) for table in KEPT] == [0, 0, 0]
-    kernel.rebuild()
-
-
-def test_nothing_is_kept_of_an_order_that_was_canceled_or_went_elsewhere(kernel: Kernel) -> None:
-    kernel.do(ReleaseOrder(order_id=ORDER))
-    kernel.do(hold("h1", PALLET))
-    kernel.decider.settle()
-    assert [site for _, site, _ in promised(kernel)] != [SITE]
-    assert releases_of(kernel.reader(), SITE, [ORDER]) == {}
-    assert rows(kernel, "warehouse_released") == 1, "the site that it is served from now"
-    kernel.do(cancel())
-    assert rows(kernel, "warehouse_released") == 0
-    kernel.rebuild()
-
-
-def test_a_dispatch_is_settled_in_whichever_order_its_two_sides_are_heard_of(kernel: Kernel) -> None:
-    kernel.do(ReleaseOrder(order_id=ORDER))
-    kernel.do(pick(10))
-    kernel.do(send())
-    kernel.decider.settle()
-    entries = list(log.read_all(kernel.reader()))
-    for first in ("network", SITE):
-        with sqlite_kernel() as other:
-            for origin in sorted({one.origin for one in entries}, key=lambda name: (name != first, name)):
-                own = [one for one in entries if one.origin == origin]
-                other.decider.take(origin, partial(take_in, entries=own), "test")
-            assert [rows(other, table) for table in KEPT] == [0, 0, 0]
-            assert left(other) == 0
-            other.rebuild()

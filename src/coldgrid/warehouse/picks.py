@@ -4,7 +4,6 @@ Invariants
     P1  A pick names a unit, an order and how much is taken of it now; the last word counts, 0 puts it back.
     P2  A pick moves no goods in the books: they stand on the unit until they are dispatched.
     P3  What was dispatched is no longer to be picked, also while the network has not heard of it.
-    P4  A dispatch is kept until its other side is heard of: then both are forgotten, whichever came first.
 
 `picking` decides.
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -102,7 +100,6 @@ warehouse_sent = sa.Table(
 warehouse_settled = sa.Table(
     "warehouse_settled",
     metadata,
-    sa.Column("site_id", sa.Text, primary_key=True),
     sa.Column("dispatch_id", sa.Text, primary_key=True),
     info={"origin": "network"},
 )
@@ -122,20 +119,7 @@ _PICK = Statement(
 _DROP = Statement(warehouse_pick.delete().where(*_OF_UNIT))
 _END = Statement(warehouse_pick.delete().where(*_OF_UNIT[:2]))
 _SEND = Statement(upsert(warehouse_sent, keys=["site_id", "dispatch_id"]))
-_SETTLE = Statement(upsert(warehouse_settled, keys=["site_id", "dispatch_id"]))
-
-
-def _of_dispatch(table: sa.Table) -> tuple[Statement[Any], Statement[Any]]:
-    """Whether a side of a dispatch is known, and how it is forgotten (P4)."""
-    one = (
-        table.c.site_id == sa.bindparam("of_site"),
-        table.c.dispatch_id == sa.bindparam("of_dispatch"),
-    )
-    return Statement(sa.select(table.c.dispatch_id).where(*one)), Statement(table.delete().where(*one))
-
-
-_IS_SENT, _FORGET_SENT = _of_dispatch(warehouse_sent)
-_IS_SETTLED, _FORGET_SETTLED = _of_dispatch(warehouse_settled)
+_SETTLE = Statement(upsert(warehouse_settled, keys=["dispatch_id"]))
 
 
 @projects(UnitPicked)
@@ -164,12 +148,6 @@ def _send(tx: Tx, event: GoodsDispatched) -> None:
         for n in event.lines
         if n.qty
     ]
-    this = {"of_site": event.site_id, "of_dispatch": event.dispatch_id}
-    if not goods:
-        return
-    if tx.value(_IS_SETTLED, **this) is not None:
-        tx.write(_FORGET_SETTLED, **this)
-        return
     tx.write(
         _SEND,
         site_id=event.site_id,
@@ -182,11 +160,7 @@ def _send(tx: Tx, event: GoodsDispatched) -> None:
 
 @projects(PromiseKept)
 def _settle(tx: Tx, event: PromiseKept) -> None:
-    this = {"of_site": event.site_id, "of_dispatch": event.dispatch_id}
-    if tx.value(_IS_SENT, **this) is not None:
-        tx.write(_FORGET_SENT, **this)
-    else:
-        tx.write(_SETTLE, site_id=event.site_id, dispatch_id=event.dispatch_id)
+    tx.write(_SETTLE, dispatch_id=event.dispatch_id)
 
 
 # --- Queries --------------------------------------------------------------------
@@ -234,6 +208,7 @@ _UNSETTLED = Statement(
     .where(
         _S.site_id == sa.bindparam("of_site"),
         _S.order_id.in_(sa.bindparam("orders", expanding=True)),
+        ~sa.exists().where(warehouse_settled.c.dispatch_id == _S.dispatch_id),
     )
     .order_by(_S.sent_at, _S.dispatch_id),
     into=SentGoods,

@@ -3,8 +3,6 @@
 Invariants
     R1  An order's lines at a site are its open promises there; a release says that they may be picked.
     R2  A later release of the same order to the same site replaces what the one before said.
-    R3  A release is kept while the order wants goods from the site. When the last of them are sent, given
-        back or moved away it is forgotten; who is to pick there again is told by another release.
 
 The network records these facts; the site's own node gets those that name it, and works from them alone.
 """
@@ -24,7 +22,6 @@ from coldgrid.kernel.registry import projects
 from coldgrid.kernel.statements import Statement, upsert
 from coldgrid.kernel.tables import Instant, metadata
 from coldgrid.kernel.tx import Tx
-from coldgrid.stock.promise_book import Freed, PromiseKept, PromiseMoved, PromiseReleased, open_promises_of
 
 # --- Events ---------------------------------------------------------------------
 
@@ -75,12 +72,6 @@ warehouse_released = sa.Table(
 _PUT = Statement(
     upsert(warehouse_released, keys=["order_id", "site_id"], set_=["region", "released_at", "leaves_at"])
 )
-_FORGET = Statement(
-    warehouse_released.delete().where(
-        warehouse_released.c.order_id == sa.bindparam("of_order"),
-        warehouse_released.c.site_id == sa.bindparam("of_site"),
-    )
-)
 
 
 @projects(OrderReleased)
@@ -94,29 +85,6 @@ def _release(tx: Tx, event: OrderReleased) -> None:
             released_at=tx.entry.occurred_at,
             leaves_at=event.leaves_at.get(site_id),
         )
-
-
-@projects(PromiseKept)
-def _after_keep(tx: Tx, event: PromiseKept) -> None:
-    _forget(tx, event.order_id, event.freed)
-
-
-@projects(PromiseReleased)
-def _after_release(tx: Tx, event: PromiseReleased) -> None:
-    _forget(tx, event.order_id, event.freed)
-
-
-@projects(PromiseMoved)
-def _after_move(tx: Tx, event: PromiseMoved) -> None:
-    _forget(tx, event.order_id, event.freed)
-
-
-def _forget(tx: Tx, order_id: str, freed: Sequence[Freed]) -> None:
-    """Forget the releases to sites that an order wants nothing from any more (R3)."""
-    gone = {part.site_id for part in freed}
-    waiting = {one.site_id for one in open_promises_of(tx, order_id)} if gone else gone
-    for site_id in sorted(gone - waiting):
-        tx.write(_FORGET, of_order=order_id, of_site=site_id)
 
 
 # --- Queries --------------------------------------------------------------------
