@@ -224,7 +224,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(acts)
 def test_any_history_keeps_the_invariants_and_survives_a_rebuild(
     history: list[tuple[str, str, str, str]],

@@ -20,7 +20,7 @@ from tests.simulation.disk import Disk, DiskDatabase, Fault, PowerLost
 from tests.simulation.laws import LawBroken
 from tests.simulation.world import play
 
-SHARE_S = 40
+SHARE_S = 25
 SERVER_SEEDS = 2
 
 

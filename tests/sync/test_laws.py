@@ -123,7 +123,7 @@ class Line:
             self._bring(request, self.node.answer(damaged, final=True))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 @example([("look", 0), ("send", 0), ("again", 0)])  # a greeting that comes twice is no clone
 def test_whatever_the_line_does_both_sides_end_up_the_same(history: list[tuple[str, int]]) -> None:

@@ -245,7 +245,7 @@ happenings = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(happenings)
 def test_in_whatever_order_they_arrive_both_sides_show_the_same(
     happened: list[Callable[[Day], None]],

@@ -139,7 +139,7 @@ class History:
         self.node.wake()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_whatever_happens_each_request_is_answered_once_and_both_sides_end_alike(steps: Any) -> None:
     with network_of("ATL1") as (tower, [node]):
