@@ -206,7 +206,6 @@ _BETWEEN = Statement(_COLUMNS.where(_TOUCHES).order_by(*_ORDER), into=Loss)
 _OF_ZONE = Statement(
     _COLUMNS.where(telemetry_loss.c.zone_id == sa.bindparam("zone_id"), _TOUCHES).order_by(*_ORDER), into=Loss
 )
-_EVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def losses(db: Reader) -> list[Loss]:
